@@ -1,0 +1,36 @@
+/* A bump allocator with one owner: everything in it is freed at once. A request owns one, a graph owns one, a plan owns
+ * one. Not thread safe; whoever owns the arena owns the thread question.
+ *
+ * Blocks come from chunks of 16 KiB; a block larger than half a chunk gets memory of its own. After arena_reset the
+ * first chunk is kept, so that a recycled request arena touches no allocator at all for ordinary requests. */
+#pragma once
+
+#include <stddef.h>
+
+struct arena_chunk;
+struct arena_cleanup;
+
+struct arena {
+    struct arena_chunk *chunks;     /* newest first */
+    struct arena_cleanup *cleanups; /* newest first */
+    size_t total_bytes;             /* asked from the system for chunks so far */
+    size_t limit_bytes;
+};
+
+void arena_init(struct arena *a, size_t limit_bytes); /* 0: no limit */
+void arena_deinit(struct arena *a);
+void arena_reset(struct arena *a); /* runs the cleanups, newest first, and forgets all blocks */
+
+/* For small needs whose size we choose: never NULL, 16-aligned. */
+void *arena_alloc(struct arena *a, size_t size);
+void *arena_zalloc(struct arena *a, size_t size);
+/* For sizes from outside: NULL when memory or the arena's limit is out. align: a power of two up to 4096. */
+void *arena_try(struct arena *a, size_t size, size_t align);
+/* n elements of `size` bytes, zeroed, 16-aligned; NULL on overflow or when memory is out. */
+void *arena_try_array(struct arena *a, size_t n, size_t size);
+
+char *arena_strndup(struct arena *a, const char *s, size_t n); /* terminated copy */
+char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* fn(arg) runs at the next reset or deinit: how an arena adopts a buffer, a mapping or a reference. */
+void arena_defer(struct arena *a, void (*fn)(void *), void *arg);

@@ -1,0 +1,131 @@
+#include "base/file.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct file_map {
+    atomic_int refs;
+    const uint8_t *data;
+    size_t size;
+};
+
+static const uint8_t empty_file[1];
+
+static status map_fd(int fd, const char *path, size_t max_bytes, struct file_map *m, struct err *e)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, INVALID, "%s: expected a file, it is a directory or device", path);
+    if ((uint64_t)st.st_size > max_bytes)
+        return err_set(e, TOO_LARGE, "%s: %lld bytes, at most %zu are read", path,
+                       (long long)st.st_size, max_bytes);
+    m->size = (size_t)st.st_size;
+    m->data = empty_file;
+    if (m->size == 0)
+        return OK;
+    void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED)
+        return err_set(e, IO_FAILED, "%s: cannot map %zu bytes: %s", path, m->size,
+                       strerror(errno));
+    m->data = p;
+    return OK;
+}
+
+status file_map_open(const char *path, size_t max_bytes, struct file_map **out, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, errno == ENOENT || errno == ENOTDIR ? NOT_FOUND : IO_FAILED, "%s: %s",
+                       path, strerror(errno));
+    struct file_map *m = mem_zalloc(sizeof(*m));
+    atomic_init(&m->refs, 1);
+    status s = map_fd(fd, path, max_bytes, m, e);
+    close(fd);
+    if (s != OK) {
+        mem_free(m);
+        return s;
+    }
+    *out = m;
+    return OK;
+}
+
+struct file_map *file_map_ref(struct file_map *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+void file_map_unref(struct file_map *m)
+{
+    if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
+        return;
+    if (m->size != 0)
+        munmap((void *)m->data, m->size);
+    mem_free(m);
+}
+
+const uint8_t *file_map_data(const struct file_map *m)
+{
+    return m->data;
+}
+
+size_t file_map_size(const struct file_map *m)
+{
+    return m->size;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+static status write_all(int fd, const char *path, const void *data, size_t size, struct err *e)
+{
+    const char *p = data;
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
+        p += n;
+        size -= (size_t)n;
+    }
+    if (fsync(fd) != 0)
+        return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
+    return OK;
+}
+
+status file_write(const char *path, const void *data, size_t size, struct err *e)
+{
+    char tmp[4096];
+    int n = snprintf(tmp, sizeof(tmp), "%s.tmp.%d", path, (int)getpid());
+    if (n < 0 || (size_t)n >= sizeof(tmp))
+        return err_set(e, INVALID, "%s: the path is too long", path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return err_set(e, IO_FAILED, "%s: %s", tmp, strerror(errno));
+    status s = write_all(fd, tmp, data, size, e);
+    close(fd);
+    if (s == OK && rename(tmp, path) != 0)
+        s = err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
+    if (s != OK)
+        unlink(tmp);
+    return s;
+}

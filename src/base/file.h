@@ -1,0 +1,25 @@
+/* Files: mapped whole for reading, or written whole so that a reader sees the old or the new one and never half. */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct file_map; /* a read-only mapping; refcounted, any thread */
+
+/* Maps path. A file larger than max_bytes is refused (TOO_LARGE), a missing one is NOT_FOUND. An empty file maps to
+ * size 0 with non-NULL data. The words name the path. */
+status file_map_open(const char *path, size_t max_bytes, struct file_map **out, struct err *e);
+struct file_map *file_map_ref(struct file_map *m);
+void file_map_unref(struct file_map *m);
+const uint8_t *file_map_data(const struct file_map *m); /* page aligned */
+size_t file_map_size(const struct file_map *m);
+
+bool file_is_dir(const char *path);
+bool file_exists(const char *path); /* a file that is not a directory */
+
+/* Writes through a temporary neighbour, fsync and rename. */
+status file_write(const char *path, const void *data, size_t size, struct err *e);
