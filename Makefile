@@ -1,0 +1,52 @@
+# The verbs. What is built stands in CMakeLists.txt, which packages it wants in tools/packages.txt.
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+JOBS    ?= $(shell nproc)
+RUNS    ?= 1000000
+# Debian's python3, for which the packages are: another one may be first in PATH.
+PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
+CTEST   = ctest --output-on-failure --parallel $(JOBS)
+export PYTHON JOBS
+
+.PHONY: all setup-% test e2e demo install asan tsan fuzz lint fmt bench clean
+
+all: setup-build ## build the binary and the libraries
+	@cmake --preset release -B $(BUILD) --log-level=WARNING
+	@cmake --build $(BUILD) --target product --parallel $(JOBS)
+
+test: setup-test all ## build and run every test
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@$(CTEST) --test-dir $(BUILD)
+	@OAR_BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q tests/e2e
+
+demo: all ## start a server on a real model, ask it in every protocol
+	@$(PYTHON) tools/demo $(BUILD)/oar
+
+install: all ## PREFIX=/usr/local DESTDIR=
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX) --strip
+
+asan tsan: %: setup-test ## unit tests and fuzz corpora under sanitizers
+	@cmake --preset $* --log-level=WARNING
+	@cmake --build build-$* --parallel $(JOBS)
+	@ASAN_OPTIONS=detect_leaks=1 $(CTEST) --test-dir build-$* -L 'unit|fuzz'
+
+fuzz: setup-lint ## RUNS=1000000 executions of each target
+	@cmake --preset fuzz --log-level=WARNING
+	@cmake --build build-fuzz --parallel $(JOBS)
+	@tools/fuzz build-fuzz $(RUNS)
+
+lint: setup-lint all ## format, doors, banned calls, clang-tidy
+	@tools/lint/run $(BUILD)
+
+fmt: setup-lint ## clang-format in place
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+bench: all ## the figures of docs/BENCHMARKS.md
+	@$(PYTHON) bench/run.py $(BUILD)/oar
+
+clean: ## remove what was built
+	@rm -rf build build-*
+
+setup-%:
+	@tools/setup build $*

@@ -1,0 +1,47 @@
+/* liboar_client: calls a server over baidu_std or HTTP from C. One handle per thread; calls block until their timeout.
+ *
+ * Every function that can fail returns 0 for success or a negative code, with words from oar_client_error. */
+#ifndef OAR_CLIENT_H
+#define OAR_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define OAR_API __attribute__((visibility("default")))
+#else
+#define OAR_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct oar_client oar_client;
+
+/* A dense array; dtype is Paddle Serving's elem_type code (0 int64, 1 float32, 2 int32, ...). The bytes belong to whoever
+ * made the struct: the caller for feeds, the client until its next call for results. */
+typedef struct oar_array {
+    const char *name;
+    int32_t dtype;
+    int32_t rank;
+    const int64_t *shape;
+    const void *data;
+    const int64_t *lod; /* offsets of level 0, or NULL */
+    int64_t lod_count;
+} oar_array;
+
+/* protocol: "brpc", "http" (protobuf over HTTP) or "http-json". endpoint: "host:port". */
+OAR_API int oar_client_open(const char *endpoint, const char *protocol, oar_client **out);
+OAR_API void oar_client_close(oar_client *c);
+OAR_API void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms);
+/* feeds by real name; fetch: aliases, none for all. results point into the client until its next call. */
+OAR_API int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
+                             const char *const *fetch, int fetch_count, const oar_array **results,
+                             int *result_count);
+OAR_API const char *oar_client_error(const oar_client *c);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,30 @@
+/* Running a model. An exec holds one thread's working memory and is used by one thread at a time;
+ * it serves any number of models, one after another. */
+#pragma once
+
+#include "base/err.h"
+#include "exec/model.h"
+#include "tensor/tensor.h"
+
+struct exec;
+
+struct exec *exec_new(void);
+void exec_free(struct exec *x);
+
+/* in: one tensor per model input, in model_inputs order; dtype, rank, known dimensions and LoD are
+ * checked against the port (INVALID, words name the port by its alias). out: room for one tensor
+ * per model output, in model_outputs order; their bytes and offsets live in the exec until its next
+ * run. LoD offsets of outputs are given for ragged ports. INVALID for what the request did wrong
+ * (an id outside a table), other codes for what it did not. */
+status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
+                struct err *e);
+
+/* Gives working memory above keep_bytes back to the system. */
+void exec_trim(struct exec *x, size_t keep_bytes);
+/* Bytes of working memory held now. */
+size_t exec_bytes(const struct exec *x);
+
+/* Peak working memory of a plan for these input shapes, and the kernels it chose, as lines of text;
+ * for inspect. */
+struct buf;
+status exec_explain(struct model *m, const struct tensor *in, struct buf *out, struct err *e);

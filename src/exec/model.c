@@ -1,0 +1,233 @@
+#include "exec/model.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "exec/plan.h"
+#include "passes/passes.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+struct model {
+    atomic_int refs;
+    uint64_t id;
+    struct imported imported;
+    struct model_options options;
+    struct packs *packs;
+    uint64_t load_ns;
+    pthread_mutex_t lock;
+    struct list plans; /* most recently used first; guarded by lock */
+    int plan_count;    /* guarded by lock */
+};
+
+uint64_t model_id(const struct model *m)
+{
+    return m->id;
+}
+
+struct packs *model_packs(const struct model *m)
+{
+    return m->packs;
+}
+
+const struct model_options *model_opts(const struct model *m)
+{
+    return &m->options;
+}
+
+/* ---- plans ---- */
+
+static struct plan *find_plan(struct model *m, struct plan_key key)
+{
+    for (struct list *l = m->plans.next; l != &m->plans; l = l->next) {
+        struct plan *p = LIST_ENTRY(l, struct plan, node);
+        if (p->key.count == key.count &&
+            memcmp(p->key.word, key.word, (size_t)key.count * sizeof(int64_t)) == 0) {
+            list_remove(&p->node);
+            list_push_front(&m->plans, &p->node);
+            return plan_ref(p);
+        }
+    }
+    return NULL;
+}
+
+/* Keeps p (its reference is taken over) and drops the least recently used plan above the bound,
+ * which *dropped receives so that it is freed outside the lock. */
+static void keep_plan(struct model *m, struct plan *p, struct plan **dropped)
+{
+    list_push_front(&m->plans, &p->node);
+    if (++m->plan_count <= LIMIT_PLANS)
+        return;
+    *dropped = LIST_ENTRY(m->plans.prev, struct plan, node);
+    list_remove(&(*dropped)->node);
+    m->plan_count--;
+}
+
+status model_plan(struct model *m, const struct tensor *in, struct plan_key key, struct plan **out,
+                  struct err *e)
+{
+    pthread_mutex_lock(&m->lock);
+    *out = find_plan(m, key);
+    pthread_mutex_unlock(&m->lock);
+    if (*out != NULL)
+        return OK;
+    struct plan_request r = { .graph = m->imported.graph,
+                              .ports = &m->imported,
+                              .packs = m->packs,
+                              .options = &m->options,
+                              .in = in,
+                              .key = key };
+    TRY(plan_build(&r, out, e));
+    struct plan *dropped = NULL;
+    pthread_mutex_lock(&m->lock);
+    struct plan *other = find_plan(m, key); /* another thread may have been quicker */
+    if (other == NULL)
+        keep_plan(m, plan_ref(*out), &dropped);
+    pthread_mutex_unlock(&m->lock);
+    plan_unref(other);
+    plan_unref(dropped);
+    return OK;
+}
+
+static void drop_plans(struct model *m)
+{
+    while (!list_empty(&m->plans)) {
+        struct plan *p = LIST_ENTRY(m->plans.next, struct plan, node);
+        list_remove(&p->node);
+        plan_unref(p);
+    }
+}
+
+/* ---- life ---- */
+
+/* Input shapes for a batch of one, where everything but the first dimension is known; false where
+ * it is not. A ragged input gets one sequence of one row. */
+static bool batch_of_one(const struct imported *im, struct tensor *in)
+{
+    static const int64_t one_row[2] = { 0, 1 };
+    for (int i = 0; i < im->input_count; i++) {
+        const struct port *p = &im->inputs[i];
+        in[i] = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
+        if (p->shape.rank > 0 && p->shape.dim[0] < 0)
+            in[i].shape.dim[0] = 1;
+        if (shape_numel(&in[i].shape) < 0)
+            return false;
+        in[i].lod.levels = p->lod_levels;
+        for (int l = 0; l < p->lod_levels; l++)
+            in[i].lod.level[l] = (struct lod_level){ one_row, 2 };
+    }
+    return true;
+}
+
+/* Builds (and throws away) the plan for a batch of one, so that a model that can never run is
+ * refused when it is loaded and not by its first request. */
+static status try_batch_of_one(struct model *m, struct err *e)
+{
+    struct arena a;
+    arena_init(&a, 0);
+    struct tensor *in = arena_zalloc(&a, (size_t)(m->imported.input_count + 1) * sizeof(*in));
+    status s = OK;
+    if (batch_of_one(&m->imported, in)) {
+        struct plan_request r = { .graph = m->imported.graph,
+                                  .ports = &m->imported,
+                                  .packs = m->packs,
+                                  .options = &m->options,
+                                  .in = in };
+        struct plan *p = NULL;
+        s = plan_build(&r, &p, e);
+        plan_unref(p);
+    }
+    arena_deinit(&a);
+    return s;
+}
+
+static status prepare(struct model *m, struct err *e)
+{
+    if (!m->options.no_fuse)
+        TRY(passes_run(m->imported.graph, e));
+    TRY(graph_check(m->imported.graph, e));
+    return try_batch_of_one(m, e);
+}
+
+status model_open(const char *path, const struct model_options *opt, struct model **out,
+                  struct err *e)
+{
+    static atomic_uint_fast64_t next_id = 1;
+    uint64_t begin = clock_ns();
+    struct imported imported;
+    TRY(import_model(path, &imported, e));
+    struct model *m = mem_zalloc(sizeof(*m));
+    atomic_init(&m->refs, 1);
+    m->id = atomic_fetch_add(&next_id, 1);
+    m->imported = imported;
+    m->options = opt != NULL ? *opt : (struct model_options){ 0 };
+    if (m->options.threads < 1)
+        m->options.threads = 1;
+    m->packs = packs_new();
+    pthread_mutex_init(&m->lock, NULL);
+    list_init(&m->plans);
+    status s = prepare(m, e);
+    if (s != OK) {
+        model_unref(m);
+        return err_prefix(e, s, "%s: ", path);
+    }
+    m->load_ns = clock_ns() - begin;
+    *out = m;
+    return OK;
+}
+
+struct model *model_ref(struct model *m)
+{
+    atomic_fetch_add(&m->refs, 1);
+    return m;
+}
+
+/* The last user is gone, and every exec_run holds its caller's reference while it runs: nobody can
+ * look at a plan, a pack or a mapping any more. Plans that an exec remembers only hold their own
+ * memory, and are never run again, since no later model has this id. */
+void model_unref(struct model *m)
+{
+    if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
+        return;
+    drop_plans(m);
+    packs_free(m->packs);
+    import_free(&m->imported);
+    pthread_mutex_destroy(&m->lock);
+    mem_free(m);
+}
+
+/* ---- what others may know ---- */
+
+const struct port *model_inputs(const struct model *m, int *count)
+{
+    *count = m->imported.input_count;
+    return m->imported.inputs;
+}
+
+const struct port *model_outputs(const struct model *m, int *count)
+{
+    *count = m->imported.output_count;
+    return m->imported.outputs;
+}
+
+const struct graph *model_graph(const struct model *m)
+{
+    return m->imported.graph;
+}
+
+const struct imported *model_imported(const struct model *m)
+{
+    return &m->imported;
+}
+
+uint64_t model_load_ns(const struct model *m)
+{
+    return m->load_ns;
+}
+
+size_t model_pack_bytes(const struct model *m)
+{
+    return packs_bytes(m->packs);
+}

@@ -1,0 +1,44 @@
+/* The operator graph of a service: what happens to a request between protocol and engine.
+ *
+ * An operator is a row (name, open, process, close) over the call's named tensors. The graph that `--model` means, general
+ * reader, general infer and general response, runs inline on the calling thread and costs nothing more. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "exec/exec.h"
+#include "exec/model.h"
+#include "tensor/call.h"
+
+#include <stdint.h>
+
+struct flow; /* immutable once built; refcounted; any thread */
+
+/* One request on its way. Lives in the request's arena. */
+struct flow_call {
+    const struct infer_request *request;
+    struct infer_reply *reply;
+    struct arena *arena;
+    struct exec *exec;        /* of the thread that runs the call */
+    struct tensor *bound;     /* general_reader's result: the model's inputs in order */
+};
+
+struct flow_node;
+
+struct flow_op {
+    const char *type; /* "GeneralInferOp" */
+    status (*process)(const struct flow_node *n, struct flow_call *c, struct err *e);
+};
+
+const struct flow_op *flow_op_find(const char *type);
+
+/* The graph that one model means; takes its own reference to m. */
+status flow_for_model(struct model *m, struct flow **out, struct err *e);
+struct flow *flow_ref(struct flow *f);
+void flow_unref(struct flow *f);
+struct model *flow_model(const struct flow *f); /* borrowed */
+
+/* Runs all operators on this thread and fills c->reply, stamps included. Learns how long calls take. */
+status flow_run(struct flow *f, struct flow_call *c, struct err *e);
+/* Typical duration of a call so far in nanoseconds (a moving average); 0 before the first. Any thread. */
+uint64_t flow_typical_ns(const struct flow *f);

@@ -1,0 +1,86 @@
+/* The intermediate representation: a list of nodes in execution order over values, from any file format.
+ *
+ * Raggedness is explicit here: where Paddle carries LoD beside a tensor, a ragged value points to the values that hold
+ * its offsets (int64, one per level), and sequence operators take offsets as an ordinary input. So no kernel, pass or
+ * plan knows about LoD; only importers (which apply Paddle's sharing rules) and the executor's ends (which bind a feed's
+ * offsets and hand out a fetch's) do.
+ *
+ * A graph and all that hangs on it live in its own arena; constants are views of mapped files or arena copies. Built and
+ * rewritten by one thread, then immutable and free for any reader. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "tensor/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct op;
+struct node;
+
+struct value {
+    const char *name;              /* unique in the graph where the file named it; never NULL */
+    struct node *producer;         /* NULL: an input or a constant */
+    const struct tensor *constant; /* a parameter or a folded result; NULL: computed or fed */
+    struct value *lod[LOD_MAX];    /* offsets of each level, for a ragged value */
+    int32_t lod_levels;
+    dtype dtype;        /* as the file declares it; a plan's inference decides */
+    struct shape shape; /* as the file declares it, -1 where a request decides */
+    uint32_t id;        /* index in graph->values */
+};
+
+struct node {
+    const struct op *op;
+    const char *name;   /* for people: "conv2d_0" */
+    const char *origin; /* the file's operator and its place: "conv2d (operator 3)"; for messages */
+    struct value **in;
+    struct value **out;
+    int in_count, out_count;
+    const void *attrs; /* the struct that op->attrs describes; NULL when it has none */
+};
+
+struct graph {
+    struct arena arena;
+    struct value **values;
+    uint32_t value_count, value_cap;
+    struct node **nodes; /* execution order: every input of a node is an input, a constant or made before it */
+    uint32_t node_count, node_cap;
+    struct value **inputs; /* feeds in column order; a ragged one's offsets are its value->lod */
+    int input_count;
+    struct value **outputs; /* fetches in column order */
+    int output_count;
+};
+
+struct graph *graph_new(void);
+void graph_free(struct graph *g);
+
+/* A new value; the name is copied. NULL name: one is made up ("%12"). Refused beyond LIMIT_GRAPH_VALUES. */
+status graph_add_value(struct graph *g, const char *name, dtype d, const struct shape *s,
+                       struct value **out, struct err *e);
+/* A value that is the constant t (a plain view, copied as a struct; the bytes must outlive the graph). */
+status graph_add_constant(struct graph *g, const char *name, const struct tensor *t,
+                          struct value **out, struct err *e);
+/* Appends a node with out_count fresh values named from out_names (or made up); attrs of op->attrs_size bytes are zeroed
+ * for the caller to fill (reach them by node_attrs). in[i] may be NULL for an optional input. */
+status graph_add_node(struct graph *g, const struct op *op, const char *origin,
+                      struct value *const *in, int in_count, struct node **out, struct err *e);
+
+void *node_attrs(struct node *n);
+
+status graph_set_inputs(struct graph *g, struct value *const *values, int count);
+status graph_set_outputs(struct graph *g, struct value *const *values, int count);
+
+/* Arity, order, no missing values, attribute schema, outputs reachable: what an importer owes. The words name the node. */
+status graph_check(const struct graph *g, struct err *e);
+
+/* For passes: every use of `from` (as a node's input, a LoD, an output) becomes `to`. */
+void graph_replace_uses(struct graph *g, struct value *from, struct value *to);
+/* Uses of a value as an input or an output (lod uses by live ragged outputs count too). */
+int graph_count_uses(const struct graph *g, const struct value *v);
+/* Removes nodes whose results nobody uses. */
+void graph_sweep(struct graph *g);
+
+/* Graphviz text, for `oar inspect --dot`. */
+struct buf;
+void graph_to_dot(const struct graph *g, struct buf *out);

@@ -1,0 +1,65 @@
+/* The canonical operators: one row each, in the family's file (ops_<family>.c), gathered by op.c.
+ *
+ * Adding one: write a row in a family (docs/adding-an-op.md), an attribute struct in graph/attrs.h when it needs one, a
+ * kernel row, an importer row. Nothing else lists operators. */
+#pragma once
+
+#include "base/err.h"
+#include "graph/graph.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What is known of a value while planning for concrete input shapes. */
+struct type {
+    dtype dtype;
+    struct shape shape;            /* no -1 */
+    const struct tensor *constant; /* its data, where planning knows it; else NULL */
+};
+
+enum op_flags {
+    OP_INPLACE = 1,     /* output 0 may overwrite input 0 when nobody else needs it and sizes agree */
+    OP_VIEW = 2,        /* output 0 is input 0's bytes under another shape: no kernel runs */
+    OP_ELEMENTWISE = 4, /* output i depends on element i of the inputs (after broadcasting) alone */
+};
+
+enum attr_type {
+    ATTR_BOOL,
+    ATTR_I32,
+    ATTR_F32,
+    ATTR_ENUM, /* int32 index into names */
+    ATTR_I64S, /* struct attr_ints */
+};
+
+#define ATTR_INTS_MAX 16
+
+struct attr_ints {
+    int32_t count;
+    int64_t v[ATTR_INTS_MAX];
+};
+
+/* Describes one field of an op's attribute struct: for checking, printing and drawing. */
+struct attr_field {
+    const char *name;
+    enum attr_type type;
+    uint16_t offset;
+    const char *const *names; /* ATTR_ENUM: NULL-terminated */
+};
+
+struct op {
+    const char *name;
+    uint8_t in_min, in_max, out_count;
+    uint8_t flags;
+    const struct attr_field *attrs; /* ended by a row without name; NULL: none */
+    size_t attrs_size;
+    /* Types of the outputs from the inputs' types. An absent optional input has rank -1. Every size is checked here, so
+     * that kernels need not: the words say which dimensions disagree (without the node's name: the caller prefixes). */
+    status (*infer)(const struct node *n, const struct type *in, struct type *out, struct err *e);
+};
+
+const struct op *op_find(const char *name); /* NULL: no such operator */
+const struct op *op_at(size_t index);       /* all rows in order, NULL behind the last */
+
+/* Attributes as "axis=1 act=relu" into out (terminated). */
+void attrs_text(const struct node *n, char *out, size_t size);

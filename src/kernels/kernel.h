@@ -1,0 +1,68 @@
+/* Kernels: how an operator is really computed, as const tables of rows, best first, the plain truth (ref) last.
+ *
+ * Life: while planning, `refuse` says whether this row can do the job (NULL) or why not; `prepare` builds immutable state
+ * in the plan's arena for these exact types and says how much scratch a run needs. `run` then may be called by several
+ * threads at once, each with its own io and scratch; it allocates nothing. A kernel writes every element of its outputs.
+ *
+ * Adding one: a row in kernels/<backend>/k_<family>.c, see docs/adding-a-kernel.md. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "graph/op.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum device {
+    DEVICE_CPU,
+} device;
+
+struct packs;
+
+/* What planning knows of the node. */
+struct kernel_ctx {
+    const struct node *node;
+    const struct type *in; /* absent optional inputs: rank -1 */
+    const struct type *out;
+    struct arena *arena; /* the plan's: state lives here */
+    struct packs *packs; /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
+    int threads;         /* intra-op threads that the caller wants; 1 for now */
+};
+
+struct kernel_io {
+    const void *const *in; /* NULL for an absent optional input */
+    void *const *out;
+    void *scratch; /* 64-aligned, as many bytes as prepare asked for */
+    struct err *err;
+};
+
+struct kernel {
+    const char *op;
+    const char *name;  /* for --explain and profiles: "dnnl conv2d" */
+    uint32_t dtypes;   /* DTYPE_BIT set: of input 0 */
+    device device;
+    const char *(*refuse)(const struct kernel_ctx *ctx); /* NULL: takes all that op's inference let through */
+    /* *state may stay NULL. Outputs in *state and *scratch_bytes. */
+    status (*prepare)(const struct kernel_ctx *ctx, void **state, size_t *scratch_bytes,
+                      struct err *e);
+    status (*run)(const void *state, const struct kernel_io *io);
+    void (*release)(void *state); /* what the arena cannot free; may be NULL */
+};
+
+/* The first row that takes the node; refusals of better rows are told to `explain` (may be NULL) as lines of text.
+ * UNSUPPORTED with words when none does. */
+struct buf;
+status kernel_choose(const struct kernel_ctx *ctx, const struct kernel **out, struct buf *explain,
+                     struct err *e);
+/* Every row for the operator, in order, for tests that compare them all with ref; NULL behind the last. */
+const struct kernel *kernel_at(const char *op, size_t index);
+
+/* Weights in another layout: made once per model, shared by its plans. Thread safe; entries live until packs_free. */
+struct packs *packs_new(void);
+void packs_free(struct packs *p);
+/* The pack of `source` (a constant's data pointer) under `key` (the kernel's word for the layout, hashed from whatever
+ * decides it), made by fill(arg, memory) the first time. bytes: its size, 64-aligned memory. */
+status packs_get(struct packs *p, const void *source, uint64_t key, size_t bytes,
+                 status (*fill)(void *arg, void *memory), void *arg, const void **out);
+size_t packs_bytes(const struct packs *p);

@@ -1,0 +1,73 @@
+/* Event loops over libuv: one thread each. A connection lives and dies on its loop; nothing here is shared but what says so.
+ *
+ * Names: `loop` is one event loop and its thread; `net_conn` is one accepted TCP connection; `net_listener` accepts on one loop and
+ * deals connections round over all loops. net knows bytes, not messages. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct loop_group; /* N loops, the first of which accepts */
+struct net_conn;
+
+/* What the owner of connections (serve) gives to net. All are called on the connection's loop. */
+struct net_handler {
+    /* A new connection: returns its state, or NULL to refuse (it is closed). */
+    void *(*open)(struct net_conn *c, void *arg);
+    /* in holds all bytes that came and were not consumed yet; the handler consumes from its front (buf_consume or
+     * taking the whole buffer away by net_conn_take_input). Called again only when new bytes came or
+     * net_conn_resume was called. */
+    void (*data)(struct net_conn *c, void *state, struct buf *in);
+    /* The connection is gone (peer, timeout, net_conn_close): the last call. eof and errors alike. */
+    void (*close)(struct net_conn *c, void *state);
+    void *arg;
+    size_t max_input_bytes; /* bound of `in` */
+    uint64_t idle_ms;       /* closed after so long without a byte either way; 0: never */
+    uint64_t head_ms;       /* closed when it stays this long in the middle of a request (net_conn_set_partial) */
+};
+
+/* Starts count loops (threads); 0 on success gives *out. */
+status loop_group_start(int count, struct loop_group **out, struct err *e);
+int loop_group_count(const struct loop_group *g);
+struct loop *loop_group_at(struct loop_group *g, int index);
+/* Listens on host:port (IPv4 or IPv6 literal, "0.0.0.0", "::") and begins accepting; port 0 picks one; *bound_port says which.
+ * BUSY when the port is in use: words name host and port. */
+status loop_group_listen(struct loop_group *g, const char *host, int port,
+                         const struct net_handler *h, int *bound_port, struct err *e);
+void loop_group_stop_listening(struct loop_group *g); /* any thread; existing connections go on */
+int loop_group_open_conns(const struct loop_group *g); /* any thread */
+/* Closes every connection, ends the loops, joins the threads, frees everything. */
+void loop_group_stop(struct loop_group *g);
+
+/* Runs fn(arg) on the loop's thread soon. Any thread; `post` is embedded in what it is about and is not touched after fn
+ * began. This is how a worker's result comes home. */
+struct loop_post {
+    struct list node;
+    void (*fn)(struct loop_post *p);
+};
+void loop_post(struct loop *l, struct loop_post *p);
+int loop_index(const struct loop *l); /* 0 .. count-1: for per-loop state in arrays */
+
+/* The rest: on the connection's loop only. */
+struct loop *net_conn_loop(struct net_conn *c);
+void *net_conn_state(struct net_conn *c);
+const char *net_conn_peer(struct net_conn *c);  /* "127.0.0.1:53211" */
+const char *net_conn_local(struct net_conn *c); /* "127.0.0.1:9292" */
+/* Output: append to this buffer, then flush. What the socket does not take at once is kept and written as it can;
+ * while more than a bound is waiting, no input is read (a slow reader costs only itself). */
+struct buf *net_conn_out(struct net_conn *c);
+void net_conn_flush(struct net_conn *c);
+/* Writes out's content and then `body` without copying when the socket takes it at once; what is left is copied. */
+void net_conn_flush_with(struct net_conn *c, const void *body, size_t n);
+void net_conn_pause(struct net_conn *c);  /* reads no more until resumed */
+void net_conn_resume(struct net_conn *c); /* also hands over, soon, input that is waiting already */
+/* Hands the whole input buffer to the caller (who deinits it) and leaves an empty one. */
+void net_conn_take_input(struct net_conn *c, struct buf *to);
+void net_conn_set_partial(struct net_conn *c, bool in_request); /* which of the two timeouts counts */
+void net_conn_close(struct net_conn *c);             /* now, dropping unsent output */
+void net_conn_close_after_flush(struct net_conn *c); /* when all output is out */

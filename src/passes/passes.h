@@ -1,0 +1,16 @@
+/* Graph to graph. Each pass is a file and a row; the list and its order are in passes.c. A pass keeps the meaning of the
+ * graph to the last bit or says in its file what it changes and by how much. */
+#pragma once
+
+#include "base/err.h"
+#include "graph/graph.h"
+
+struct pass {
+    const char *name;
+    const char *what; /* one line for `oar inspect --passes` */
+    /* Rewrites g; *changes counts what it did. */
+    status (*run)(struct graph *g, int *changes, struct err *e);
+};
+
+status passes_run(struct graph *g, struct err *e); /* all rows, in order, then graph_check */
+const struct pass *pass_at(size_t index);          /* NULL behind the last */

@@ -1,0 +1,42 @@
+/* baidu_std, the RPC framing of brpc (specification: brpc's docs/en/baidu_std.md): "PRPC", two big-endian lengths, an
+ * RpcMeta protobuf, a payload and an attachment. Pure functions of bytes; no sockets; both directions, since server and
+ * client use the same ones. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/parse.h"
+#include "base/str.h"
+#include "codec/compress.h"
+
+#include <stdint.h>
+
+#define BAIDU_STD_HEAD_BYTES 12
+
+struct baidu_meta {
+    bool is_request, is_response;
+    struct str service, method; /* requests */
+    int64_t log_id;
+    int32_t timeout_ms;  /* 0: none */
+    int32_t error_code;  /* responses; 0: fine */
+    struct str error_text;
+    int32_t compress_type; /* enum compression, unchecked */
+    int64_t correlation_id;
+    int64_t attachment_bytes;
+};
+
+struct baidu_frame {
+    struct baidu_meta meta; /* strings are views of the bytes given */
+    struct str payload;     /* still compressed */
+    struct str attachment;
+};
+
+/* Cuts one frame from the front of bytes. MORE until it is whole (see baidu_std_need); BAD INVALID when the bytes are no
+ * frame (magic, meta larger than the body, unreadable meta, attachment larger than what is left), TOO_LARGE when the body is above
+ * max_body: the connection cannot go on after either. */
+struct parse baidu_std_parse(struct str bytes, size_t max_body, struct baidu_frame *out);
+/* Bytes of the whole frame, as soon as its head is there; 0 before that. */
+size_t baidu_std_need(struct str bytes);
+
+/* Appends head and meta; the caller then appends payload_bytes of payload and meta->attachment_bytes. */
+void baidu_std_put_head(struct buf *out, const struct baidu_meta *meta, size_t payload_bytes);

@@ -1,0 +1,60 @@
+/* HTTP/1.1 (RFC 9112), both directions, as pure functions of bytes: a request or response head is cut from the front of a
+ * buffer, then its body by Content-Length or chunks.
+ *
+ * Strict where leniency has let attacks through: no bare CR or LF inside a head, no space before a colon, no obs-fold,
+ * Content-Length together with Transfer-Encoding or two that differ are refused, only "chunked" is a known transfer coding. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/parse.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct http_header {
+    struct str name, value;
+};
+
+struct http_head {
+    struct str method, target; /* requests; target as it came */
+    struct str path, query;    /* the target's parts; path still percent-encoded */
+    int minor;                 /* HTTP/1.minor */
+    int code;                  /* responses */
+    struct http_header header[LIMIT_HTTP_HEADERS];
+    int header_count;
+    bool keep_alive, chunked, expect_continue, has_length;
+    uint64_t content_length;
+};
+
+/* Cuts a head; `seen` is how many bytes an earlier call that said MORE was given (so that a slow head is not scanned
+ * again and again; 0 at first). Views into bytes. BAD INVALID, or TOO_LARGE above LIMIT_HTTP_HEADER_BYTES or _HEADERS. */
+struct parse http1_request(struct str bytes, size_t seen, struct http_head *out);
+struct parse http1_response(struct str bytes, size_t seen, struct http_head *out);
+
+struct str http_header_find(const struct http_head *h, const char *name); /* any case; n == 0 and p NULL: absent */
+/* Whether a comma-separated header such as Accept-Encoding lists the token (any case) without q=0. */
+bool http_header_lists(struct str value, const char *token);
+
+/* A chunked body, unwrapped in place as it comes: feed it each piece of the connection's bytes. */
+struct http_chunked {
+    uint64_t left; /* bytes of the present chunk still to come */
+    int state;
+    uint32_t line_bytes; /* of the present size line or trailer */
+};
+/* Takes bytes from the front of `bytes`, appending content to body (whose max bounds it: TOO_LARGE). DONE when the last
+ * chunk and its trailer are taken (used: bytes taken by this call); MORE with `used` set when all were taken. */
+struct parse http1_chunked(struct http_chunked *c, struct str bytes, struct buf *body);
+
+struct http_reply {
+    int code;
+    const char *content_type;
+    const char *encoding;  /* "gzip" or NULL */
+    const char *extra;     /* whole header lines, each ended by CRLF, or NULL */
+    size_t body_bytes;
+    bool keep_alive, http10;
+};
+/* Appends a response head with Content-Length; the caller appends the body. */
+void http1_put_reply_head(struct buf *out, const struct http_reply *r);
+const char *http_reason(int code);

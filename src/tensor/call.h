@@ -1,0 +1,33 @@
+/* A request for inference and its reply, as every protocol decodes and encodes them and the operator graph passes them.
+ *
+ * All of it lives in the request's arena or is a view of the receive buffer; tensors of a reply are views of the
+ * executor's workspace, valid until that executor runs again. One thread at a time. */
+#pragma once
+
+#include "tensor/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct infer_request {
+    struct named_tensor *feed;
+    int feed_count;
+    struct str *fetch; /* aliases; none: every output in the model's order */
+    int fetch_count;
+    bool profile;    /* stamps of every operator are wanted */
+    uint64_t log_id; /* the caller's, for log lines */
+};
+
+/* What one operator of the graph hands to the reply. */
+struct infer_output {
+    struct str engine; /* "GeneralInferOp_0" */
+    struct named_tensor *tensor;
+    int tensor_count;
+};
+
+struct infer_reply {
+    struct infer_output *output;
+    int output_count;
+    int64_t *stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
+    int stamp_count;
+};
