@@ -65,7 +65,8 @@ static inline bool zoo_tensor(const struct npz *z, const char *prefix, int n, st
     return true;
 }
 
-/* Largest difference of two float tensors over the largest magnitude of `want`; infinity when they do not compare. */
+/* Largest difference of two float tensors over the largest magnitude of `want`; infinity when they
+ * do not compare. */
 static inline double zoo_error(const struct tensor *got, const struct tensor *want)
 {
     if (got->dtype != want->dtype || !shape_eq(&got->shape, &want->shape))

@@ -1,5 +1,6 @@
-/* The framework's own recordings: every form of every model that ships with the tests, every recorded input set, with the
- * fast kernels and with ref alone. Tolerance: 1e-5 of the output's largest magnitude. */
+/* The framework's own recordings: every form of every model that ships with the tests, every
+ * recorded input set, with the fast kernels and with ref alone. Tolerance: 1e-5 of the output's
+ * largest magnitude. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
