@@ -9,10 +9,11 @@ PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
 CTEST   = ctest --output-on-failure --parallel $(JOBS)
 export PYTHON JOBS
 
-.PHONY: all setup-% test e2e demo install asan tsan fuzz lint fmt bench clean
+.NOTPARALLEL:
+.PHONY: all test demo install asan tsan fuzz lint fmt bench clean help
 
 all: setup-build ## build the binary and the libraries
-	@cmake --preset release -B $(BUILD) --log-level=WARNING
+	@cmake --preset release -B $(BUILD) --log-level=WARNING >/dev/null
 	@cmake --build $(BUILD) --target product --parallel $(JOBS)
 
 test: setup-test all ## build and run every test
@@ -27,12 +28,12 @@ install: all ## PREFIX=/usr/local DESTDIR=
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX) --strip
 
 asan tsan: %: setup-test ## unit tests and fuzz corpora under sanitizers
-	@cmake --preset $* --log-level=WARNING
+	@cmake --preset $* --log-level=WARNING >/dev/null
 	@cmake --build build-$* --parallel $(JOBS)
 	@ASAN_OPTIONS=detect_leaks=1 $(CTEST) --test-dir build-$* -L 'unit|fuzz'
 
 fuzz: setup-lint ## RUNS=1000000 executions of each target
-	@cmake --preset fuzz --log-level=WARNING
+	@cmake --preset fuzz --log-level=WARNING >/dev/null
 	@cmake --build build-fuzz --parallel $(JOBS)
 	@tools/fuzz build-fuzz $(RUNS)
 
@@ -46,7 +47,10 @@ bench: all ## the figures of docs/BENCHMARKS.md
 	@$(PYTHON) bench/run.py $(BUILD)/oar
 
 clean: ## remove what was built
-	@rm -rf build build-*
+	@rm -rf $(BUILD) build-*
+
+help: ## this list
+	@sed -n 's/^\([a-z ]*\):.*## /\1: /p' Makefile
 
 setup-%:
 	@tools/setup build $*

@@ -1,0 +1,181 @@
+#include "import/paddle/files.h"
+
+#include "base/file.h"
+#include "base/str.h"
+#include "import/dir.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_program(struct str name)
+{
+    return str_is(name, "__model__") || str_is(name, "model") || str_ends(name, ".pdmodel");
+}
+
+static bool is_params(struct str name)
+{
+    return str_is(name, "__params__") || str_is(name, "params") || str_ends(name, ".pdiparams");
+}
+
+static bool is_encrypted(struct str name)
+{
+    return str_is(name, "encrypt_model");
+}
+
+/* ---- PIR, the program format of Paddle 3 ---- */
+
+#define PIR_LOOK_BYTES 512
+
+/* JSON whose first object is "base_code", with the magic "pir". */
+static bool is_pir(const char *path)
+{
+    char head[PIR_LOOK_BYTES + 1];
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        return false;
+    head[fread(head, 1, PIR_LOOK_BYTES, f)] = '\0';
+    fclose(f);
+    return strstr(head, "\"base_code\"") != NULL && strstr(head, "\"pir\"") != NULL;
+}
+
+static const char *find_pir(const char *dir, const struct dir_list *l, struct arena *a)
+{
+    for (int i = 0; i < l->count; i++) {
+        const char *path = arena_printf(a, "%s/%s", dir, l->name[i]);
+        if (str_ends(str_of(l->name[i]), ".json") && is_pir(path))
+            return path;
+    }
+    return NULL;
+}
+
+static status pir_fault(const char *path, struct err *e)
+{
+    return err_set(e, UNSUPPORTED,
+                   "%s: PIR programs are not read yet; export with FLAGS_enable_pir_api=0, which "
+                   "writes a .pdmodel",
+                   path);
+}
+
+/* ---- candidates ---- */
+
+struct candidates {
+    const char *first;
+    const char *names; /* "a, b" */
+    int count;
+};
+
+static void add_candidate(struct candidates *c, const char *name, struct arena *a)
+{
+    c->names = c->count == 0 ? name : arena_printf(a, "%s, %s", c->names, name);
+    if (c->count++ == 0)
+        c->first = name;
+}
+
+static struct candidates gather(const struct dir_list *l, bool (*wanted)(struct str),
+                                struct arena *a)
+{
+    struct candidates c = { 0 };
+    for (int i = 0; i < l->count; i++)
+        if (wanted(str_of(l->name[i])))
+            add_candidate(&c, l->name[i], a);
+    return c;
+}
+
+static bool has(const struct dir_list *l, const char *name)
+{
+    for (int i = 0; i < l->count; i++)
+        if (strcmp(l->name[i], name) == 0)
+            return true;
+    return false;
+}
+
+bool paddle_detect(const char *path)
+{
+    if (!file_is_dir(path))
+        return file_exists(path);
+    struct arena a;
+    struct dir_list l;
+    arena_init(&a, 0);
+    bool yes = dir_read(path, &a, &l, NULL) == OK &&
+               (gather(&l, is_program, &a).count > 0 || gather(&l, is_encrypted, &a).count > 0 ||
+                find_pir(path, &l, &a) != NULL);
+    arena_deinit(&a);
+    return yes;
+}
+
+/* ---- the program ---- */
+
+static status find_in_dir(const char *dir, const struct dir_list *l, struct arena *a,
+                          const char **program, struct err *e)
+{
+    struct candidates c = gather(l, is_program, a);
+    if (c.count > 1)
+        return err_set(e, INVALID, "%s: several programs (%s); name the one that is meant", dir,
+                       c.names);
+    const char *pir = c.count == 0 ? find_pir(dir, l, a) : NULL;
+    if (pir != NULL)
+        return pir_fault(pir, e);
+    if (c.count == 0 && has(l, "encrypt_model"))
+        return err_set(e, UNSUPPORTED,
+                       "%s/encrypt_model: encrypted models are not read yet; decrypt it first",
+                       dir);
+    if (c.count == 0)
+        return err_set(e, NOT_FOUND, "%s: no program; looked for %s, there is: %s", dir,
+                       PADDLE_WANTS, dir_text(l, a));
+    *program = arena_printf(a, "%s/%s", dir, c.first);
+    return OK;
+}
+
+static status check_named(const char *path, struct err *e)
+{
+    if (is_pir(path))
+        return pir_fault(path, e);
+    if (is_params(str_of(path)))
+        return err_set(e, INVALID, "%s: this is a parameter file; name the program beside it (%s)",
+                       path, PADDLE_WANTS);
+    return OK;
+}
+
+/* ---- the parameters ---- */
+
+/* The combined file that bears the program's own name: X.pdmodel and X.pdiparams, model and params. NULL: none does. */
+static const char *namesake(const char *program, struct arena *a)
+{
+    struct str s = str_of(program);
+    if (str_is(s, "model"))
+        return "params";
+    if (str_is(s, "__model__"))
+        return "__params__";
+    if (!str_ends(s, ".pdmodel"))
+        return NULL;
+    return arena_printf(a, "%.*s.pdiparams", (int)(s.n - strlen(".pdmodel")), s.p);
+}
+
+static status find_params(const struct dir_list *l, struct paddle_files *f, struct arena *a,
+                          struct err *e)
+{
+    const char *slash = strrchr(f->program, '/');
+    const char *same = namesake(slash != NULL ? slash + 1 : f->program, a);
+    struct candidates c = gather(l, is_params, a);
+    if (same != NULL && has(l, same))
+        c = (struct candidates){ same, same, 1 };
+    if (c.count > 1)
+        return err_set(e, INVALID,
+                       "%s: several parameter files (%s), none with the program's name; keep the "
+                       "one that belongs to it",
+                       f->program, c.names);
+    f->params = c.count == 1 ? arena_printf(a, "%s/%s", f->dir, c.first) : NULL;
+    return OK;
+}
+
+status paddle_find_files(const char *path, struct arena *a, struct paddle_files *out, struct err *e)
+{
+    struct dir_list l;
+    *out = (struct paddle_files){ .dir = dir_of(path, a), .program = path };
+    TRY(dir_read(out->dir, a, &l, e));
+    if (file_is_dir(path))
+        TRY(find_in_dir(path, &l, a, &out->program, e));
+    else
+        TRY(check_named(path, e));
+    return find_params(&l, out, a, e);
+}
