@@ -13,7 +13,7 @@ export PYTHON JOBS
 .PHONY: all test demo install asan tsan fuzz lint fmt bench clean help
 
 all: setup-build ## build the binary and the libraries
-	@cmake --preset release -B $(BUILD) --log-level=WARNING >/dev/null
+	@cmake --preset release -B $(BUILD) $(CMAKE_ARGS) --log-level=WARNING >/dev/null
 	@cmake --build $(BUILD) --target product --parallel $(JOBS)
 
 test: setup-test all ## build and run every test

@@ -32,6 +32,8 @@ typedef struct oar_array {
 } oar_array;
 
 /* protocol: "brpc", "http" (protobuf over HTTP) or "http-json". endpoint: "host:port". */
+/* Touches no network: the first call connects. *out is set even on failure, so that its words can be read; it is then good for
+ * oar_client_error and oar_client_close alone. */
 OAR_API int oar_client_open(const char *endpoint, const char *protocol, oar_client **out);
 OAR_API void oar_client_close(oar_client *c);
 OAR_API void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms);

@@ -12,5 +12,5 @@ typedef enum compression {
 } compression;
 
 /* Appends the result to out, whose maximum bounds it (a bomb ends TOO_LARGE). Words say what is wrong with the bytes. */
-status compress(compression c, struct str in, struct buf *out, struct err *e);
+status compress_bytes(compression c, struct str in, struct buf *out, struct err *e);
 status decompress(compression c, struct str in, struct buf *out, struct err *e);

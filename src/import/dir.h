@@ -1,4 +1,5 @@
-/* What lies in a directory, sorted by name: for finding the files of a model and for saying what was there instead. */
+/* What lies in a directory, sorted by name: for finding the files of a model and for saying what
+ * was there instead. */
 #pragma once
 
 #include "base/arena.h"

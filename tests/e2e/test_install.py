@@ -1,13 +1,10 @@
 """What `make install` leaves is enough to build against, from C and C++, by pkg-config and by CMake."""
 import os
-import pathlib
 import subprocess
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("OAR_BUILD", ROOT / "build"))
-MODEL = ROOT / "examples" / "models" / "diabetes"
+from conftest import BUILD, DEMO
 
 # Good C and good C++; the exit status says what went wrong.
 PROGRAM = """
@@ -64,7 +61,7 @@ def test_builds_by_pkg_config(prefix, tmp_path, compiler, suffix):
     env = {**os.environ, "PKG_CONFIG_PATH": str(folder), "LD_LIBRARY_PATH": str(folder.parent)}
     flags = run("pkg-config", "--cflags", "--libs", "oar", "oar-client", env=env).split()
     run(compiler, "-Wall", "-Wextra", "-Wpedantic", "-Werror", source, "-o", program, *flags)
-    run(program, MODEL, env=env)
+    run(program, DEMO, env=env)
 
 
 def test_builds_by_cmake(prefix, tmp_path):
@@ -72,7 +69,7 @@ def test_builds_by_cmake(prefix, tmp_path):
     (tmp_path / "CMakeLists.txt").write_text(CMAKELISTS)
     run("cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", tmp_path / "b")
-    run(tmp_path / "b" / "user", MODEL)
+    run(tmp_path / "b" / "user", DEMO)
 
 
 def test_the_installed_binary_runs(prefix):

@@ -7,6 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
 static bool is_program(struct str name)
 {
     return str_is(name, "__model__") || str_is(name, "model") || str_ends(name, ".pdmodel");
@@ -71,12 +77,13 @@ static void add_candidate(struct candidates *c, const char *name, struct arena *
         c->first = name;
 }
 
-static struct candidates gather(const struct dir_list *l, bool (*wanted)(struct str),
-                                struct arena *a)
+/* The files of dir, not its folders, whose names are wanted. */
+static struct candidates gather(const char *dir, const struct dir_list *l,
+                                bool (*wanted)(struct str), struct arena *a)
 {
     struct candidates c = { 0 };
     for (int i = 0; i < l->count; i++)
-        if (wanted(str_of(l->name[i])))
+        if (wanted(str_of(l->name[i])) && file_exists(arena_printf(a, "%s/%s", dir, l->name[i])))
             add_candidate(&c, l->name[i], a);
     return c;
 }
@@ -97,8 +104,8 @@ bool paddle_detect(const char *path)
     struct dir_list l;
     arena_init(&a, 0);
     bool yes = dir_read(path, &a, &l, NULL) == OK &&
-               (gather(&l, is_program, &a).count > 0 || gather(&l, is_encrypted, &a).count > 0 ||
-                find_pir(path, &l, &a) != NULL);
+               (gather(path, &l, is_program, &a).count > 0 ||
+                gather(path, &l, is_encrypted, &a).count > 0 || find_pir(path, &l, &a) != NULL);
     arena_deinit(&a);
     return yes;
 }
@@ -108,7 +115,7 @@ bool paddle_detect(const char *path)
 static status find_in_dir(const char *dir, const struct dir_list *l, struct arena *a,
                           const char **program, struct err *e)
 {
-    struct candidates c = gather(l, is_program, a);
+    struct candidates c = gather(dir, l, is_program, a);
     if (c.count > 1)
         return err_set(e, INVALID, "%s: several programs (%s); name the one that is meant", dir,
                        c.names);
@@ -130,7 +137,7 @@ static status check_named(const char *path, struct err *e)
 {
     if (is_pir(path))
         return pir_fault(path, e);
-    if (is_params(str_of(path)))
+    if (is_params(str_of(base_name(path))))
         return err_set(e, INVALID, "%s: this is a parameter file; name the program beside it (%s)",
                        path, PADDLE_WANTS);
     return OK;
@@ -138,7 +145,8 @@ static status check_named(const char *path, struct err *e)
 
 /* ---- the parameters ---- */
 
-/* The combined file that bears the program's own name: X.pdmodel and X.pdiparams, model and params. NULL: none does. */
+/* The combined file that bears the program's own name: X.pdmodel and X.pdiparams, model and params.
+ * NULL: none does. */
 static const char *namesake(const char *program, struct arena *a)
 {
     struct str s = str_of(program);
@@ -154,9 +162,8 @@ static const char *namesake(const char *program, struct arena *a)
 static status find_params(const struct dir_list *l, struct paddle_files *f, struct arena *a,
                           struct err *e)
 {
-    const char *slash = strrchr(f->program, '/');
-    const char *same = namesake(slash != NULL ? slash + 1 : f->program, a);
-    struct candidates c = gather(l, is_params, a);
+    const char *same = namesake(base_name(f->program), a);
+    struct candidates c = gather(f->dir, l, is_params, a);
     if (same != NULL && has(l, same))
         c = (struct candidates){ same, same, 1 };
     if (c.count > 1)

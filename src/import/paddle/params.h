@@ -1,11 +1,14 @@
+// clang-format off
 /* Paddle's parameter files: LoDTensor streams, one a file or all in one.
  *
- *     u32 version 0 | u64 LoD levels, each: u64 bytes + that many | u32 version 0 | i32 size of TensorDesc
- *     TensorDesc (protobuf: 1 data_type, 2 dims) | data, row-major
+ *     u32 version 0 | u64 LoD levels, each: u64 bytes + that many | u32 version 0
+ *     i32 size of TensorDesc | TensorDesc (protobuf: 1 data_type, 2 dims) | data, row-major
  *
- * A combined file has them back to back in byte-wise order of the variables' names, and names nothing itself. All
- * little-endian. Constants point into the mapping where their bytes are aligned to the element; the headers are of odd
- * lengths, so in a combined file most are not and get an aligned copy. */
+ * A combined file has them back to back in byte-wise order of the variables' names, and names
+ * nothing itself. All little-endian. Constants point into the mapping where their bytes are aligned
+ * to the element; the headers are of odd lengths, so in a combined file most are not and get an
+ * aligned copy. */
+// clang-format on
 #pragma once
 
 #include "base/arena.h"
@@ -28,11 +31,12 @@ struct params_source {
     const char *dir, *file;
 };
 
-/* Reads every parameter of the program's block 0. Tensors and copies live in `a`, which must outlive out->map. On
- * failure no mapping is left. Words begin with the file. */
+/* Reads every parameter of the program's block 0. Tensors and copies live in `a`, which must
+ * outlive out->map. On failure no mapping is left. Words begin with the file. */
 status params_load(const struct params_source *from, const struct program *p, struct arena *a,
                    struct params *out, struct err *e);
 
-/* The same from the bytes of a combined file called `file`, which the tensors may point into (*borrows tells). */
+/* The same from the bytes of a combined file called `file`, which the tensors may point into
+ * (*borrows tells). */
 status params_read_combined(struct str bytes, const char *file, const struct program *p,
                             struct arena *a, struct params *out, bool *borrows, struct err *e);

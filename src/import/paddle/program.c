@@ -1,6 +1,6 @@
-/* Decoding in two looks at each message: one that counts its repeated fields, so that every array is made once in its
- * final size, one that fills. The cursor's first fault sticks (codec/pb.h), so each message checks once at its end.
- * Field numbers: Paddle's framework.proto. */
+/* Decoding in two looks at each message: one that counts its repeated fields, so that every array
+ * is made once in its final size, one that fills. The cursor's first fault sticks (codec/pb.h), so
+ * each message checks once at its end. Field numbers: Paddle's framework.proto. */
 #include "import/paddle/program.h"
 
 #include "base/limits.h"
@@ -208,14 +208,14 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         switch (r.field) {
         case 1: a->name = pb_bytes(&r); break;
         case 2: a->kind = (int32_t)pb_varint(&r); break;
-        case 3: /* i */
-        case 10: /* b */
+        case 3:                                        /* i */
+        case 10:                                       /* b */
         case 13: a->i = (int64_t)pb_varint(&r); break; /* l */
         case 4: a->f = (double)pb_float(&r); break;
         case 19: a->f = pb_double(&r); break;
         case 5: a->s = pb_bytes(&r); break;
-        case 6:  /* ints */
-        case 11: /* bools */
+        case 6:                                                          /* ints */
+        case 11:                                                         /* bools */
         case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break; /* longs */
         default: pb_skip(&r);
         }

@@ -1,8 +1,8 @@
 /* Paddle's program file (ProgramDesc, protobuf) as plain structs.
  *
- * Names and strings are views of the file's bytes; arrays live in the caller's arena. Nothing here knows what an operator
- * means: lower.c and the ops_*.c tables do. Fields that no importer reads (floats lists, scalars, versions of operators)
- * are skipped. */
+ * Names and strings are views of the file's bytes; arrays live in the caller's arena. Nothing here
+ * knows what an operator means: lower.c and the ops_*.c tables do. Fields that no importer reads
+ * (floats lists, scalars, versions of operators) are skipped. */
 #pragma once
 
 #include "base/arena.h"
@@ -79,8 +79,8 @@ struct program {
     int64_t version; /* 2006002 for 2.6.2; 0 where the file does not say */
 };
 
-/* Decodes the bytes of a program file. Whatever is not a program is CORRUPT, with words that say where. The result is
- * good as long as the bytes and the arena are. */
+/* Decodes the bytes of a program file. Whatever is not a program is CORRUPT, with words that say
+ * where. The result is good as long as the bytes and the arena are. */
 status program_decode(struct str bytes, struct arena *a, struct program *out, struct err *e);
 
 /* Element type for VarType.Type; false for those that no tensor of ours can hold. */

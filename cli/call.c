@@ -1,0 +1,119 @@
+#include "feeds.h"
+#include "options.h"
+#include "text.h"
+#include "verbs.h"
+
+#include "client/client.h"
+
+#include <string.h>
+
+struct call_args {
+    struct words words;
+    struct feeds_args feeds;
+    const char *protocol, *encoding, *out;
+    int64_t timeout_ms;
+    bool json;
+};
+
+#define FIELD(f) offsetof(struct call_args, f)
+
+// clang-format off
+static const struct option options[] = {
+    FEEDS_OPTIONS(FIELD(feeds)),
+    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "how to ask", 0, 0, NULL },
+    { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "the body over HTTP", 0, 0, NULL },
+    { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the answer goes; without it, it is printed", 0, 0, NULL },
+    { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "20000", "for the whole call", 1, 86400000, NULL },
+    { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the answer as JSON", 0, 0, NULL },
+};
+// clang-format on
+
+static const struct command command = {
+    .name = "oar call",
+    .usage = "HOST:PORT --in in.npz [--protocol brpc|http] [options]",
+    .about = "Asks a server for one inference (GeneralModelService) and prints the answer, one "
+             "array a line.\n"
+             "Arrays are fed under their own names, which must be the model's. inN stands for the "
+             "N-th name\n"
+             "of --feed-names, or the N-th feed of --client-conf or of a "
+             "serving_client_conf.prototxt that\n"
+             "lies beside the arrays. The offsets of a ragged array NAME stand in NAME.lod.",
+    .options = options,
+    .option_count = ARRAY_LEN(options),
+    .positional = FIELD(words),
+    .positional_min = 1,
+    .positional_max = 1,
+};
+
+static const char *protocol_of(const struct call_args *args)
+{
+    bool json = strcmp(args->protocol, "http") == 0 && strcmp(args->encoding, "json") == 0;
+    return json ? "http-json" : args->protocol;
+}
+
+/* All tensors of all outputs, one after another. */
+static struct named_tensor *flatten(const struct infer_reply *r, struct arena *a, int *count)
+{
+    *count = 0;
+    for (int i = 0; i < r->output_count; i++)
+        *count += r->output[i].tensor_count;
+    struct named_tensor *all = arena_zalloc(a, (size_t)*count * sizeof(*all)), *next = all;
+    for (int i = 0; i < r->output_count; i++)
+        for (int k = 0; k < r->output[i].tensor_count; k++)
+            *next++ = r->output[i].tensor[k];
+    return all;
+}
+
+static status deliver(const struct call_args *args, const struct infer_reply *r, struct arena *a,
+                      struct err *e)
+{
+    int count;
+    const struct named_tensor *all = flatten(r, a, &count);
+    if (args->out != NULL)
+        TRY(arrays_save(args->out, all, count, e));
+    if (args->out != NULL && !args->json)
+        return OK;
+    struct buf text;
+    buf_init(&text, TEXT_BYTES);
+    if (args->json)
+        text_put_json(&text, all, count);
+    for (int i = 0; i < count && !args->json; i++)
+        text_put_tensor(&text, all[i].alias.n != 0 ? all[i].alias : all[i].name, &all[i].tensor);
+    return text_print(&text) ? OK : err_set(e, IO_FAILED, "standard output failed");
+}
+
+static status call(const struct call_args *args, struct arena *a, struct err *e)
+{
+    struct client *client;
+    struct arrays file;
+    struct infer_request request;
+    struct infer_reply reply;
+    TRY(client_open(str_of(args->words.word[0]), str_of(protocol_of(args)), &client, e));
+    client_set_timeout_ms(client, args->timeout_ms);
+    status s = feeds_open(&args->feeds, a, &file, &request, e);
+    if (s == OK) {
+        s = client_infer(client, &request, &reply, e);
+        if (s == OK)
+            s = deliver(args, &reply, a, e);
+        arrays_close(&file);
+    }
+    client_close(client);
+    return s;
+}
+
+int verb_call(int argc, char **argv)
+{
+    struct arena arena;
+    struct call_args args = { 0 };
+    struct err e = { "" };
+    int exit_status;
+    arena_init(&arena, 0);
+    if (options_parse(&command, argc, argv, &arena, &args, &exit_status)) {
+        if (args.feeds.in == NULL)
+            exit_status = command_misused(&command, "--in is missing: the .npz file of the feeds");
+        else if (call(&args, &arena, &e) != OK)
+            exit_status = command_failed(&command, &e);
+    }
+    arena_deinit(&arena);
+    return exit_status;
+}

@@ -1,0 +1,65 @@
+/* The one binary: a table of verbs. A new verb is a row here and a file. */
+#include "options.h"
+#include "verbs.h"
+
+#include "base/str.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct verb {
+    const char *name;
+    const char *help;
+    int (*run)(int argc, char **argv);
+};
+
+// clang-format off
+static const struct verb verbs[] = {
+    { "serve",   "serve models: every protocol on one port",              verb_serve },
+    { "run",     "run a model on the arrays of a file",                   verb_run },
+    { "call",    "ask a server, with the arrays of a file",               verb_call },
+    { "bench",   "measure a model, or a server under load",               verb_bench },
+    { "inspect", "show a model: inputs, outputs, operators, parameters",  verb_inspect },
+    { "version", "print the version",                                     verb_version },
+};
+// clang-format on
+
+static void print_help(FILE *to)
+{
+    fprintf(to, "usage: oar VERB [options]\n\n");
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        fprintf(to, "  %-10s%s\n", verbs[i].name, verbs[i].help);
+    fprintf(to, "\n'oar VERB --help' tells its options.\n");
+}
+
+static int unknown(const char *word)
+{
+    const char *name[ARRAY_LEN(verbs)];
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        name[i] = verbs[i].name;
+    const char *near = str_nearest(str_of(word), name, ARRAY_LEN(verbs));
+    if (near != NULL)
+        fprintf(stderr, "oar: no verb '%s'; did you mean 'oar %s'?\n", word, near);
+    else
+        fprintf(stderr, "oar: no verb '%s'; 'oar --help' lists them\n", word);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        print_help(stdout);
+        return EXIT_FINE;
+    }
+    if (strcmp(word, "--version") == 0)
+        word = "version";
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(word, verbs[i].name) == 0)
+            return verbs[i].run(argc - 2, argv + 2);
+    return unknown(word);
+}

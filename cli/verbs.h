@@ -1,0 +1,10 @@
+/* What main.c's table points to: one function a verb, each in the file of its name. argv is what
+ * follows the verb; the result is the exit status (options.h). */
+#pragma once
+
+int verb_serve(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_call(int argc, char **argv);
+int verb_bench(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
+int verb_version(int argc, char **argv);

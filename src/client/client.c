@@ -1,0 +1,150 @@
+#include "client/client.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "client/session.h"
+#include "client/transport.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A body at its limit, with the head before it. */
+#define MESSAGE_BYTES (LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES)
+
+/* Memory kept between calls; a larger answer gives the rest back. */
+#define KEEP_BYTES ((size_t)1 << 20)
+
+struct client {
+    struct endpoint at;
+    char authority[sizeof(struct endpoint) + 4];
+    int64_t timeout_ms;
+    int fd; /* -1: not connected */
+    struct session session;
+    struct buf out, in, scratch, inflated;
+    struct arena arena; /* of the last reply */
+};
+
+static const struct session_protocol *find_protocol(struct str name, struct err *e)
+{
+    const struct session_protocol *p = session_protocol_find(name);
+    if (p != NULL)
+        return p;
+    struct buf names;
+    buf_init(&names, ERR_TEXT_MAX);
+    for (size_t i = 0; session_protocol_at(i) != NULL; i++)
+        buf_printf(&names, "%s%s", i != 0 ? ", " : "", session_protocol_at(i)->name);
+    err_set(e, INVALID, "no protocol '%.*s'; there are: %.*s", STR_ARG(name), (int)names.len,
+            (const char *)names.data);
+    buf_deinit(&names);
+    return NULL;
+}
+
+static struct buf new_buf(size_t max)
+{
+    struct buf b;
+    buf_init(&b, max);
+    return b;
+}
+
+status client_open(struct str endpoint, struct str protocol, struct client **out, struct err *e)
+{
+    struct endpoint at;
+    TRY(endpoint_parse(endpoint, &at, e));
+    const struct session_protocol *p = find_protocol(protocol, e);
+    if (p == NULL)
+        return INVALID;
+    struct client *c = mem_zalloc(sizeof(*c));
+    c->at = at;
+    c->fd = -1;
+    c->timeout_ms = CLIENT_TIMEOUT_MS;
+    snprintf(c->authority, sizeof(c->authority), strchr(at.host, ':') ? "[%s]:%s" : "%s:%s",
+             at.host, at.port);
+    session_init(&c->session, p, c->authority);
+    c->out = new_buf(MESSAGE_BYTES);
+    c->in = new_buf(MESSAGE_BYTES);
+    c->scratch = new_buf(LIMIT_BODY_BYTES);
+    c->inflated = new_buf(LIMIT_INFLATED_BYTES);
+    arena_init(&c->arena, LIMIT_ARENA_BYTES);
+    *out = c;
+    return OK;
+}
+
+static void disconnect(struct client *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    c->fd = -1;
+}
+
+void client_close(struct client *c)
+{
+    if (c == NULL)
+        return;
+    disconnect(c);
+    session_deinit(&c->session);
+    buf_deinit(&c->out);
+    buf_deinit(&c->in);
+    buf_deinit(&c->scratch);
+    buf_deinit(&c->inflated);
+    arena_deinit(&c->arena);
+    mem_free(c);
+}
+
+void client_set_timeout_ms(struct client *c, int64_t timeout_ms)
+{
+    c->timeout_ms = timeout_ms > 0 && timeout_ms < INT32_MAX ? timeout_ms : CLIENT_TIMEOUT_MS;
+}
+
+static status build(struct client *c, const struct infer_request *r, struct err *e)
+{
+    struct buf *all[] = { &c->out, &c->in, &c->scratch, &c->inflated };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        buf_clear(all[i]);
+        buf_shrink(all[i], KEEP_BYTES);
+    }
+    arena_reset(&c->arena);
+    session_ask(&c->session, r, &c->out, &c->scratch);
+    status s = buf_check(&c->scratch) != OK ? buf_check(&c->scratch) : buf_check(&c->out);
+    return s == OK ? OK : err_set(e, s, "the request does not fit into %zu bytes", c->out.max);
+}
+
+/* Sends the request that is built and cuts its answer, on the connection that is there or a new
+ * one. */
+static status exchange(struct client *c, uint64_t deadline_ns, struct answer *answer, struct err *e)
+{
+    if (c->fd < 0)
+        TRY(transport_connect(&c->at, deadline_ns, &c->fd, e));
+    buf_clear(&c->in);
+    session_again(&c->session);
+    TRY(transport_send(c->fd, buf_view(&c->out), deadline_ns, e));
+    for (;;) {
+        TRY(transport_receive(c->fd, &c->in, deadline_ns, e));
+        struct parse got = session_cut(&c->session, buf_view(&c->in), answer);
+        if (got.state == PARSE_BAD)
+            return err_set(e, got.why, "the answer is not one of protocol %s (%s)",
+                           c->session.protocol->name, status_text(got.why));
+        if (got.state == PARSE_DONE)
+            return OK;
+    }
+}
+
+status client_infer(struct client *c, const struct infer_request *r, struct infer_reply *out,
+                    struct err *e)
+{
+    struct answer answer;
+    bool kept = c->fd >= 0;
+    uint64_t deadline_ns = clock_ns() + (uint64_t)c->timeout_ms * 1000000;
+    TRY(build(c, r, e));
+    status s = exchange(c, deadline_ns, &answer, e);
+    if (s == IO_FAILED && kept && c->in.len == 0) { /* closed while it was idle */
+        disconnect(c);
+        s = exchange(c, deadline_ns, &answer, e);
+    }
+    if (s != OK || !answer.keep_alive)
+        disconnect(c);
+    if (s == OK)
+        s = session_reply(&answer, &c->arena, &c->inflated, out, e);
+    return s == OK ? OK : err_prefix(e, s, "%s: ", c->authority);
+}

@@ -1,0 +1,27 @@
+/* A client of one server: a connection that is kept, a protocol, a timeout. One thread at a time.
+ *
+ * include/oar/client.h is the same for programs outside (public.c). */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+#include "tensor/call.h"
+
+#include <stdint.h>
+
+#define CLIENT_TIMEOUT_MS 20000
+
+struct client;
+
+/* endpoint: "host:port"; protocol: a name of session.h. Touches no network: the first call
+ * connects. The words name what is wrong. */
+status client_open(struct str endpoint, struct str protocol, struct client **out, struct err *e);
+void client_close(struct client *c); /* NULL is fine */
+void client_set_timeout_ms(struct client *c,
+                           int64_t timeout_ms); /* of a whole call; <= 0: CLIENT_TIMEOUT_MS */
+
+/* The reply's tensors and names live in the client until its next call. A connection that the
+ * server has closed since the last call is replaced once, silently; nothing else is tried twice.
+ * The words begin with the endpoint. */
+status client_infer(struct client *c, const struct infer_request *r, struct infer_reply *out,
+                    struct err *e);

@@ -1,0 +1,249 @@
+#include "client/load.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "client/session.h"
+#include "client/transport.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define EVENTS        64
+#define CONNECT_NS    2000000000u
+#define RECEIVE_BYTES ((size_t)16 << 10)
+
+struct load_conn {
+    int fd;
+    bool waits_to_write;
+    size_t sent;
+    uint64_t begin_ns;
+    struct session session;
+    struct buf in;
+};
+
+struct load {
+    const struct load_options *opt;
+    struct load_result *result;
+    struct endpoint at;
+    struct buf request;
+    int poll;
+    bool measuring;
+    uint64_t end_ns;
+    struct load_conn *conn;
+};
+
+static void count_error(struct load *l, const struct err *e)
+{
+    if (l->result->errors == 0)
+        l->result->first_error = *e;
+    if (l->measuring)
+        l->result->errors++;
+}
+
+static status watch(struct load *l, struct load_conn *c, int how, bool write, struct err *e)
+{
+    struct epoll_event event = { .events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = c };
+    c->waits_to_write = write;
+    if (epoll_ctl(l->poll, how, c->fd, &event) != 0)
+        return err_set(e, IO_FAILED, "epoll: %s", strerror(errno));
+    return OK;
+}
+
+/* Sends what the socket takes of the request; the rest follows when it says that it can. */
+static status push(struct load *l, struct load_conn *c, struct err *e)
+{
+    while (c->sent < l->request.len) {
+        ssize_t n = send(c->fd, l->request.data + c->sent, l->request.len - c->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+            return c->waits_to_write ? OK : watch(l, c, EPOLL_CTL_MOD, true, e);
+        if (n < 0 && errno != EINTR)
+            return err_set(e, IO_FAILED, "sending: %s", strerror(errno));
+        c->sent += n > 0 ? (size_t)n : 0;
+    }
+    return c->waits_to_write ? watch(l, c, EPOLL_CTL_MOD, false, e) : OK;
+}
+
+static status next_call(struct load *l, struct load_conn *c, struct err *e)
+{
+    buf_clear(&c->in);
+    session_again(&c->session);
+    c->sent = 0;
+    c->begin_ns = clock_ns();
+    return push(l, c, e);
+}
+
+static status connect_and_call(struct load *l, struct load_conn *c, struct err *e)
+{
+    TRY(transport_connect(&l->at, clock_ns() + CONNECT_NS, &c->fd, e));
+    TRY(watch(l, c, EPOLL_CTL_ADD, false, e));
+    return next_call(l, c, e);
+}
+
+static status replace(struct load *l, struct load_conn *c, struct err *e)
+{
+    close(c->fd);
+    c->fd = -1;
+    return connect_and_call(l, c, e);
+}
+
+static void account(struct load *l, const struct answer *answer, uint64_t ns)
+{
+    struct err e;
+    if (answer->refused != OK) {
+        err_set(&e, answer->refused, "code %d: %.*s", answer->code, STR_ARG(answer->words));
+        count_error(l, &e);
+    } else if (l->measuring) {
+        l->result->calls++;
+        histogram_add(l->result->latency, ns);
+    }
+}
+
+static status on_bytes(struct load *l, struct load_conn *c, struct err *e)
+{
+    struct answer answer;
+    struct parse got = session_cut(&c->session, buf_view(&c->in), &answer);
+    if (got.state == PARSE_MORE)
+        return OK;
+    if (got.state == PARSE_BAD)
+        return err_set(e, got.why, "the answer is not one of protocol %s",
+                       c->session.protocol->name);
+    account(l, &answer, clock_ns() - c->begin_ns);
+    return answer.keep_alive ? next_call(l, c, e) : replace(l, c, e);
+}
+
+static status on_readable(struct load *l, struct load_conn *c, struct err *e)
+{
+    uint8_t *to = buf_reserve(&c->in, RECEIVE_BYTES);
+    if (to == NULL)
+        return err_set(e, TOO_LARGE, "an answer does not fit after %zu bytes", c->in.len);
+    ssize_t n = recv(c->fd, to, c->in.cap - c->in.len, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return OK;
+    if (n < 0)
+        return err_set(e, IO_FAILED, "receiving: %s", strerror(errno));
+    if (n == 0)
+        return err_set(e, IO_FAILED, "the server closed the connection");
+    c->in.len += (size_t)n;
+    return on_bytes(l, c, e);
+}
+
+/* A broken connection is an error and is replaced; a server that cannot be reached any more ends
+ * the run. */
+static status serve_event(struct load *l, const struct epoll_event *event, struct err *e)
+{
+    struct load_conn *c = event->data.ptr;
+    status s = OK;
+    if (event->events & EPOLLOUT)
+        s = push(l, c, e);
+    if (s == OK && (event->events & ~(uint32_t)EPOLLOUT) != 0)
+        s = on_readable(l, c, e);
+    if (s == OK || c->fd < 0)
+        return s;
+    count_error(l, e);
+    return replace(l, c, e);
+}
+
+/* Until end_ns; calls then in flight stay so. */
+static status drive(struct load *l, struct err *e)
+{
+    struct epoll_event event[EVENTS];
+    for (;;) {
+        uint64_t now = clock_ns();
+        if (now >= l->end_ns)
+            return OK;
+        int n = epoll_wait(l->poll, event, EVENTS, (int)((l->end_ns - now) / 1000000) + 1);
+        if (n < 0 && errno != EINTR)
+            return err_set(e, IO_FAILED, "epoll: %s", strerror(errno));
+        for (int i = 0; i < n; i++)
+            TRY(serve_event(l, &event[i], e));
+    }
+}
+
+static status build(struct load *l, const struct session *s, struct err *e)
+{
+    struct session session = *s;
+    struct buf scratch;
+    buf_init(&scratch, LIMIT_BODY_BYTES);
+    session_ask(&session, l->opt->request, &l->request, &scratch);
+    status fault = buf_check(&scratch) != OK ? buf_check(&scratch) : buf_check(&l->request);
+    buf_deinit(&scratch);
+    return fault == OK ? OK : err_set(e, fault, "the request is too large");
+}
+
+static status start(struct load *l, const struct session_protocol *p, const char *authority,
+                    struct err *e)
+{
+    l->poll = epoll_create1(EPOLL_CLOEXEC);
+    if (l->poll < 0)
+        return err_set(e, IO_FAILED, "epoll: %s", strerror(errno));
+    for (int i = 0; i < l->opt->connections; i++) {
+        struct load_conn *c = &l->conn[i];
+        session_init(&c->session, p, authority);
+        c->session.id = 1; /* what session_ask counts to from a fresh session */
+        buf_init(&c->in, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
+        c->fd = -1;
+    }
+    struct session fresh;
+    session_init(&fresh, p, authority);
+    TRY(build(l, &fresh, e));
+    for (int i = 0; i < l->opt->connections; i++)
+        TRY(connect_and_call(l, &l->conn[i], e));
+    return OK;
+}
+
+static status measure(struct load *l, struct err *e)
+{
+    l->end_ns = clock_ns() + (uint64_t)(l->opt->warm_up_s * 1e9);
+    TRY(drive(l, e));
+    uint64_t begin = clock_ns();
+    l->measuring = true;
+    l->end_ns = begin + (uint64_t)(l->opt->seconds * 1e9);
+    TRY(drive(l, e));
+    l->result->seconds = (double)(clock_ns() - begin) / 1e9;
+    if (l->result->calls == 0 && l->result->errors == 0)
+        return err_set(e, TIMED_OUT, "no answer within %g seconds", l->opt->seconds);
+    return OK;
+}
+
+static void finish(struct load *l)
+{
+    for (int i = 0; i < l->opt->connections; i++) {
+        struct load_conn *c = &l->conn[i];
+        if (c->session.protocol == NULL)
+            continue;
+        if (c->fd >= 0)
+            close(c->fd);
+        session_deinit(&c->session);
+        buf_deinit(&c->in);
+    }
+    if (l->poll >= 0)
+        close(l->poll);
+    buf_deinit(&l->request);
+    mem_free(l->conn);
+}
+
+status load_run(const struct load_options *opt, struct load_result *out, struct err *e)
+{
+    char authority[LIMIT_NAME_BYTES];
+    struct load l = { .opt = opt, .result = out, .poll = -1 };
+    const struct session_protocol *p = session_protocol_find(opt->protocol);
+    if (p == NULL)
+        return err_set(e, INVALID, "no protocol '%.*s'", STR_ARG(opt->protocol));
+    TRY(endpoint_parse(opt->endpoint, &l.at, e));
+    snprintf(authority, sizeof(authority), "%.*s", STR_ARG(opt->endpoint));
+    *out = (struct load_result){ .latency = histogram_new() };
+    buf_init(&l.request, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
+    l.conn = mem_zalloc((size_t)opt->connections * sizeof(*l.conn));
+    status s = start(&l, p, authority, e);
+    if (s == OK)
+        s = measure(&l, e);
+    finish(&l);
+    if (s != OK)
+        histogram_free(out->latency);
+    return s == OK ? OK : err_prefix(e, s, "%s: ", authority);
+}

@@ -1,0 +1,132 @@
+/* include/oar/client.h over client.h: plain C types outside, the rooms' types inside. */
+#include "oar/client.h"
+
+#include "base/arena.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "client/client.h"
+
+#include <string.h>
+
+struct oar_client {
+    struct client *client; /* NULL: opening failed, only the words are there */
+    struct arena feeds;    /* of the call that runs */
+    struct arena results;  /* of the last call */
+    struct err err;
+};
+
+int oar_client_open(const char *endpoint, const char *protocol, oar_client **out)
+{
+    oar_client *c = mem_zalloc(sizeof(*c));
+    arena_init(&c->feeds, LIMIT_ARENA_BYTES);
+    arena_init(&c->results, LIMIT_ARENA_BYTES);
+    *out = c;
+    return client_open(str_of(endpoint), str_of(protocol), &c->client, &c->err);
+}
+
+void oar_client_close(oar_client *c)
+{
+    if (c == NULL)
+        return;
+    client_close(c->client);
+    arena_deinit(&c->feeds);
+    arena_deinit(&c->results);
+    mem_free(c);
+}
+
+void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms)
+{
+    if (c->client != NULL)
+        client_set_timeout_ms(c->client, timeout_ms);
+}
+
+const char *oar_client_error(const oar_client *c)
+{
+    return c->err.text;
+}
+
+static status feed_from(const oar_array *a, struct named_tensor *out, struct err *e)
+{
+    const char *name = a->name != NULL ? a->name : "";
+    if (a->rank < 0 || a->rank > SHAPE_MAX || (a->rank > 0 && a->shape == NULL))
+        return err_set(e, INVALID, "feed '%s': rank %d is not from 0 to %d", name, a->rank,
+                       SHAPE_MAX);
+    if (!dtype_valid(a->dtype))
+        return err_set(e, INVALID, "feed '%s': no dtype has code %d", name, a->dtype);
+    struct tensor *t = &out->tensor;
+    *out = (struct named_tensor){ .name = str_of(name), .alias = str_of(name) };
+    t->dtype = (dtype)a->dtype;
+    t->shape.rank = a->rank;
+    if (a->rank > 0)
+        memcpy(t->shape.dim, a->shape, (size_t)a->rank * sizeof(int64_t));
+    int64_t bytes = tensor_bytes(t);
+    if (bytes < 0 || (bytes > 0 && a->data == NULL))
+        return err_set(e, INVALID, "feed '%s': its shape or its data is missing", name);
+    t->data = a->data;
+    if (a->lod != NULL && a->lod_count > 0)
+        t->lod = (struct lod){ .levels = 1, .level = { { a->lod, a->lod_count } } };
+    return lod_check(&t->lod, a->rank > 0 ? t->shape.dim[0] : 1, name, e);
+}
+
+static status request_from(oar_client *c, const oar_array *feeds, int feed_count,
+                           const char *const *fetch, int fetch_count, struct infer_request *out)
+{
+    if (feed_count < 0 || feed_count > LIMIT_REQUEST_TENSORS || fetch_count < 0 ||
+        fetch_count > LIMIT_FETCH_NAMES)
+        return err_set(&c->err, INVALID, "%d feeds and %d fetch names: more than a request holds",
+                       feed_count, fetch_count);
+    out->feed = arena_zalloc(&c->feeds, (size_t)feed_count * sizeof(*out->feed));
+    out->fetch = arena_zalloc(&c->feeds, (size_t)fetch_count * sizeof(*out->fetch));
+    out->feed_count = feed_count;
+    out->fetch_count = fetch_count;
+    for (int i = 0; i < feed_count; i++)
+        TRY(feed_from(&feeds[i], &out->feed[i], &c->err));
+    for (int i = 0; i < fetch_count; i++)
+        out->fetch[i] = str_of(fetch[i]);
+    return OK;
+}
+
+static void result_from(struct arena *a, const struct named_tensor *t, oar_array *out)
+{
+    struct str name = t->alias.n != 0 ? t->alias : t->name;
+    const struct lod *lod = &t->tensor.lod;
+    *out = (oar_array){
+        .name = arena_strndup(a, name.p, name.n),
+        .dtype = t->tensor.dtype,
+        .rank = t->tensor.shape.rank,
+        .shape = t->tensor.shape.dim,
+        .data = t->tensor.data,
+        .lod = lod->levels > 0 ? lod->level[0].offset : NULL,
+        .lod_count = lod->levels > 0 ? lod->level[0].count : 0,
+    };
+}
+
+static oar_array *results_from(struct arena *a, const struct infer_reply *reply, int *count)
+{
+    size_t total = 0;
+    for (int i = 0; i < reply->output_count; i++)
+        total += (size_t)reply->output[i].tensor_count;
+    oar_array *all = arena_zalloc(a, total * sizeof(*all)), *next = all;
+    for (int i = 0; i < reply->output_count; i++)
+        for (int k = 0; k < reply->output[i].tensor_count; k++)
+            result_from(a, &reply->output[i].tensor[k], next++);
+    *count = (int)total;
+    return all;
+}
+
+int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
+                     const char *const *fetch, int fetch_count, const oar_array **results,
+                     int *result_count)
+{
+    struct infer_request request = { 0 };
+    struct infer_reply reply = { 0 };
+    if (c->client == NULL) /* the words of the open that failed still stand */
+        return INVALID;
+    c->err.text[0] = '\0';
+    arena_reset(&c->feeds);
+    arena_reset(&c->results);
+    TRY(request_from(c, feeds, feed_count, fetch, fetch_count, &request));
+    TRY(client_infer(c->client, &request, &reply, &c->err));
+    *results = results_from(&c->results, &reply, result_count);
+    return OK;
+}

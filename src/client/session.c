@@ -1,0 +1,279 @@
+#include "client/session.h"
+
+#include "base/limits.h"
+#include "proto/baidu_std.h"
+#include "proto/general_model.h"
+
+#define JSON_TYPE  "application/json"
+#define PROTO_TYPE "application/proto"
+
+/* baidu_std over brpc
+ * --------------------------------------------------------------------------------------------- */
+
+static void ask_brpc(const struct session *s, const struct infer_request *r, struct buf *out,
+                     struct buf *scratch)
+{
+    struct baidu_meta meta = {
+        .is_request = true,
+        .service = STR(GENERAL_MODEL_SERVICE),
+        .method = STR("inference"),
+        .correlation_id = (int64_t)s->id,
+    };
+    general_request_to_pb(r, scratch);
+    baidu_std_put_head(out, &meta, scratch->len);
+    buf_append(out, scratch->data, scratch->len);
+}
+
+/* The error codes that other servers send besides the one number that our table gives each status
+ * (brpc's errno.proto). */
+static status refused_by_rpc(int code)
+{
+    static const struct {
+        int code;
+        status is;
+    } rows[] = {
+        { 0, OK },           { 1001, NOT_FOUND }, { 1002, NOT_FOUND }, { 1003, INVALID },
+        { 1008, TIMED_OUT }, { 2003, STOPPING },  { 2004, BUSY },      { 1011, BUSY },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].code == code)
+            return rows[i].is;
+    return INTERNAL;
+}
+
+static bool known_compression(int32_t type)
+{
+    return type >= COMPRESSION_NONE && type <= COMPRESSION_ZLIB;
+}
+
+/* Frames with another correlation id belong to nobody (a proxy's leftovers, a late answer): they
+ * are stepped over. */
+static struct parse cut_brpc(struct session *s, struct str bytes, struct answer *out)
+{
+    for (;;) {
+        struct str rest = { bytes.p + s->taken, bytes.n - s->taken };
+        struct baidu_frame frame;
+        struct parse got = baidu_std_parse(rest, LIMIT_BODY_BYTES, &frame);
+        if (got.state != PARSE_DONE)
+            return got;
+        s->taken += got.used;
+        if (frame.meta.correlation_id != (int64_t)s->id)
+            continue;
+        if (!known_compression(frame.meta.compress_type))
+            return parse_bad(UNSUPPORTED);
+        *out = (struct answer){
+            .refused = refused_by_rpc(frame.meta.error_code),
+            .code = frame.meta.error_code,
+            .words = frame.meta.error_text,
+            .payload = frame.payload,
+            .compression = (compression)frame.meta.compress_type,
+            .keep_alive = true,
+        };
+        return parse_done(s->taken);
+    }
+}
+
+/* HTTP/1.1
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static void put_post(const struct session *s, const char *type, const struct buf *body,
+                     struct buf *out)
+{
+    buf_printf(out,
+               "POST /GeneralModelService/inference HTTP/1.1\r\n"
+               "Host: %s\r\n"
+               "Content-Type: %s\r\n"
+               "Content-Length: %zu\r\n\r\n",
+               s->authority, type, body->len);
+    buf_append(out, body->data, body->len);
+}
+
+static void ask_http(const struct session *s, const struct infer_request *r, struct buf *out,
+                     struct buf *scratch)
+{
+    general_request_to_pb(r, scratch);
+    put_post(s, PROTO_TYPE, scratch, out);
+}
+
+static void ask_http_json(const struct session *s, const struct infer_request *r, struct buf *out,
+                          struct buf *scratch)
+{
+    general_request_to_json(r, scratch);
+    put_post(s, JSON_TYPE, scratch, out);
+}
+
+static status refused_by_http(int code)
+{
+    static const struct {
+        int code;
+        status is;
+    } rows[] = {
+        { 404, NOT_FOUND }, { 405, BAD_METHOD }, { 408, TIMED_OUT }, { 413, TOO_LARGE },
+        { 429, BUSY },      { 503, BUSY },       { 504, TIMED_OUT }, { 501, UNSUPPORTED },
+    };
+    if (code >= 200 && code < 300)
+        return OK;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].code == code)
+            return rows[i].is;
+    return code >= 400 && code < 500 ? INVALID : INTERNAL;
+}
+
+static bool is_json(struct str content_type)
+{
+    struct str media;
+    str_cut(&content_type, ';', &media);
+    return str_eq_nocase(str_trim(media), STR(JSON_TYPE));
+}
+
+/* How the body ends must be told: one that ends with its connection cannot be told from one that
+ * was cut off. */
+static struct parse keep_head(struct session *s, const struct http_head *h, size_t used)
+{
+    struct str encoding = http_header_find(h, "content-encoding");
+    bool empty = h->code == 204 || h->code == 304;
+    if (!h->chunked && !h->has_length && !empty)
+        return parse_bad(UNSUPPORTED);
+    if (h->has_length && h->content_length > LIMIT_BODY_BYTES)
+        return parse_bad(TOO_LARGE);
+    if (encoding.n != 0 && !str_eq_nocase(encoding, STR("gzip")) &&
+        !str_eq_nocase(encoding, STR("identity")))
+        return parse_bad(UNSUPPORTED);
+    s->head = (struct answer){
+        .refused = refused_by_http(h->code),
+        .code = h->code,
+        .compression = str_eq_nocase(encoding, STR("gzip")) ? COMPRESSION_GZIP : COMPRESSION_NONE,
+        .json = is_json(http_header_find(h, "content-type")),
+        .keep_alive = h->keep_alive,
+    };
+    s->chunked = h->chunked;
+    s->length = empty ? 0 : h->content_length;
+    s->taken = s->head_bytes = used;
+    return parse_done(used);
+}
+
+/* The final head: interim ones (100 Continue) are stepped over. */
+static struct parse cut_head(struct session *s, struct str bytes)
+{
+    for (;;) {
+        struct http_head h;
+        struct str rest = { bytes.p + s->taken, bytes.n - s->taken };
+        struct parse got = http1_response(rest, s->seen, &h);
+        if (got.state == PARSE_MORE)
+            s->seen = rest.n;
+        if (got.state != PARSE_DONE)
+            return got;
+        s->seen = 0;
+        s->taken += got.used;
+        if (h.code >= 200)
+            return keep_head(s, &h, s->taken);
+    }
+}
+
+static struct parse cut_chunks(struct session *s, struct str bytes)
+{
+    struct str rest = { bytes.p + s->taken, bytes.n - s->taken };
+    struct parse got = http1_chunked(&s->chunks, rest, &s->body);
+    if (got.state == PARSE_BAD)
+        return got;
+    s->taken += got.used;
+    s->head.payload = buf_view(&s->body);
+    return got.state == PARSE_DONE ? parse_done(s->taken) : got;
+}
+
+static struct parse cut_body(struct session *s, struct str bytes)
+{
+    if (s->chunked)
+        return cut_chunks(s, bytes);
+    if (bytes.n - s->head_bytes < s->length)
+        return parse_more();
+    s->head.payload = (struct str){ bytes.p + s->head_bytes, (size_t)s->length };
+    return parse_done(s->head_bytes + (size_t)s->length);
+}
+
+static struct parse cut_http(struct session *s, struct str bytes, struct answer *out)
+{
+    if (s->head_bytes == 0) {
+        struct parse head = cut_head(s, bytes);
+        if (head.state != PARSE_DONE)
+            return head;
+    }
+    struct parse body = cut_body(s, bytes);
+    if (body.state != PARSE_DONE)
+        return body;
+    if (s->head.refused != OK && s->head.compression == COMPRESSION_NONE)
+        s->head.words = s->head.payload;
+    *out = s->head;
+    return body;
+}
+
+// clang-format off
+static const struct session_protocol protocols[] = {
+    { "brpc",      ask_brpc,      cut_brpc },
+    { "http",      ask_http,      cut_http },
+    { "http-json", ask_http_json, cut_http },
+};
+// clang-format on
+
+const struct session_protocol *session_protocol_at(size_t index)
+{
+    return index < ARRAY_LEN(protocols) ? &protocols[index] : NULL;
+}
+
+const struct session_protocol *session_protocol_find(struct str name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(protocols); i++)
+        if (str_is(name, protocols[i].name))
+            return &protocols[i];
+    return NULL;
+}
+
+void session_init(struct session *s, const struct session_protocol *p, const char *authority)
+{
+    *s = (struct session){ .protocol = p, .authority = authority };
+    buf_init(&s->body, LIMIT_BODY_BYTES);
+}
+
+void session_deinit(struct session *s)
+{
+    buf_deinit(&s->body);
+}
+
+void session_again(struct session *s)
+{
+    s->seen = s->head_bytes = s->taken = 0;
+    s->chunks = (struct http_chunked){ 0 };
+    buf_clear(&s->body);
+}
+
+void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
+                 struct buf *scratch)
+{
+    session_again(s);
+    s->id++;
+    buf_clear(scratch);
+    s->protocol->ask(s, r, out, scratch);
+}
+
+struct parse session_cut(struct session *s, struct str bytes, struct answer *out)
+{
+    return s->protocol->cut(s, bytes, out);
+}
+
+status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
+                     struct infer_reply *out, struct err *e)
+{
+    if (answer->refused != OK)
+        return err_set(e, answer->refused, "the server refused with code %d (%s)%s%.*s",
+                       answer->code, status_text(answer->refused), answer->words.n != 0 ? ": " : "",
+                       STR_ARG(answer->words));
+    struct str payload = answer->payload;
+    if (answer->compression != COMPRESSION_NONE) {
+        buf_clear(inflated);
+        TRY(decompress(answer->compression, payload, inflated, e));
+        payload = buf_view(inflated);
+    }
+    return answer->json ? general_reply_from_json(payload, a, out, e)
+                        : general_reply_from_pb(payload, a, out, e);
+}

@@ -1,0 +1,79 @@
+/* The client's side of a protocol as pure functions of bytes: a request becomes the bytes that ask
+ * for it, the bytes that came back become an answer. No sockets and no clock: client.c and load.c
+ * bring the bytes, tests feed them one by one.
+ *
+ * A protocol is a row of the table in session.c. A session is one connection's conversation with
+ * one request at a time; one thread. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/parse.h"
+#include "codec/compress.h"
+#include "proto/http1.h"
+#include "tensor/call.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One whole answer. All views end with the bytes that were cut, or with the session's next request.
+ */
+struct answer {
+    status refused;   /* OK, or the kind of refusal */
+    int code;         /* the protocol's own number: baidu_std error_code, HTTP status */
+    struct str words; /* a refusal's words, as the server put them; may be empty */
+    struct str payload;
+    compression compression; /* of payload */
+    bool json;               /* payload is JSON, else protobuf */
+    bool keep_alive;         /* the connection can carry another request */
+};
+
+struct session;
+
+struct session_protocol {
+    const char *name;
+    void (*ask)(const struct session *s, const struct infer_request *r, struct buf *out,
+                struct buf *scratch);
+    struct parse (*cut)(struct session *s, struct str bytes, struct answer *out);
+};
+
+struct session {
+    const struct session_protocol *protocol;
+    const char *authority; /* "host:port", borrowed */
+    uint64_t id;           /* of the last request */
+    /* The HTTP answer in progress; the head is remembered as numbers, since bytes may move between
+     * calls. */
+    size_t seen, head_bytes, taken;
+    uint64_t length;
+    struct answer head;
+    struct http_chunked chunks;
+    bool chunked;
+    struct buf body; /* chunks joined */
+};
+
+/* "brpc", "http", "http-json"; NULL: no such protocol. session_protocol_at: NULL behind the last.
+ */
+const struct session_protocol *session_protocol_find(struct str name);
+const struct session_protocol *session_protocol_at(size_t index);
+
+void session_init(struct session *s, const struct session_protocol *p, const char *authority);
+void session_deinit(struct session *s);
+
+/* Appends a whole request to out; the answer in progress, if any, is forgotten. scratch is
+ * overwritten. Check both buffers with buf_check. */
+void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
+                 struct buf *scratch);
+/* Expects the answer to the same request once more (the load generator sends one request's bytes
+ * again and again). */
+void session_again(struct session *s);
+
+/* Looks for the answer in bytes: everything that came since the request, always from the same
+ * start. MORE: call again with more bytes behind them. DONE: *out is filled; `used` bytes belong to
+ * it. BAD: this is not the protocol, and the connection cannot go on. */
+struct parse session_cut(struct session *s, struct str bytes, struct answer *out);
+
+/* The reply in a good answer's payload: views of the payload where it can be, else in the arena;
+ * inflated receives a compressed payload's content and must live as long. A refusal's status and
+ * words come back as they are. */
+status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
+                     struct infer_reply *out, struct err *e);

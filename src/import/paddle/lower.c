@@ -1,0 +1,266 @@
+#include "import/paddle/lower.h"
+
+#include "import/paddle/ops.h"
+#include "import/paddle/site.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A feed or fetch operator: where its variable belongs. */
+struct end {
+    int64_t col;
+    struct str name;
+    struct value *value;
+};
+
+struct ends {
+    struct end *end;
+    int count;
+};
+
+struct lower {
+    const struct lower_in *in;
+    const struct block_desc *block;
+    struct graph *graph;
+    struct arena scratch;
+    struct map vars;  /* name -> struct var_desc */
+    struct map bound; /* name -> struct binding (site.c) */
+    struct ends feeds, fetches;
+    struct err *err;
+};
+
+/* ---- what is not supported, all at once ---- */
+
+struct unknown {
+    int count, block, index; /* of its first place */
+    struct unknown *next;    /* in order of first appearance */
+    struct str type;
+};
+
+static bool is_known(struct str type)
+{
+    return str_is(type, "feed") || str_is(type, "fetch") || op_row_find(type) != NULL;
+}
+
+struct unknown_list {
+    struct map by_type;
+    struct unknown *first, **tail;
+};
+
+static void note_unknown(struct unknown_list *l, struct arena *a, struct str type, int block,
+                         int index)
+{
+    struct unknown *u = map_get(&l->by_type, type);
+    if (u == NULL) {
+        u = arena_zalloc(a, sizeof(*u));
+        *u = (struct unknown){ .block = block, .index = index, .type = type };
+        map_put(&l->by_type, type, u);
+        *l->tail = u;
+        l->tail = &u->next;
+    }
+    u->count++;
+}
+
+#define UNKNOWN_TOLD 32 /* words are cut anyway */
+
+static status tell_unknown(const struct unknown *u, struct arena *a, struct err *e)
+{
+    const char *text = "";
+    for (int i = 0; u != NULL && i < UNKNOWN_TOLD; u = u->next, i++)
+        text = arena_printf(a, "%s%s'%.*s' (%d time%s, first at operator %d of block %d)", text,
+                            i > 0 ? ", " : "", STR_ARG(u->type), u->count, u->count > 1 ? "s" : "",
+                            u->index, u->block);
+    return err_set(e, UNSUPPORTED, "not supported: operator %s%s", text, u != NULL ? ", ..." : "");
+}
+
+static status check_known(struct lower *l)
+{
+    struct unknown_list unknown = { .first = NULL, .tail = &unknown.first };
+    const struct program *p = l->in->program;
+    map_init(&unknown.by_type, &l->scratch);
+    for (int b = 0; b < p->block_count; b++)
+        for (int i = 0; i < p->block[b].op_count; i++)
+            if (!is_known(p->block[b].op[i].type))
+                note_unknown(&unknown, &l->scratch, p->block[b].op[i].type, b, i);
+    return unknown.first == NULL ? OK : tell_unknown(unknown.first, &l->scratch, l->err);
+}
+
+/* ---- feed and fetch ---- */
+
+static status check_feed_var(struct site *s, const struct var_desc *v, struct str name)
+{
+    dtype d;
+    if (v == NULL || v->kind != VAR_LOD_TENSOR)
+        return site_fault(s, INVALID, "it feeds '%.*s', which the program declares as no tensor",
+                          STR_ARG(name));
+    if (!program_dtype(v->data_type, &d))
+        return site_fault(s, UNSUPPORTED, "it feeds '%.*s' with element type %d of VarType",
+                          STR_ARG(name), v->data_type);
+    if (v->lod_level < 0 || v->lod_level > LOD_MAX)
+        return site_fault(s, UNSUPPORTED, "it feeds '%.*s' with %d LoD levels, at most %d",
+                          STR_ARG(name), v->lod_level, LOD_MAX);
+    if (map_get(s->bound, name) != NULL)
+        return site_fault(s, INVALID, "'%.*s' is fed or written already", STR_ARG(name));
+    return OK;
+}
+
+/* Declared LoD levels, or one where only the configuration calls it ragged. */
+static int feed_levels(const struct lower *l, const struct var_desc *v)
+{
+    const struct conf_var *c = l->in->conf != NULL ? conf_find_feed(l->in->conf, v->name) : NULL;
+    return v->lod_level == 0 && c != NULL && c->lod ? 1 : v->lod_level;
+}
+
+static status add_offsets(struct lower *l, struct value *v, int levels)
+{
+    for (int i = 0; i < levels; i++) {
+        const char *name = arena_printf(&l->scratch, "%s.lod%d", v->name, i);
+        TRY(graph_add_value(l->graph, name, DTYPE_I64, &SHAPE(-1), &v->lod[i], l->err));
+    }
+    v->lod_levels = levels;
+    return OK;
+}
+
+static struct end *next_end(struct lower *l, struct ends *ends)
+{
+    if (ends->end == NULL)
+        ends->end = arena_zalloc(&l->scratch, (size_t)l->block->op_count * sizeof(*ends->end));
+    return &ends->end[ends->count++];
+}
+
+static status lower_feed(struct lower *l, struct site *s)
+{
+    const struct slot_desc *out = op_slot_out(s->op, "Out");
+    if (out == NULL || out->arg_count != 1)
+        return site_fault(s, INVALID, "expected one variable as output Out");
+    const struct var_desc *v = map_get(&l->vars, out->arg[0]);
+    TRY(check_feed_var(s, v, out->arg[0]));
+    struct value *value;
+    dtype d = DTYPE_F32;
+    program_dtype(v->data_type, &d);
+    TRY(graph_add_value(l->graph, arena_strndup(&l->scratch, v->name.p, v->name.n), d, &v->shape,
+                        &value, l->err));
+    TRY(add_offsets(l, value, feed_levels(l, v)));
+    site_bind_name(s, v->name, value);
+    *next_end(l, &l->feeds) = (struct end){ attr_i64(s, "col", l->feeds.count), v->name, value };
+    return OK;
+}
+
+static status lower_fetch(struct lower *l, struct site *s)
+{
+    struct value *v;
+    TRY(site_in(s, "X", &v));
+    struct str name = op_slot_in(s->op, "X")->arg[0];
+    *next_end(l, &l->fetches) = (struct end){ attr_i64(s, "col", l->fetches.count), name, v };
+    return OK;
+}
+
+static int by_col(const void *a, const void *b)
+{
+    int64_t x = ((const struct end *)a)->col, y = ((const struct end *)b)->col;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the ends by column into values and names. */
+static status order_ends(struct lower *l, struct ends *ends, const char *what,
+                         struct value ***values, const char ***names)
+{
+    size_t room = (size_t)ends->count + 1;
+    *values = arena_zalloc(&l->scratch, room * sizeof(**values));
+    *names = arena_zalloc(&l->graph->arena, room * sizeof(**names));
+    if (ends->count == 0)
+        return OK;
+    qsort(ends->end, (size_t)ends->count, sizeof(*ends->end), by_col);
+    for (int i = 0; i < ends->count; i++) {
+        const struct end *x = &ends->end[i];
+        if (i > 0 && x->col == x[-1].col)
+            return err_set(l->err, INVALID, "'%.*s' and '%.*s' are both %s column %lld",
+                           STR_ARG(x[-1].name), STR_ARG(x->name), what, (long long)x->col);
+        (*values)[i] = x->value;
+        (*names)[i] = arena_strndup(&l->graph->arena, x->name.p, x->name.n);
+    }
+    return OK;
+}
+
+static status set_ends(struct lower *l, struct port_names *names)
+{
+    struct value **in, **out;
+    if (l->fetches.count == 0)
+        return err_set(l->err, INVALID,
+                       "the program has no fetch operator, so no output; export it for inference "
+                       "(save_inference_model)");
+    TRY(order_ends(l, &l->feeds, "feed", &in, &names->input));
+    TRY(order_ends(l, &l->fetches, "fetch", &out, &names->output));
+    TRY(graph_set_inputs(l->graph, in, l->feeds.count));
+    return graph_set_outputs(l->graph, out, l->fetches.count);
+}
+
+/* ---- the walk ---- */
+
+/* The first input that has LoD, in the order of the file's slots. */
+static const struct value *find_ragged(struct site *s)
+{
+    struct value *v;
+    for (int i = 0; i < s->op->in_count; i++)
+        for (int k = 0; k < s->op->in[i].arg_count; k++)
+            if (map_get(s->bound, s->op->in[i].arg[k]) != NULL &&
+                site_resolve(s, s->op->in[i].arg[k], &v) == OK && v->lod_levels > 0)
+                return v;
+    return NULL;
+}
+
+static status lower_op(struct lower *l, int index)
+{
+    const struct op_desc *op = &l->block->op[index];
+    struct site s = { .graph = l->graph,
+                      .op = op,
+                      .row = op_row_find(op->type),
+                      .index = index,
+                      .vars = &l->vars,
+                      .params = &l->in->params->by_name,
+                      .bound = &l->bound,
+                      .scratch = &l->scratch,
+                      .err = l->err };
+    if (str_is(op->type, "feed"))
+        TRY(lower_feed(l, &s));
+    else if (str_is(op->type, "fetch"))
+        TRY(lower_fetch(l, &s));
+    else {
+        s.ragged = find_ragged(&s);
+        TRY(s.row->import(&s));
+    }
+    if (s.bad_attr != NULL)
+        return site_fault(&s, INVALID, "attribute '%s': %s", s.bad_attr, s.bad_why);
+    return OK;
+}
+
+static status index_vars(struct lower *l)
+{
+    map_init(&l->vars, &l->scratch);
+    map_init(&l->bound, &l->scratch);
+    for (int i = 0; i < l->block->var_count; i++)
+        if (!map_put(&l->vars, l->block->var[i].name, &l->block->var[i]))
+            return err_set(l->err, CORRUPT, "the program declares variable '%.*s' twice",
+                           STR_ARG(l->block->var[i].name));
+    return OK;
+}
+
+static status lower(struct lower *l, struct port_names *names)
+{
+    TRY(index_vars(l));
+    TRY(check_known(l));
+    for (int i = 0; i < l->block->op_count; i++)
+        TRY(lower_op(l, i));
+    TRY(set_ends(l, names));
+    return graph_check(l->graph, l->err);
+}
+
+status lower_program(const struct lower_in *in, struct graph *g, struct port_names *names,
+                     struct err *e)
+{
+    struct lower l = { .in = in, .block = &in->program->block[0], .graph = g, .err = e };
+    arena_init(&l.scratch, 0);
+    status s = lower(&l, names);
+    arena_deinit(&l.scratch);
+    return s;
+}

@@ -1,0 +1,12 @@
+#include "import/paddle/ops.h"
+
+static const struct op_row *const family[] = { ops_math, ops_image, ops_shape, ops_sequence };
+
+const struct op_row *op_row_find(struct str type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(family); i++)
+        for (const struct op_row *r = family[i]; r->type != NULL; r++)
+            if (str_is(type, r->type))
+                return r;
+    return NULL;
+}

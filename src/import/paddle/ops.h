@@ -1,0 +1,28 @@
+/* Translation tables: Paddle's operators by name, one row each, in the file of their family
+ * (ops_<family>.c), gathered by ops.c. Adding one: docs/adding-an-importer-op.md. */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stddef.h>
+
+struct site;
+
+enum lod_rule {
+    LOD_SHARE, /* outputs take the LoD of the first input that has one: Paddle's ShareLoD */
+    LOD_OWN,   /* the translation says what LoD its outputs have */
+};
+
+struct op_row {
+    const char *type; /* Paddle's */
+    const char
+        *canonical; /* the operator that it mostly becomes, for families that share a translation */
+    status (*import)(struct site *s);
+    enum lod_rule lod;
+};
+
+const struct op_row *op_row_find(struct str type); /* NULL: not supported */
+
+/* Each family ends with a row without type. */
+extern const struct op_row ops_math[], ops_image[], ops_shape[], ops_sequence[];
