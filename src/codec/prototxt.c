@@ -85,7 +85,7 @@ static char take_escape(struct reader *r)
     return (char)v;
 }
 
-/* Appends the quoted string ahead to `to`, which has room for all that is left of the file. */
+/* Appends the quoted string ahead to `to`; NULL: only counts its bytes. */
 static status take_quoted(struct reader *r, char *to, size_t *n)
 {
     char quote = *r->p++;
@@ -96,7 +96,9 @@ static status take_quoted(struct reader *r, char *to, size_t *n)
                 return fault(r, "an escape");
             c = take_escape(r);
         }
-        to[(*n)++] = c;
+        if (to != NULL)
+            to[*n] = c;
+        (*n)++;
     }
     if (r->p >= r->end || *r->p != quote)
         return fault(r, "the closing quote of a string");
@@ -110,22 +112,24 @@ static bool at_quote(struct reader *r)
     return r->p < r->end && (*r->p == '"' || *r->p == '\'');
 }
 
-/* One string out of adjacent ones. No piece is longer than the rest of its line. */
+static status take_pieces(struct reader *r, char *to, size_t *n)
+{
+    *n = 0;
+    while (at_quote(r))
+        TRY(take_quoted(r, to, n));
+    return OK;
+}
+
+/* One string out of adjacent ones: a first walk counts, a second one copies. */
 static status take_string(struct reader *r, struct str *out)
 {
-    char *text = NULL;
-    size_t n = 0;
-    while (at_quote(r)) {
-        const char *stop = memchr(r->p, '\n', (size_t)(r->end - r->p));
-        size_t line = (size_t)((stop != NULL ? stop : r->end) - r->p);
-        char *bigger = arena_try(r->arena, n + line + 1, 16);
-        if (bigger == NULL)
-            return err_set(r->err, NO_MEMORY, "%s:%d: no memory for a string", r->file, r->line);
-        if (n > 0)
-            memcpy(bigger, text, n);
-        text = bigger;
-        TRY(take_quoted(r, text, &n));
-    }
+    struct reader probe = *r;
+    size_t n;
+    TRY(take_pieces(&probe, NULL, &n));
+    char *text = arena_try(r->arena, n + 1, 16);
+    if (text == NULL)
+        return err_set(r->err, NO_MEMORY, "%s:%d: no memory for a string", r->file, r->line);
+    TRY(take_pieces(r, text, &n));
     *out = (struct str){ text, n };
     return OK;
 }

@@ -77,11 +77,19 @@ static void set_input_types(struct build *b)
 
 static const struct type absent = { .shape = { .rank = -1 } };
 
+/* Optional inputs that a node does not have are absent ones to its kernel, so that it need not count; an operator with
+ * more than a few takes a list, which has no optional ones. */
+static int padded_in_count(const struct node *n)
+{
+    return n->op->in_max <= 8 ? n->op->in_max : n->in_count;
+}
+
 static struct type *gather_in(struct build *b, const struct node *n)
 {
-    struct type *in = arena_zalloc(&b->scratch, (size_t)(n->in_count + 1) * sizeof(*in));
-    for (int i = 0; i < n->in_count; i++)
-        in[i] = n->in[i] != NULL ? b->type[n->in[i]->id] : absent;
+    int count = padded_in_count(n);
+    struct type *in = arena_zalloc(&b->scratch, (size_t)(count + 1) * sizeof(*in));
+    for (int i = 0; i < count; i++)
+        in[i] = i < n->in_count && n->in[i] != NULL ? b->type[n->in[i]->id] : absent;
     return in;
 }
 
@@ -209,7 +217,7 @@ static status prepare_step(struct build *b, const struct node *n, struct type *i
                               .arena = &b->plan->arena,
                               .packs = b->r->packs,
                               .threads = b->r->options->threads };
-    *s = (struct plan_step){ .node = n, .in_count = n->in_count, .out_count = n->out_count };
+    *s = (struct plan_step){ .node = n, .in_count = padded_in_count(n), .out_count = n->out_count };
     TRY(b->r->options->ref_only ? choose_ref(&ctx, &s->kernel, b->err)
                                 : kernel_choose(&ctx, &s->kernel, b->r->explain, b->err));
     size_t scratch_bytes = 0;
@@ -218,8 +226,8 @@ static status prepare_step(struct build *b, const struct node *n, struct type *i
     b->plan->step_count++; /* from here on plan_unref releases its state */
     if (scratch_bytes > b->scratch_bytes)
         b->scratch_bytes = scratch_bytes;
-    if (n->in_count > b->plan->max_in)
-        b->plan->max_in = n->in_count;
+    if (s->in_count > b->plan->max_in)
+        b->plan->max_in = s->in_count;
     if (n->out_count > b->plan->max_out)
         b->plan->max_out = n->out_count;
     return OK;
@@ -266,7 +274,7 @@ static void settle_steps(struct build *b)
         s->in = arena_zalloc(&b->plan->arena, (size_t)(s->in_count + 1) * sizeof(struct place));
         s->out = arena_zalloc(&b->plan->arena, (size_t)(s->out_count + 1) * sizeof(struct place));
         for (int k = 0; k < s->in_count; k++)
-            s->in[k] = settle(b, s->node->in[k]);
+            s->in[k] = settle(b, k < s->node->in_count ? s->node->in[k] : NULL);
         for (int k = 0; k < s->out_count; k++)
             s->out[k] = settle(b, s->node->out[k]);
     }

@@ -22,6 +22,17 @@ struct matmul_attrs {
     int32_t act;
 };
 
+/* A matmul for concrete shapes: stacks of m x k and k x n matrices, whose batch dimensions broadcast to `stack`. */
+struct matmul_dims {
+    int64_t m, k, n;
+    bool trans_a, trans_b; /* never of a vector */
+    struct shape stack_a, stack_b, stack;
+    struct shape shape; /* of the result */
+};
+/* false: the shapes do not agree. */
+bool matmul_dims(const struct matmul_attrs *m, const struct shape *a, const struct shape *b,
+                 struct matmul_dims *out);
+
 /* affine: out = x * scale + bias, element by element. */
 struct affine_attrs {
     float scale, bias;

@@ -61,8 +61,8 @@ status graph_add_value(struct graph *g, const char *name, dtype d, const struct 
 /* A value that is the constant t (a plain view, copied as a struct; the bytes must outlive the graph). */
 status graph_add_constant(struct graph *g, const char *name, const struct tensor *t,
                           struct value **out, struct err *e);
-/* Appends a node with out_count fresh values named from out_names (or made up); attrs of op->attrs_size bytes are zeroed
- * for the caller to fill (reach them by node_attrs). in[i] may be NULL for an optional input. */
+/* Appends a node with op->out_count fresh values under made-up names; attrs of op->attrs_size bytes are zeroed
+ * for the caller to fill (reach them by node_attrs). in[i] may be NULL for an optional input. origin is borrowed. */
 status graph_add_node(struct graph *g, const struct op *op, const char *origin,
                       struct value *const *in, int in_count, struct node **out, struct err *e);
 
@@ -74,10 +74,18 @@ status graph_set_outputs(struct graph *g, struct value *const *values, int count
 /* Arity, order, no missing values, attribute schema, outputs reachable: what an importer owes. The words name the node. */
 status graph_check(const struct graph *g, struct err *e);
 
-/* For passes: every use of `from` (as a node's input, a LoD, an output) becomes `to`. */
-void graph_replace_uses(struct graph *g, struct value *from, struct value *to);
-/* Uses of a value as an input or an output (lod uses by live ragged outputs count too). */
-int graph_count_uses(const struct graph *g, const struct value *v);
+/* ---- for passes ---- */
+
+/* Appends one more input to n (refused beyond 255). */
+status graph_add_input(struct graph *g, struct node *n, struct value *v, struct err *e);
+/* n makes from now on what `user`, a node with one output behind it, made; user makes nothing any more, and the next
+ * graph_sweep takes it away. */
+void graph_absorb(struct node *n, struct node *user);
+/* Every use of a value v (as a node's input, a LoD, an output) becomes by_id[v->id] where that is not NULL; chains are
+ * followed. One walk over the graph, so a pass collects its replacements first. */
+void graph_forward(struct graph *g, struct value **by_id);
+/* uses[id]: how often the value is an input, an output, or the LoD of an output. */
+void graph_count_uses(const struct graph *g, int *uses);
 /* Removes nodes whose results nobody uses. */
 void graph_sweep(struct graph *g);
 

@@ -33,10 +33,11 @@ struct baidu_frame {
 
 /* Cuts one frame from the front of bytes. MORE until it is whole (see baidu_std_need); BAD INVALID when the bytes are no
  * frame (magic, meta larger than the body, unreadable meta, attachment larger than what is left), TOO_LARGE when the body is above
- * max_body: the connection cannot go on after either. */
+ * max_body or the meta above LIMIT_RPC_META_BYTES: the connection cannot go on after either. */
 struct parse baidu_std_parse(struct str bytes, size_t max_body, struct baidu_frame *out);
 /* Bytes of the whole frame, as soon as its head is there; 0 before that. */
 size_t baidu_std_need(struct str bytes);
 
-/* Appends head and meta; the caller then appends payload_bytes of payload and meta->attachment_bytes. */
+/* Appends head and meta; the caller then appends payload_bytes of payload and meta->attachment_bytes. out fails (TOO_LARGE)
+ * when the frame would be above the format's 4 GiB. */
 void baidu_std_put_head(struct buf *out, const struct baidu_meta *meta, size_t payload_bytes);

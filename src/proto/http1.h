@@ -29,7 +29,8 @@ struct http_head {
 };
 
 /* Cuts a head; `seen` is how many bytes an earlier call that said MORE was given (so that a slow head is not scanned
- * again and again; 0 at first). Views into bytes. BAD INVALID, or TOO_LARGE above LIMIT_HTTP_HEADER_BYTES or _HEADERS. */
+ * again and again; 0 at first). Views into bytes. BAD INVALID, or TOO_LARGE above LIMIT_HTTP_HEADER_BYTES or _HEADERS.
+ * One CRLF in front of a request is stepped over. A target is a path, "*", or "http://..." (path: what follows the host). */
 struct parse http1_request(struct str bytes, size_t seen, struct http_head *out);
 struct parse http1_response(struct str bytes, size_t seen, struct http_head *out);
 
@@ -41,10 +42,11 @@ bool http_header_lists(struct str value, const char *token);
 struct http_chunked {
     uint64_t left; /* bytes of the present chunk still to come */
     int state;
-    uint32_t line_bytes; /* of the present size line or trailer */
+    uint32_t line_bytes; /* of the present size line, or of the last one and all trailers */
 };
 /* Takes bytes from the front of `bytes`, appending content to body (whose max bounds it: TOO_LARGE). DONE when the last
- * chunk and its trailer are taken (used: bytes taken by this call); MORE with `used` set when all were taken. */
+ * chunk and its trailer are taken (used: bytes taken by this call; c is then fresh again); MORE with `used` set when
+ * all were taken. A chunk that the body cannot hold is refused by its size, before its bytes come. Trailers are dropped. */
 struct parse http1_chunked(struct http_chunked *c, struct str bytes, struct buf *body);
 
 struct http_reply {

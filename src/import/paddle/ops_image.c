@@ -131,7 +131,7 @@ static status import_pool(struct site *s)
 }
 
 // clang-format off
-const struct op_row ops_image[] = {
+const struct op_row paddle_image[] = {
     { "conv2d",           "conv2d", import_conv, LOD_SHARE },
     { "depthwise_conv2d", "conv2d", import_conv, LOD_SHARE },
     { "pool2d",           "pool2d", import_pool, LOD_SHARE },

@@ -213,7 +213,7 @@ static status import_softmax(struct site *s)
 }
 
 // clang-format off
-const struct op_row ops_math[] = {
+const struct op_row paddle_math[] = {
     { "mul",             "matmul",   import_mul,         LOD_SHARE },
     { "matmul_v2",       "matmul",   import_matmul_v2,   LOD_SHARE },
     { "matmul",          "matmul",   import_matmul,      LOD_SHARE },

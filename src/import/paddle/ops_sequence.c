@@ -67,7 +67,7 @@ static status import_lstm(struct site *s)
 }
 
 // clang-format off
-const struct op_row ops_sequence[] = {
+const struct op_row paddle_sequence[] = {
     { "sequence_pool", "seq_pool", import_seq_pool, LOD_OWN },
     { "sequence_conv", "seq_conv", import_seq_conv, LOD_SHARE },
     { "lstm",          "lstm",     import_lstm,     LOD_SHARE },

@@ -130,7 +130,7 @@ static status import_lookup_table_v2(struct site *s)
 }
 
 // clang-format off
-const struct op_row ops_shape[] = {
+const struct op_row paddle_shape[] = {
     { "reshape",                  "reshape",   import_reshape,         LOD_OWN },
     { "reshape2",                 "reshape",   import_reshape,         LOD_OWN },
     { "flatten",                  "flatten",   import_flatten,         LOD_OWN },

@@ -1,0 +1,303 @@
+/* The writing half of json.h. */
+#include "codec/json.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- strings ---- */
+
+/* Bytes at p that go out as they are; 0: the byte there needs something in its place. */
+static size_t plain_bytes(const char *p, const char *end)
+{
+    uint8_t c = (uint8_t)*p;
+    if (c < 0x80)
+        return c >= 0x20 && c != '"' && c != '\\';
+    size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    return (size_t)(end - p) >= n && str_is_utf8((struct str){ p, n }) ? n : 0;
+}
+
+static void put_escaped(struct buf *b, char c)
+{
+    static const char value[] = "\"\\\b\f\n\r\t", name[] = "\"\\bfnrt";
+    const char *at = memchr(value, c, sizeof(value) - 1);
+    if (at != NULL) {
+        buf_byte(b, '\\');
+        buf_byte(b, (uint8_t)name[at - value]);
+    } else if ((uint8_t)c < 0x20) {
+        buf_printf(b, "\\u%04x", (unsigned)c);
+    } else {
+        buf_str(b, "\xef\xbf\xbd"); /* U+FFFD */
+    }
+}
+
+void json_put_string(struct buf *b, struct str s)
+{
+    buf_byte(b, '"');
+    for (size_t i = 0, from = 0; i < s.n; from = i) {
+        size_t n = 1;
+        while (i < s.n && (n = plain_bytes(s.p + i, s.p + s.n)) > 0)
+            i += n;
+        buf_append(b, s.p + from, i - from);
+        if (i < s.n)
+            put_escaped(b, s.p[i++]);
+    }
+    buf_byte(b, '"');
+}
+
+/* ---- numbers ---- */
+
+#define TEXT_MAX 80 /* of one element, a complex number's two parts included */
+
+static size_t u64_text(char *to, uint64_t v)
+{
+    static const char pair[] = "00010203040506070809101112131415161718192021222324"
+                               "25262728293031323334353637383940414243444546474849"
+                               "50515253545556575859606162636465666768697071727374"
+                               "75767778798081828384858687888990919293949596979899";
+    char text[20], *p = text + sizeof(text);
+    for (; v >= 100; v /= 100)
+        memcpy(p -= 2, pair + v % 100 * 2, 2);
+    if (v >= 10)
+        memcpy(p -= 2, pair + v * 2, 2);
+    else
+        *--p = (char)('0' + v);
+    size_t n = (size_t)(text + sizeof(text) - p);
+    memcpy(to, p, n);
+    return n;
+}
+
+static size_t i64_text(char *to, int64_t v)
+{
+    *to = '-';
+    return v < 0 ? 1 + u64_text(to + 1, 0 - (uint64_t)v) : u64_text(to, (uint64_t)v);
+}
+
+typedef unsigned __int128 u128;
+
+/* 5^k for k up to 32. */
+static u128 power_of_five(int k)
+{
+    // clang-format off
+    static const uint64_t power[] = {
+        1u, 5u, 25u, 125u, 625u, 3125u, 15625u, 78125u, 390625u, 1953125u, 9765625u, 48828125u,
+        244140625u, 1220703125u, 6103515625u, 30517578125u, 152587890625u, 762939453125u,
+        3814697265625u, 19073486328125u, 95367431640625u, 476837158203125u, 2384185791015625u,
+        11920928955078125u, 59604644775390625u, 298023223876953125u, 1490116119384765625u,
+        7450580596923828125u,
+    };
+    // clang-format on
+    return k < 28 ? power[k] : (u128)power[27] * power[k - 27];
+}
+
+#define TEN_17 100000000000000000u
+
+/* The fewest digits, and of those the nearest, that read back as v = m * 2^e, for 1e-15 <= v <
+ * 2^52: *digits * 10^*x.
+ *
+ * v * 10^k = m * 5^k * 2^(e+k) has 17 digits before the point for the right k, and 128 bits hold it
+ * exactly; the doubles beside v are then between 0.5 and 23 units away, so that the only candidates
+ * are the multiples of 100 around it, else those of 10, else of 1. A candidate reads back as v when
+ * it is nearer to v than half way to the neighbour (half way itself belongs to the even m). */
+static void shortest(uint64_t m, int e, uint64_t *digits, int *x)
+{
+    int k = 16 - (e + 52) * 1233 / 4096 + (e + 52 < 0); /* 1233/4096: log10 of 2 */
+    if ((uint64_t)((m * power_of_five(k)) >> -(e + k)) >= TEN_17)
+        k--;
+    int shift = -(e + k);
+    u128 gap = power_of_five(k), v = m * gap;
+    uint64_t whole = (uint64_t)(v >> shift);
+    int below = m == (uint64_t)1 << 52 ? 4 : 2; /* the neighbour below a power of two is nearer */
+    bool even = m % 2 == 0;
+    *x = -k;
+    for (uint64_t unit = 100;; unit /= 10) {
+        uint64_t low = whole - whole % unit, high = low + unit;
+        u128 down = v - ((u128)low << shift), up = ((u128)high << shift) - v;
+        bool low_fits = down * (u128)below < gap + even, high_fits = up * 2 < gap + even;
+        if (!low_fits && !high_fits && unit > 1)
+            continue;
+        *digits = low_fits && (!high_fits || down <= up) ? low : high;
+        return;
+    }
+}
+
+/* For sizes that are rare in answers: asks the C library for more and more digits until they read
+ * back. */
+static void library_shortest(double v, uint64_t *digits, int *x)
+{
+    char text[40];
+    int precision = v < DBL_MIN ? 0 : 14; /* subnormal numbers hold fewer than 15 digits */
+    do
+        snprintf(text, sizeof(text), "%.*e", precision, v);
+    while (strtod(text, NULL) != v && ++precision < 17);
+    const char *p = text;
+    for (*digits = 0; *p != 'e'; p++)
+        if (*p >= '0' && *p <= '9') /* the locale chooses the point */
+            *digits = *digits * 10 + (uint64_t)(*p - '0');
+    *x = (int)strtol(p + 1, NULL, 10) - (precision < 17 ? precision : 16);
+}
+
+/* Where the point goes, and from where on there is an exponent, is as in rapidjson, which json2pb
+ * prints with. */
+static size_t place_point(char *to, uint64_t digits, int x)
+{
+    char text[20];
+    size_t n = u64_text(text, digits), len = 0;
+    int point = (int)n + x; /* digits before it */
+    if (point > 21 || point <= -6) {
+        to[len++] = text[0];
+        if (n > 1)
+            to[len++] = '.';
+        memcpy(to + len, text + 1, n - 1);
+        len += n - 1;
+        to[len++] = 'e';
+        return len + i64_text(to + len, point - 1);
+    }
+    if (point <= 0) {
+        memcpy(to, "0.00000", 7);
+        memcpy(to + 2 - point, text, n);
+        return n + (size_t)(2 - point);
+    }
+    size_t before = (size_t)point < n ? (size_t)point : n;
+    memcpy(to, text, before);
+    memset(to + before, '0', (size_t)point - before);
+    len = (size_t)point;
+    to[len++] = '.';
+    if (before == n)
+        to[len++] = '0';
+    memcpy(to + len, text + before, n - before);
+    return len + n - before;
+}
+
+static size_t positive_text(char *to, double v)
+{
+    uint64_t bits, digits;
+    int x;
+    if (v < 0x1p53 && v == (double)(uint64_t)v) {
+        size_t n = u64_text(to, (uint64_t)v);
+        memcpy(to + n, ".0", 2);
+        return n + 2;
+    }
+    memcpy(&bits, &v, sizeof(bits));
+    if (v >= 1e-15 && v < 0x1p52)
+        shortest((bits & 0xfffffffffffff) | (uint64_t)1 << 52, (int)(bits >> 52) - 1075, &digits,
+                 &x);
+    else
+        library_shortest(v, &digits, &x);
+    if (digits % 100000000 == 0) {
+        digits /= 100000000;
+        x += 8;
+    }
+    for (; digits % 10 == 0; x++)
+        digits /= 10;
+    return place_point(to, digits, x);
+}
+
+static size_t word_text(char *to, const char *word)
+{
+    size_t n = strlen(word);
+    memcpy(to, word, n);
+    return n;
+}
+
+static size_t double_text(char *to, double v)
+{
+    if (isnan(v))
+        return word_text(to, "\"NaN\"");
+    if (isinf(v))
+        return word_text(to, v < 0 ? "\"-Infinity\"" : "\"Infinity\"");
+    if (!signbit(v))
+        return positive_text(to, v);
+    *to = '-';
+    return 1 + positive_text(to + 1, -v);
+}
+
+void json_put_double(struct buf *b, double v)
+{
+    char text[TEXT_MAX];
+    buf_append(b, text, double_text(text, v));
+}
+
+void json_put_float(struct buf *b, float v)
+{
+    json_put_double(b, (double)v);
+}
+
+void json_put_i64(struct buf *b, int64_t v)
+{
+    char text[TEXT_MAX];
+    buf_append(b, text, i64_text(text, v));
+}
+
+/* Writes the element at p (of any alignment); returns the length. */
+typedef size_t element_fn(char *to, const void *p);
+
+#define ELEMENT(name, type, write)              \
+    static size_t name(char *to, const void *p) \
+    {                                           \
+        type v;                                 \
+        memcpy(&v, p, sizeof(v));               \
+        return write;                           \
+    }
+ELEMENT(put_i64, int64_t, i64_text(to, v))
+ELEMENT(put_i32, int32_t, i64_text(to, v))
+ELEMENT(put_i16, int16_t, i64_text(to, v))
+ELEMENT(put_i8, int8_t, i64_text(to, v))
+ELEMENT(put_u64, uint64_t, u64_text(to, v))
+ELEMENT(put_u32, uint32_t, u64_text(to, v))
+ELEMENT(put_u16, uint16_t, u64_text(to, v))
+ELEMENT(put_u8, uint8_t, u64_text(to, v))
+ELEMENT(put_f64, double, double_text(to, v))
+ELEMENT(put_f32, float, double_text(to, (double)v))
+ELEMENT(put_f16, uint16_t, double_text(to, (double)f16_to_f32(v)))
+ELEMENT(put_bf16, uint16_t, double_text(to, (double)bf16_to_f32(v)))
+ELEMENT(put_bool, uint8_t, word_text(to, v != 0 ? "true" : "false"))
+
+static size_t put_pair(char *to, const void *p, element_fn *put, size_t size)
+{
+    size_t n = put(to, p);
+    to[n++] = ',';
+    return n + put(to + n, (const uint8_t *)p + size);
+}
+
+static size_t put_c64(char *to, const void *p)
+{
+    return put_pair(to, p, put_f32, sizeof(float));
+}
+
+static size_t put_c128(char *to, const void *p)
+{
+    return put_pair(to, p, put_f64, sizeof(double));
+}
+
+// clang-format off
+static element_fn *const element[] = {
+    [DTYPE_I64] = put_i64, [DTYPE_F32] = put_f32,   [DTYPE_I32] = put_i32,   [DTYPE_F64] = put_f64,
+    [DTYPE_I16] = put_i16, [DTYPE_F16] = put_f16,   [DTYPE_BF16] = put_bf16, [DTYPE_U8] = put_u8,
+    [DTYPE_I8] = put_i8,   [DTYPE_BOOL] = put_bool, [DTYPE_C64] = put_c64,   [DTYPE_C128] = put_c128,
+    [DTYPE_U16] = put_u16, [DTYPE_U32] = put_u32,   [DTYPE_U64] = put_u64,   [DTYPE_BYTES] = put_u8,
+};
+// clang-format on
+
+void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n)
+{
+    char text[2048];
+    const uint8_t *p = data;
+    size_t len = 0, size = dtype_size(d);
+    text[len++] = '[';
+    for (int64_t i = 0; i < n; i++, p += size) {
+        if (i > 0)
+            text[len++] = ',';
+        len += element[d](text + len, p);
+        if (len < sizeof(text) - TEXT_MAX)
+            continue;
+        buf_append(b, text, len);
+        len = 0;
+        if (buf_check(b) != OK)
+            return;
+    }
+    text[len++] = ']';
+    buf_append(b, text, len);
+}

@@ -1,0 +1,23 @@
+/* Private to the room: the families of operators, and what their inference functions share. Each family ends with a row
+ * without name. */
+#pragma once
+
+#include "graph/attrs.h"
+#include "graph/op.h"
+
+extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
+    ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[];
+
+#define FIELD(type, member, kind) { #member, kind, offsetof(struct type, member), NULL }
+#define FIELD_ENUM(type, member, list) { #member, ATTR_ENUM, offsetof(struct type, member), list }
+
+/* Output 0 is typed like input 0. */
+status infer_same(const struct node *n, const struct type *in, struct type *out, struct err *e);
+
+/* INVALID with words where t is not of this rank or dtype; `what` names it. */
+status want_rank(const struct type *t, int rank, const char *what, struct err *e);
+status want_dtype(const struct type *t, dtype d, const char *what, struct err *e);
+/* Offsets of n sequences: int64 [n+1]; gives n. */
+status want_offsets(const struct type *t, int64_t *sequences, struct err *e);
+/* Pads of one axis for SAME (ops_conv.c). extent: what the window spans, dilation included. */
+void same_pads(int64_t in, int64_t extent, int64_t stride, int64_t *before, int64_t *after);

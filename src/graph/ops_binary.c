@@ -1,0 +1,32 @@
+/* Two tensors, broadcast as NumPy does. */
+#include "graph/ops.h"
+
+static status infer_binary(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
+    if (in[0].dtype != in[1].dtype)
+        return err_set(e, INVALID, "its inputs are %s and %s, expected one dtype",
+                       dtype_name(in[0].dtype), dtype_name(in[1].dtype));
+    out[0] = (struct type){ .dtype = in[0].dtype };
+    if (!shape_broadcast(&in[0].shape, &in[1].shape, &out[0].shape))
+        return err_set(e, INVALID, "shapes %s and %s do not broadcast",
+                       shape_text(&in[0].shape, a, sizeof(a)),
+                       shape_text(&in[1].shape, b, sizeof(b)));
+    return OK;
+}
+
+#define MAP (OP_INPLACE | OP_ELEMENTWISE)
+
+// clang-format off
+const struct op ops_binary[] = {
+    { "add", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "sub", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "mul", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "div", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "max", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "min", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "pow", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { 0 },
+};
+// clang-format on

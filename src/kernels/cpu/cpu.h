@@ -1,0 +1,36 @@
+/* What our own fast kernels share. They are plain loops that the compiler turns into vector instructions, compiled several
+ * times over by CLONES; the loader takes the version that the processor can run. */
+#pragma once
+
+#include "graph/attrs.h"
+#include "kernels/kernel.h"
+
+#if defined(__has_feature)
+#define CPU_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CPU_SANITIZED 1
+#else
+#define CPU_SANITIZED 0
+#endif
+
+/* The loader chooses before a sanitizer has set itself up, so there one version has to do. */
+#if defined(__x86_64__) && !CPU_SANITIZED
+#define CLONES __attribute__((target_clones("avx512f", "fma", "default")))
+#else
+#define CLONES
+#endif
+
+#define F32_ONLY DTYPE_BIT(DTYPE_F32)
+
+/* out = act(alpha * a x b + bias): a [m, k] with rows lda elements apart, b [k, n], or [n, k] when trans_b, bias [n] or
+ * NULL, out [m, n]. out overlaps none of them. */
+struct gemm {
+    int64_t m, n, k, lda;
+    bool trans_b;
+    float alpha;
+    int32_t act; /* enum act */
+};
+void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out);
+
+/* act over n elements in place; enum act. */
+void cpu_act(int32_t kind, float *x, int64_t n);

@@ -1,0 +1,52 @@
+#include "kernels/broadcast.h"
+#include "kernels/cpu/cpu.h"
+
+struct state {
+    struct gemm gemm;
+    struct broadcast walk; /* over the batch dimensions, in matrices */
+    int64_t size_a, size_b, size_out, count;
+};
+
+static const char *refuse(const struct kernel_ctx *ctx)
+{
+    const struct matmul_attrs *a = ctx->node->attrs;
+    return a->trans_a && ctx->in[0].shape.rank > 1 ? "its first operand is transposed" : NULL;
+}
+
+static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
+{
+    const struct matmul_attrs *a = ctx->node->attrs;
+    struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    struct matmul_dims d;
+    matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &d);
+    s->gemm = (struct gemm){ d.m, d.n, d.k, d.k, d.trans_b, a->alpha, a->act };
+    broadcast_plan(&d.stack_a, &d.stack_b, &d.stack, &s->walk);
+    s->size_a = d.m * d.k;
+    s->size_b = d.k * d.n;
+    s->size_out = d.m * d.n;
+    s->count = shape_numel(&ctx->out[0].shape);
+    *state = s;
+    return OK;
+}
+
+static status run(const void *state, const struct kernel_io *io)
+{
+    const struct state *s = state;
+    const float *a = io->in[0], *b = io->in[1];
+    float *out = io->out[0];
+    int64_t index[SHAPE_MAX] = { 0 }, at_a = 0, at_b = 0;
+    int last = s->walk.rank - 1;
+    if (s->count == 0)
+        return OK;
+    do {
+        for (int64_t i = 0; i < s->walk.dim[last]; i++, out += s->size_out)
+            cpu_gemm(&s->gemm, a + (at_a + i * s->walk.step_a[last]) * s->size_a,
+                     b + (at_b + i * s->walk.step_b[last]) * s->size_b, io->in[2], out);
+    } while (broadcast_next(&s->walk, index, &at_a, &at_b));
+    return OK;
+}
+
+const struct kernel cpu_matmul[] = {
+    { "matmul", "cpu matmul", F32_ONLY, DEVICE_CPU, refuse, prepare, run, NULL },
+    { 0 },
+};

@@ -1,0 +1,47 @@
+#include "kernels/kernel.h"
+
+#include "base/buf.h"
+#include "kernels/tables.h"
+
+#include <string.h>
+
+/* Best first; ref last. */
+static const struct kernel *const families[] = {
+    dnnl_matmul, dnnl_conv,  dnnl_pool, cpu_matmul, cpu_binary,  cpu_sequence, cpu_rnn,
+    ref_unary,   ref_binary, ref_matmul, ref_conv,   ref_pool,    ref_softmax,  ref_shape,
+    ref_index,   ref_sequence, ref_rnn,
+};
+
+const struct kernel *kernel_at(const char *op, size_t index)
+{
+    for (size_t f = 0; f < ARRAY_LEN(families); f++)
+        for (const struct kernel *k = families[f]; k->op != NULL; k++)
+            if (strcmp(k->op, op) == 0 && index-- == 0)
+                return k;
+    return NULL;
+}
+
+/* Why k does not take the node; NULL: it does. */
+static const char *refusal(const struct kernel *k, const struct kernel_ctx *ctx)
+{
+    if (!(k->dtypes & DTYPE_BIT(ctx->in[0].dtype)))
+        return "not for this dtype";
+    return k->refuse != NULL ? k->refuse(ctx) : NULL;
+}
+
+status kernel_choose(const struct kernel_ctx *ctx, const struct kernel **out, struct buf *explain,
+                     struct err *e)
+{
+    const struct kernel *k;
+    for (size_t i = 0; (k = kernel_at(ctx->node->op->name, i)) != NULL; i++) {
+        const char *why = refusal(k, ctx);
+        if (why == NULL) {
+            *out = k;
+            return OK;
+        }
+        if (explain != NULL)
+            buf_printf(explain, "%-24s not %s: %s\n", ctx->node->name, k->name, why);
+    }
+    return err_set(e, UNSUPPORTED, "no kernel computes '%s' of %s", ctx->node->op->name,
+                   dtype_name(ctx->in[0].dtype));
+}

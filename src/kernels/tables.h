@@ -1,0 +1,9 @@
+/* Private to the room: every family of kernels. Each array ends with a row without op. */
+#pragma once
+
+#include "kernels/kernel.h"
+
+extern const struct kernel dnnl_matmul[], dnnl_conv[], dnnl_pool[];
+extern const struct kernel cpu_matmul[], cpu_binary[], cpu_sequence[], cpu_rnn[];
+extern const struct kernel ref_unary[], ref_binary[], ref_matmul[], ref_conv[], ref_pool[],
+    ref_softmax[], ref_shape[], ref_index[], ref_sequence[], ref_rnn[];

@@ -1,0 +1,38 @@
+#include "passes/passes.h"
+
+#include "graph/op.h"
+#include "passes/rows.h"
+
+#include <string.h>
+
+// clang-format off
+static const struct pass passes[] = {
+    { "drop_identity", "values that are copies of others",                       drop_identity },
+    { "fold_views",    "another shape of a parameter becomes a parameter",       fold_views },
+    { "fuse_bias",     "a vector added to a product or a convolution joins it",  fuse_bias },
+    { "fuse_act",      "an activation behind a product or a convolution joins it", fuse_act },
+};
+// clang-format on
+
+const struct pass *pass_at(size_t index)
+{
+    return index < ARRAY_LEN(passes) ? &passes[index] : NULL;
+}
+
+status passes_run(struct graph *g, struct err *e)
+{
+    for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
+        int changes = 0;
+        status s = passes[i].run(g, &changes, e);
+        if (s != OK)
+            return err_prefix(e, s, "pass %s: ", passes[i].name);
+        graph_sweep(g);
+    }
+    return graph_check(g, e);
+}
+
+struct node *sole_producer(const struct value *v, const char *op, const int *uses)
+{
+    struct node *n = v->producer;
+    return n != NULL && uses[v->id] == 1 && strcmp(n->op->name, op) == 0 ? n : NULL;
+}

@@ -1,0 +1,12 @@
+/* Private to the room: the passes, one file each. */
+#pragma once
+
+#include "passes/passes.h"
+
+status drop_identity(struct graph *g, int *changes, struct err *e);
+status fold_views(struct graph *g, int *changes, struct err *e);
+status fuse_bias(struct graph *g, int *changes, struct err *e);
+status fuse_act(struct graph *g, int *changes, struct err *e);
+
+/* For a fusion: the node that makes v, where it is the operator `op` and nobody but one node uses v; else NULL. */
+struct node *sole_producer(const struct value *v, const char *op, const int *uses);
