@@ -68,7 +68,8 @@ double json_float(struct json *j);
 
 /* A JSON array of numbers, nested to any depth, straight into dense elements of `d`: fills `to` (room for max elements),
  * sets *count. Rows of unequal length are a fault when dims is not NULL; dims receives up to SHAPE_MAX lengths and
- * *rank their number. A value out of d's range is a fault. This is the hot path of JSON requests. */
+ * *rank their number; a bare number then counts as rank 0. A value out of d's range is a fault, and so are complex types and
+ * bytes. This is the hot path of JSON requests. */
 struct json_array {
     dtype dtype;
     void *to;
@@ -83,8 +84,9 @@ int64_t json_count_numbers(const struct json *j);
 
 /* Writing. The caller writes structure by hand with buf_str; these write values. */
 void json_put_string(struct buf *b, struct str s); /* quoted and escaped; bytes that are not UTF-8 become U+FFFD */
-void json_put_double(struct buf *b, double v);     /* shortest text that reads back the same; NaN as "NaN" in quotes */
+/* The fewest digits that read back the same; a whole number keeps its ".0", as json2pb prints it; NaN as "NaN" in quotes. */
+void json_put_double(struct buf *b, double v);
 void json_put_float(struct buf *b, float v);       /* the shortest double that equals v, as json2pb prints it */
 void json_put_i64(struct buf *b, int64_t v);
-/* n elements of dtype d as "[a,b,...]"; the hot path of JSON replies. */
+/* n elements of dtype d as "[a,b,...]", a complex one as its two parts; the hot path of JSON replies. */
 void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n);

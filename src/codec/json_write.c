@@ -118,7 +118,8 @@ static void shortest(uint64_t m, int e, uint64_t *digits, int *x)
         bool low_fits = down * (u128)below < gap + even, high_fits = up * 2 < gap + even;
         if (!low_fits && !high_fits && unit > 1)
             continue;
-        *digits = low_fits && (!high_fits || down <= up) ? low : high;
+        bool low_nearer = down < up || (down == up && low / unit % 2 == 0);
+        *digits = low_fits && (!high_fits || low_nearer) ? low : high;
         return;
     }
 }

@@ -1,7 +1,7 @@
 /* The operator graph of a service: what happens to a request between protocol and engine.
  *
- * An operator is a row (name, open, process, close) over the call's named tensors. The graph that `--model` means, general
- * reader, general infer and general response, runs inline on the calling thread and costs nothing more. */
+ * An operator is a row (type, process) that works on one call. The chain that `--model` means, general reader, general
+ * infer and general response, runs inline on the calling thread and costs nothing more. */
 #pragma once
 
 #include "base/arena.h"
@@ -13,27 +13,35 @@
 #include <stdint.h>
 
 struct flow; /* immutable once built; refcounted; any thread */
+struct flow_node;
 
-/* One request on its way. Lives in the request's arena. */
+/* One request on its way. The caller fills the first four; what the operators make lives in the arena and the exec, until
+ * the exec's next run. */
 struct flow_call {
     const struct infer_request *request;
     struct infer_reply *reply;
     struct arena *arena;
-    struct exec *exec;        /* of the thread that runs the call */
-    struct tensor *bound;     /* general_reader's result: the model's inputs in order */
+    struct exec *exec;     /* of the thread that runs the call */
+    struct tensor *bound;  /* the reader's result: the model's inputs, in its order */
+    struct tensor *result; /* infer's result: the model's outputs, in its order */
 };
-
-struct flow_node;
 
 struct flow_op {
     const char *type; /* "GeneralInferOp" */
     status (*process)(const struct flow_node *n, struct flow_call *c, struct err *e);
 };
 
-const struct flow_op *flow_op_find(const char *type);
+const struct flow_op *flow_op_find(const char *type); /* NULL: no such operator */
 
-/* The graph that one model means; takes its own reference to m. */
-status flow_for_model(struct model *m, struct flow **out, struct err *e);
+/* One operator of a flow, under the name that replies call it by. */
+struct flow_node {
+    const struct flow_op *op;
+    const char *name; /* "GeneralInferOp_0" */
+    struct model *model;
+};
+
+/* The chain that one model means; takes its own reference to m. */
+struct flow *flow_for_model(struct model *m);
 struct flow *flow_ref(struct flow *f);
 void flow_unref(struct flow *f);
 struct model *flow_model(const struct flow *f); /* borrowed */

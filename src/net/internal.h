@@ -1,5 +1,5 @@
-/* What the files of net share: the loop itself, and how a connection comes to it. Everything here is for the loop's own
- * thread but what says so. */
+/* What the files of net share: the loop itself, and how a connection comes to it. Everything here
+ * is for the loop's own thread but what says so. */
 #pragma once
 
 #include "net/loop.h"
@@ -10,7 +10,8 @@
 #include <uv.h>
 
 #define LOOPS_MAX 1024
-#define TICK_MS 1000 /* timeouts are looked at this often, or oftener where a handler's are short */
+#define TICK_MS   1000 /* timeouts are looked at this often, or oftener where a handler's are short \
+                        */
 
 struct loop {
     uv_loop_t uv;
@@ -19,7 +20,7 @@ struct loop {
     pthread_t thread;
     uv_async_t wake;
     uv_timer_t tick;
-    uv_idle_t again;           /* active while `kicked` has members: makes the loop come round at once */
+    uv_idle_t again; /* active while `kicked` has members: makes the loop come round at once */
     struct list conns, kicked; /* of struct net_conn */
     bool stopping;
 
@@ -30,8 +31,9 @@ struct loop {
 
 struct loop_group {
     atomic_int open_conns;
-    int next;              /* which loop the next connection is dealt to; loop 0 */
-    struct list listeners; /* loop 0; freed when the group ends, since connections use their handlers */
+    int next; /* which loop the next connection is dealt to; loop 0 */
+    struct list
+        listeners; /* loop 0; freed when the group ends, since connections use their handlers */
     int count;
     struct loop loop[];
 };
@@ -54,7 +56,8 @@ void loop_come_round(struct loop *l);
 /* Looks at timeouts at least this often from now on. */
 void loop_tick_within(struct loop *l, uint64_t ms);
 
-/* Loop 0. Takes fd, which it closes where it cannot be served, and sends it to loop l as a connection. */
+/* Loop 0. Takes fd, which it closes where it cannot be served, and sends it to loop l as a
+ * connection. */
 void conn_deal(struct loop *l, int fd, const struct sockaddr_storage *peer,
                const struct net_handler *h);
 void conns_tick(struct loop *l);

@@ -32,8 +32,8 @@ static void on_retry(uv_timer_t *retry)
     uv_poll_start(&ln->poll, UV_READABLE, on_acceptable);
 }
 
-/* Out of files, most likely. The listener stays readable, so that going on would spin: the peers wait in the backlog
- * until some connection has ended. Said once, until accepting works again. */
+/* Out of files, most likely. The listener stays readable, so that going on would spin: the peers
+ * wait in the backlog until some connection has ended. Said once, until accepting works again. */
 static void pause_accepting(struct net_listener *ln, int fault)
 {
     if (!ln->short_of_files)
@@ -50,10 +50,9 @@ static void deal(struct net_listener *ln, int fd, const struct sockaddr_storage 
     conn_deal(&g->loop[g->next], fd, peer, &ln->handler);
 }
 
-static void on_acceptable(uv_poll_t *poll, int fault, int events)
+static void accept_up_to(struct net_listener *ln, int most)
 {
-    struct net_listener *ln = LIST_ENTRY(poll, struct net_listener, poll);
-    for (int i = 0; i < ACCEPTS_A_ROUND; i++) {
+    for (int i = 0; i < most; i++) {
         struct sockaddr_storage peer = { 0 };
         socklen_t size = sizeof(peer);
         int fd = accept4(ln->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -67,6 +66,11 @@ static void on_acceptable(uv_poll_t *poll, int fault, int events)
             return;
         }
     }
+}
+
+static void on_acceptable(uv_poll_t *poll, int fault, int events)
+{
+    accept_up_to(LIST_ENTRY(poll, struct net_listener, poll), ACCEPTS_A_ROUND);
 }
 
 /* Opening */
@@ -186,6 +190,7 @@ void listeners_close(struct loop_group *g)
         if (!ln->open)
             continue;
         ln->open = false;
+        accept_up_to(ln, BACKLOG); /* those the kernel has welcomed already */
         uv_close((uv_handle_t *)&ln->poll, NULL);
         uv_close((uv_handle_t *)&ln->retry, NULL);
         close(ln->fd);

@@ -8,7 +8,8 @@
 
 /* Posts */
 
-/* What comes meanwhile waits for the next round, so that posts which post do not starve the sockets. */
+/* What comes meanwhile waits for the next round, so that posts which post do not starve the
+ * sockets. */
 static void run_posts(struct loop *l)
 {
     struct list posts;
@@ -87,8 +88,8 @@ void loop_tick_within(struct loop *l, uint64_t ms)
     uv_timer_again(&l->tick);
 }
 
-/* Signals are the main thread's affair. Above all SIGPIPE: libuv writes without MSG_NOSIGNAL, and a thread that has it
- * blocked gets the error code alone. */
+/* Signals are the main thread's affair. Above all SIGPIPE: libuv writes without MSG_NOSIGNAL, and a
+ * thread that has it blocked gets the error code alone. */
 static void block_signals(void)
 {
     static const int own_faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };

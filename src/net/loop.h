@@ -1,4 +1,5 @@
-/* Event loops over libuv: one thread each. A connection lives and dies on its loop; nothing here is shared but what says so.
+/* Event loops over libuv: one thread each, named oar-loop-N, in which all signals are blocked. A connection lives and
+ * dies on its loop; nothing here is shared but what says so.
  *
  * Names: `loop` is one event loop and its thread; `net_conn` is one accepted TCP connection; `net_listener` accepts on one loop and
  * deals connections round over all loops. net knows bytes, not messages. */
@@ -23,12 +24,15 @@ struct net_handler {
      * taking the whole buffer away by net_conn_take_input). Called again only when new bytes came or
      * net_conn_resume was called. */
     void (*data)(struct net_conn *c, void *state, struct buf *in);
-    /* The connection is gone (peer, timeout, net_conn_close): the last call. eof and errors alike. */
+    /* The connection is gone (peer, timeout, net_conn_close): the last call, never from inside another of these. eof
+     * and errors alike. After eof, what came before it is still handed over, and the connection ends when it is
+     * neither paused nor owes answers (net_conn_owe) and its output is out. */
     void (*close)(struct net_conn *c, void *state);
     void *arg;
     size_t max_input_bytes; /* bound of `in` */
     uint64_t idle_ms;       /* closed after so long without a byte either way; 0: never */
-    uint64_t head_ms;       /* closed when it stays this long in the middle of a request (net_conn_set_partial) */
+    uint64_t head_ms;       /* closed when it stays this long in the middle of a request (net_conn_set_partial), and
+                             * what came of it meanwhile was slower than 16 KB/s; 0: never */
 };
 
 /* Starts count loops (threads); 0 on success gives *out. */
@@ -36,12 +40,13 @@ status loop_group_start(int count, struct loop_group **out, struct err *e);
 int loop_group_count(const struct loop_group *g);
 struct loop *loop_group_at(struct loop_group *g, int index);
 /* Listens on host:port (IPv4 or IPv6 literal, "0.0.0.0", "::") and begins accepting; port 0 picks one; *bound_port says which.
- * BUSY when the port is in use: words name host and port. */
+ * BUSY when the port is in use: words name host and port. h is copied. Not from a loop's thread. */
 status loop_group_listen(struct loop_group *g, const char *host, int port,
                          const struct net_handler *h, int *bound_port, struct err *e);
 void loop_group_stop_listening(struct loop_group *g); /* any thread; existing connections go on */
 int loop_group_open_conns(const struct loop_group *g); /* any thread */
-/* Closes every connection, ends the loops, joins the threads, frees everything. */
+/* Closes every connection, ends the loops, joins the threads, frees everything. Posts that came before are run; nobody
+ * may post any more. Not from a loop's thread. */
 void loop_group_stop(struct loop_group *g);
 
 /* Runs fn(arg) on the loop's thread soon. Any thread; `post` is embedded in what it is about and is not touched after fn
@@ -64,10 +69,18 @@ struct buf *net_conn_out(struct net_conn *c);
 void net_conn_flush(struct net_conn *c);
 /* Writes out's content and then `body` without copying when the socket takes it at once; what is left is copied. */
 void net_conn_flush_with(struct net_conn *c, const void *body, size_t n);
-void net_conn_pause(struct net_conn *c);  /* reads no more until resumed */
-void net_conn_resume(struct net_conn *c); /* also hands over, soon, input that is waiting already */
+/* Calls data no more until resumed. Bytes that are in the input buffer stay where they are meanwhile, so that others may
+ * look at them; no timeout counts. */
+void net_conn_pause(struct net_conn *c);
+void net_conn_resume(struct net_conn *c); /* also hands over, soon, input that is waiting already; paused or not */
+/* Counts answers that are still being made (+1, -1 when one was flushed): while there are some, the connection is not
+ * idle, and a peer that has sent all it will still gets them. For handlers that go on reading meanwhile. */
+void net_conn_owe(struct net_conn *c, int more);
 /* Hands the whole input buffer to the caller (who deinits it) and leaves an empty one. */
 void net_conn_take_input(struct net_conn *c, struct buf *to);
-void net_conn_set_partial(struct net_conn *c, bool in_request); /* which of the two timeouts counts */
+/* Whether the peer is in the middle of sending a request: then head_ms counts, from the first call with true. */
+void net_conn_set_partial(struct net_conn *c, bool in_request);
 void net_conn_close(struct net_conn *c);             /* now, dropping unsent output */
-void net_conn_close_after_flush(struct net_conn *c); /* when all output is out */
+/* When all output is out. The peer then sees the end, and up to two seconds of what it still sends are dropped, so that
+ * a reset cannot overtake the last answer. data is not called any more. */
+void net_conn_close_after_flush(struct net_conn *c);

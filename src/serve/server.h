@@ -19,16 +19,19 @@ struct server_options {
     const char *host;      /* NULL: "0.0.0.0" */
     int port;              /* 0: any free one */
     int threads;           /* 0: 4; worker threads; event loops are at most the processors */
-    const char *name;      /* `--name`: /NAME/prediction; NULL: each model's own name */
+    const char *name;      /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes; /* 0: LIMIT_BODY_BYTES */
-    bool quiet;            /* no access lines, no ready line */
+    bool quiet;            /* no ready line */
 };
 
-/* Loads the models, listens, and returns when requests can be answered. The words say what is wrong with which option. */
+/* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread
+ * and all that it starts, and ignores SIGPIPE. The words say what is wrong with which option. */
 status server_start(const struct server_options *opt, struct server **out, struct err *e);
 int server_port(const struct server *s);
-/* Waits for SIGTERM or SIGINT (which server_start blocked in all threads), drains, and returns the process's exit status:
- * 0 after a clean drain. A second signal ends at once with status 1. */
+/* Waits for SIGTERM or SIGINT, drains, and returns the process's exit status: 0. A second signal ends the process at once
+ * with status 1. From the thread that started the server. */
 int server_wait(struct server *s);
-void server_drain(struct server *s); /* readiness off, no new connections, answers what is admitted */
+/* Readiness off, no new connections, connections close when their admitted requests are answered. Any thread. */
+void server_drain(struct server *s);
+/* Frees everything; what is not answered by now is dropped. */
 void server_free(struct server *s);

@@ -1,0 +1,107 @@
+#include "flow/flow.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "flow/ops.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define CHAIN 3
+
+struct flow {
+    atomic_int refs;
+    struct model *model; /* one reference */
+    struct flow_node node[CHAIN];
+    int node_count;
+    atomic_uint_fast64_t typical_ns;
+};
+
+static const struct flow_op *const ops[] = { &general_reader_op, &general_infer_op,
+                                             &general_response_op };
+
+const struct flow_op *flow_op_find(const char *type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        if (strcmp(ops[i]->type, type) == 0)
+            return ops[i];
+    return NULL;
+}
+
+struct flow *flow_for_model(struct model *m)
+{
+    static const char *const chain[CHAIN][2] = {
+        { "GeneralReaderOp", "GeneralReaderOp_0" },
+        { "GeneralInferOp", "GeneralInferOp_0" },
+        { "GeneralResponseOp", "GeneralResponseOp_0" },
+    };
+    struct flow *f = mem_zalloc(sizeof(*f));
+    atomic_init(&f->refs, 1);
+    f->model = model_ref(m);
+    for (int i = 0; i < CHAIN; i++)
+        f->node[f->node_count++] = (struct flow_node){ flow_op_find(chain[i][0]), chain[i][1], m };
+    return f;
+}
+
+struct flow *flow_ref(struct flow *f)
+{
+    atomic_fetch_add(&f->refs, 1);
+    return f;
+}
+
+void flow_unref(struct flow *f)
+{
+    if (f == NULL || atomic_fetch_sub(&f->refs, 1) != 1)
+        return;
+    model_unref(f->model);
+    mem_free(f);
+}
+
+struct model *flow_model(const struct flow *f)
+{
+    return f->model;
+}
+
+uint64_t flow_typical_ns(const struct flow *f)
+{
+    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+}
+
+/* A moving average over about eight calls. Two threads may lose an update to each other: it is a hint. */
+static void learn(struct flow *f, uint64_t ns)
+{
+    uint64_t old = flow_typical_ns(f);
+    uint64_t now = old == 0 ? ns : old - old / 8 + ns / 8;
+    atomic_store_explicit(&f->typical_ns, now > 0 ? now : 1, memory_order_relaxed);
+}
+
+static void stamp(struct infer_reply *r)
+{
+    r->stamp_us[r->stamp_count++] = clock_wall_us();
+}
+
+static status run_nodes(const struct flow *f, struct flow_call *c, struct err *e)
+{
+    for (int i = 0; i < f->node_count; i++) {
+        const struct flow_node *n = &f->node[i];
+        if (c->request->profile)
+            stamp(c->reply);
+        TRY(n->op->process(n, c, e));
+        if (c->request->profile)
+            stamp(c->reply);
+    }
+    return OK;
+}
+
+status flow_run(struct flow *f, struct flow_call *c, struct err *e)
+{
+    uint64_t begin = clock_ns();
+    int64_t begin_us = clock_wall_us();
+    size_t stamps = (size_t)(2 * f->node_count + 2);
+    *c->reply = (struct infer_reply){ .stamp_us = arena_alloc(c->arena, stamps * sizeof(int64_t)) };
+    status s = run_nodes(f, c, e);
+    c->reply->stamp_us[c->reply->stamp_count++] = begin_us;
+    stamp(c->reply);
+    learn(f, clock_ns() - begin);
+    return s;
+}
