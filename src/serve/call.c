@@ -1,0 +1,234 @@
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "proto/general_model.h"
+#include "proto/predict.h"
+#include "serve/internal.h"
+
+/* A model quicker than this is computed on the loop that read the request: handing over to a worker and back costs some
+ * 10 to 20 us and two context switches, and a loop that is busy for this long delays its other connections unnoticeably. */
+#define QUICK_NS    200000
+#define QUICK_BYTES ((size_t)256 << 10) /* a larger body takes as long to decode */
+#define SPARE_MAX   64
+#define KEEP_BYTES  ((size_t)64 << 10) /* of each buffer of a spare call */
+#define KEEP_EXEC   ((size_t)64 << 20) /* of a thread's working memory between two calls */
+
+/* ---- formats ---- */
+
+static status decode_pb(struct call *c, struct str body, struct infer_request *out, struct err *e)
+{
+    return general_request_from_pb(body, &c->arena, out, e);
+}
+
+static status decode_json(struct call *c, struct str body, struct infer_request *out, struct err *e)
+{
+    if (body.n == 0) /* as an empty message, like the original */
+        return general_request_from_pb(body, &c->arena, out, e);
+    return general_request_from_json(body, &c->arena, out, e);
+}
+
+static status decode_predict(struct call *c, struct str body, struct infer_request *out,
+                             struct err *e)
+{
+    int count;
+    const struct port *port = model_inputs(flow_model(c->flow), &count);
+    struct predict_port *p = arena_zalloc(&c->arena, ((size_t)count + 1) * sizeof(*p));
+    for (int i = 0; i < count; i++)
+        p[i] = (struct predict_port){ .name = str_of(port[i].name),
+                                      .alias = str_of(port[i].alias),
+                                      .dtype = port[i].dtype,
+                                      .ragged = port[i].ragged,
+                                      .shape = port[i].shape };
+    return predict_request_from_json(body, &(struct predict_ports){ p, count }, &c->arena, out, e);
+}
+
+const struct call_format format_general_pb = { decode_pb, general_reply_to_pb };
+const struct call_format format_general_json = { decode_json, general_reply_to_json };
+const struct call_format format_predict = { decode_predict, predict_reply_to_json };
+
+/* ---- life ---- */
+
+struct call *call_new(struct conn *conn)
+{
+    struct lane *lane = conn->lane;
+    struct call *c;
+    if (!list_empty(&lane->spare)) {
+        c = LIST_ENTRY(lane->spare.next, struct call, node);
+        list_remove(&c->node);
+        lane->spare_count--;
+    } else {
+        c = mem_zalloc(sizeof(*c));
+        list_init(&c->node);
+        arena_init(&c->arena, LIMIT_ARENA_BYTES);
+        buf_init(&c->taken, SIZE_MAX);
+        buf_init(&c->inflated, LIMIT_INFLATED_BYTES);
+        buf_init(&c->plain, LIMIT_ARENA_BYTES);
+        buf_init(&c->reply, LIMIT_ARENA_BYTES);
+    }
+    c->conn = conn;
+    c->deadline_ns = 0;
+    conn->calls++;
+    atomic_fetch_add(&conn->lane->server->calls, 1);
+    return c;
+}
+
+static void forget(struct buf *b)
+{
+    buf_clear(b);
+    buf_shrink(b, KEEP_BYTES);
+}
+
+static void destroy(struct call *c)
+{
+    arena_deinit(&c->arena);
+    buf_deinit(&c->taken);
+    buf_deinit(&c->inflated);
+    buf_deinit(&c->plain);
+    buf_deinit(&c->reply);
+    mem_free(c);
+}
+
+void call_free(struct call *c)
+{
+    struct conn *conn = c->conn;
+    struct lane *lane = conn->lane;
+    arena_reset(&c->arena);
+    forget(&c->taken);
+    forget(&c->inflated);
+    forget(&c->plain);
+    forget(&c->reply);
+    flow_unref(c->flow);
+    c->flow = NULL;
+    if (lane->spare_count < SPARE_MAX) {
+        list_push_front(&lane->spare, &c->node);
+        lane->spare_count++;
+    } else {
+        destroy(c);
+    }
+    atomic_fetch_sub(&lane->server->calls, 1);
+    conn_call_done(conn);
+}
+
+void calls_drop_spare(struct lane *lane)
+{
+    while (!list_empty(&lane->spare)) {
+        struct call *c = LIST_ENTRY(lane->spare.next, struct call, node);
+        list_remove(&c->node);
+        destroy(c);
+    }
+}
+
+/* ---- the work ---- */
+
+static status inflate_body(struct call *c, struct err *e)
+{
+    if (c->body_compression == COMPRESSION_NONE)
+        return OK;
+    TRY(decompress(c->body_compression, c->body, &c->inflated, e));
+    c->body = buf_view(&c->inflated);
+    return OK;
+}
+
+static status put_reply(struct call *c, const struct infer_reply *r, struct err *e)
+{
+    struct buf *out = c->reply_compression == COMPRESSION_NONE ? &c->reply : &c->plain;
+    c->format->encode(r, out);
+    if (buf_check(out) != OK)
+        return err_set(e, buf_check(out), "the reply could not be written: %s",
+                       status_text(buf_check(out)));
+    c->compressed = out == &c->plain && out->len >= c->compress_from;
+    if (c->compressed)
+        return compress_bytes(c->reply_compression, buf_view(out), &c->reply, e);
+    if (out == &c->plain) {
+        struct buf swap = c->reply; /* too small to compress after all */
+        c->reply = c->plain;
+        c->plain = swap;
+    }
+    return OK;
+}
+
+static status execute(struct call *c, struct exec *exec, struct err *e)
+{
+    struct infer_request request = { 0 };
+    struct infer_reply reply;
+    struct flow_call run = {
+        .request = &request, .reply = &reply, .arena = &c->arena, .exec = exec
+    };
+    if (c->deadline_ns != 0 && clock_ns() > c->deadline_ns)
+        return err_set(e, TIMED_OUT, "the request's time ran out before its turn came");
+    TRY(inflate_body(c, e));
+    TRY(c->format->decode(c, c->body, &request, e));
+    TRY(flow_run(c->flow, &run, e));
+    return put_reply(c, &reply, e);
+}
+
+static void run(struct call *c, struct exec *exec)
+{
+    c->err.text[0] = '\0';
+    c->compressed = false;
+    c->result = execute(c, exec, &c->err);
+    exec_trim(exec, KEEP_EXEC);
+}
+
+/* ---- on a worker ---- */
+
+static void come_home(struct loop_post *p)
+{
+    struct call *c = LIST_ENTRY(p, struct call, post);
+    c->done(c);
+}
+
+static void run_job(struct job *j, int worker)
+{
+    struct call *c = LIST_ENTRY(j, struct call, job);
+    struct lane *lane = c->conn->lane;
+    run(c, lane->server->worker_exec[worker]);
+    c->post.fn = come_home;
+    loop_post(lane->loop, &c->post);
+}
+
+/* The body leaves the connection's buffer: with the whole buffer where nothing else is in it, else as a copy. */
+static status take_body(struct call *c, struct buf *in, size_t used)
+{
+    if (c->body.p < (char *)in->data || c->body.p >= (char *)in->data + in->len)
+        return OK;
+    if (in->len == used && c->body.n > KEEP_BYTES) {
+        buf_deinit(&c->taken);
+        net_conn_take_input(c->conn->net, &c->taken);
+        return OK;
+    }
+    buf_append(&c->taken, c->body.p, c->body.n);
+    c->body.p = (char *)c->taken.data;
+    return buf_check(&c->taken);
+}
+
+static status submit(struct call *c, struct buf *in, size_t used)
+{
+    TRY(take_body(c, in, used));
+    c->job.run = run_job;
+    return workers_submit(c->conn->lane->server->workers, &c->job) ? OK : BUSY;
+}
+
+/* A flow that was never run is not known to be quick. */
+static bool is_quick(const struct call *c)
+{
+    uint64_t ns = flow_typical_ns(c->flow);
+    return ns != 0 && ns < QUICK_NS && c->body.n < QUICK_BYTES;
+}
+
+void call_start(struct call *c, struct buf *in, size_t used)
+{
+    if (is_quick(c)) {
+        run(c, c->conn->lane->exec);
+        c->done(c);
+        buf_consume(in, used);
+        return;
+    }
+    status s = submit(c, in, used);
+    if (in->len > 0) /* else the whole buffer went along */
+        buf_consume(in, used);
+    if (s != OK) {
+        c->result = err_set(&c->err, s, "the queue of requests is full; try again later");
+        c->done(c);
+    }
+}

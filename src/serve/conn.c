@@ -1,0 +1,111 @@
+/* Between net's connections and the protocols: sniffing, flushing once, and who still needs a connection. */
+#include "base/mem.h"
+#include "serve/internal.h"
+
+static void *on_open(struct net_conn *net, void *arg)
+{
+    struct server *s = arg;
+    struct conn *c = mem_zalloc(sizeof(*c));
+    c->net = net;
+    c->lane = &s->lane[loop_index(net_conn_loop(net))];
+    list_push_back(&c->lane->conns, &c->node);
+    return c;
+}
+
+static void free_if_gone(struct conn *c)
+{
+    if (c->net != NULL || c->calls > 0)
+        return;
+    list_remove(&c->node);
+    mem_free(c);
+}
+
+static void on_close(struct net_conn *net, void *state)
+{
+    struct conn *c = state;
+    if (c->proto != NULL)
+        c->proto->close(c->state);
+    c->net = NULL;
+    free_if_gone(c);
+}
+
+/* false: not known yet, or nothing that we speak (the connection is then ended). */
+static bool sniff(struct conn *c, struct str bytes)
+{
+    bool more = false;
+    const struct protocol *p;
+    for (size_t i = 0; (p = protocol_at(i)) != NULL; i++) {
+        enum sniff found = p->sniff(bytes);
+        more = more || found == SNIFF_MORE;
+        if (found != SNIFF_YES)
+            continue;
+        c->proto = p;
+        c->state = p->open(c);
+        return true;
+    }
+    if (!more)
+        net_conn_close(c->net);
+    else
+        conn_set_partial(c, true);
+    return false;
+}
+
+static bool owes_nothing(const struct conn *c)
+{
+    return c->calls == 0 && !c->partial;
+}
+
+static void on_data(struct net_conn *net, void *state, struct buf *in)
+{
+    struct conn *c = state;
+    if (c->proto == NULL && !sniff(c, buf_view(in)))
+        return;
+    c->feeding = true;
+    c->proto->feed(c, in);
+    c->feeding = false;
+    net_conn_flush(net);
+    if (c->closing || (atomic_load(&c->lane->server->draining) && owes_nothing(c)))
+        net_conn_close_after_flush(net);
+}
+
+const struct net_handler conn_handler = {
+    .open = on_open,
+    .data = on_data,
+    .close = on_close,
+    .idle_ms = 0,
+    .head_ms = 30000,
+};
+
+void conn_set_partial(struct conn *c, bool partial)
+{
+    c->partial = partial;
+    net_conn_set_partial(c->net, partial);
+}
+
+void conn_flush(struct conn *c)
+{
+    if (c->net != NULL && !c->feeding)
+        net_conn_flush(c->net);
+}
+
+void conn_finish(struct conn *c)
+{
+    c->closing = true;
+    if (c->net != NULL && !c->feeding)
+        net_conn_close_after_flush(c->net);
+}
+
+void conn_call_done(struct conn *c)
+{
+    c->calls--;
+    if (c->net == NULL)
+        free_if_gone(c);
+    else if (!c->feeding && atomic_load(&c->lane->server->draining))
+        conn_drain(c);
+}
+
+void conn_drain(struct conn *c)
+{
+    if (c->net != NULL && owes_nothing(c))
+        conn_finish(c);
+}

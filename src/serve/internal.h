@@ -1,0 +1,165 @@
+/* Private to the room: what the server's files know of each other.
+ *
+ * Threads: a lane is one event loop with what belongs to it; connections and calls stay on their lane, except that a slow
+ * call spends its decode, run and encode on a worker. Only what is marked so is shared. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/workers.h"
+#include "codec/compress.h"
+#include "exec/exec.h"
+#include "flow/flow.h"
+#include "net/loop.h"
+#include "serve/server.h"
+
+#include <stdatomic.h>
+
+/* ---- models under names (repository.c) ---- */
+
+struct served {
+    const char *name;
+    const char *path;
+    struct flow *flow; /* one reference */
+};
+
+struct repository {
+    struct arena arena;
+    struct served *item;
+    int count;
+    const char *alias; /* --name: also means the first model; or NULL */
+};
+
+status repository_open(struct repository *r, const struct server_options *opt, struct err *e);
+void repository_close(struct repository *r);
+/* The flow that answers to a name, borrowed; NULL: none. */
+struct flow *repository_find(const struct repository *r, struct str name);
+struct flow *repository_first(const struct repository *r);
+
+/* ---- the server ---- */
+
+struct lane {
+    struct server *server;
+    struct loop *loop;
+    struct exec *exec;
+    struct list conns; /* struct conn */
+    struct list spare; /* struct call: recycled */
+    int spare_count;
+    struct loop_post drain; /* posted once, by server_drain */
+};
+
+struct server {
+    struct server_options options;
+    struct repository models;
+    struct loop_group *loops;
+    struct lane *lane; /* one for each loop */
+    int lane_count;
+    struct workers *workers;
+    struct exec **worker_exec; /* one for each worker */
+    int worker_count;
+    int port;
+    atomic_bool ready, draining;
+    atomic_int calls; /* admitted and not yet answered, all lanes */
+};
+
+/* ---- connections (conn.c) ---- */
+
+struct protocol;
+
+struct conn {
+    struct list node; /* in its lane */
+    struct lane *lane;
+    struct net_conn *net;         /* NULL: gone, and kept for its calls alone */
+    const struct protocol *proto; /* NULL: not sniffed yet */
+    void *state;                  /* of the protocol */
+    int calls;                    /* of its own that are on their way */
+    bool feeding;                 /* inside the protocol's feed, which flushes at its end */
+    bool partial;                 /* in the middle of receiving a request */
+    bool closing;
+};
+
+extern const struct net_handler conn_handler;
+
+/* Says whether the peer is in the middle of a request, whose timeout then counts. */
+void conn_set_partial(struct conn *c, bool partial);
+/* Sends what was appended to the output, at once or, while the protocol is being fed, when that ends. */
+void conn_flush(struct conn *c);
+/* Ends the connection when its output is out. */
+void conn_finish(struct conn *c);
+/* One call less; closes a draining connection that owes nothing any more, frees one that is gone. */
+void conn_call_done(struct conn *c);
+/* For the drain: closes it now if it owes nothing. */
+void conn_drain(struct conn *c);
+
+/* ---- protocols: rows of protocols.c ---- */
+
+enum sniff {
+    SNIFF_NO,
+    SNIFF_YES,
+    SNIFF_MORE, /* too few bytes to tell */
+};
+
+struct protocol {
+    const char *name;
+    enum sniff (*sniff)(struct str bytes);
+    void *(*open)(struct conn *c);
+    /* Consumes what whole requests are in `in`. */
+    void (*feed)(struct conn *c, struct buf *in);
+    void (*close)(void *state);
+};
+
+extern const struct protocol protocol_baidu_std, protocol_http1;
+const struct protocol *protocol_at(size_t index); /* NULL behind the last */
+
+/* ---- calls (call.c) ---- */
+
+struct call;
+
+/* How a request's and a reply's bytes are read and written; one row for each representation. */
+struct call_format {
+    status (*decode)(struct call *c, struct str body, struct infer_request *out, struct err *e);
+    void (*encode)(const struct infer_reply *r, struct buf *out);
+};
+
+extern const struct call_format format_general_pb, format_general_json, format_predict;
+
+/* One request for inference, from the bytes that came to the bytes that go. The protocol fills the second group and
+ * starts it; it finds the third filled when `done` is called, on the connection's loop. */
+struct call {
+    struct job job;         /* on a worker */
+    struct loop_post post;  /* coming home */
+    struct list node;       /* while spare */
+    struct conn *conn;
+    struct arena arena;
+    struct buf taken;       /* the body, when it has left the connection's buffer */
+    struct buf inflated;
+    struct buf plain;       /* the encoded reply before compression */
+
+    const struct call_format *format;
+    struct flow *flow;
+    struct str body;
+    compression body_compression, reply_compression;
+    size_t compress_from;   /* smaller replies go as they are */
+    uint64_t deadline_ns;   /* 0: none */
+    void (*done)(struct call *c);
+    int64_t correlation_id; /* baidu_std */
+    const char *content_type; /* HTTP, of the reply */
+    bool keep_alive, http10;
+
+    status result;
+    struct err err;
+    struct buf reply;
+    bool compressed;
+};
+
+struct call *call_new(struct conn *c);
+/* Runs it at once, or on a worker when its model is not a quick one, and consumes its `used` bytes of the connection's
+ * input; the body is a view of them, of `taken`, or empty. `done` may be called before this returns. */
+void call_start(struct call *call, struct buf *in, size_t used);
+/* To be called by `done`, last. */
+void call_free(struct call *call);
+void calls_drop_spare(struct lane *lane);
+
+/* ---- what it prints when it is ready (ready.c) ---- */
+void ready_print(const struct server *s, uint64_t start_ns);

@@ -1,0 +1,54 @@
+/* The line that says that requests can be answered, and below it what each model takes and gives. */
+#include "base/clock.h"
+#include "serve/internal.h"
+
+#include <unistd.h>
+
+static void put_port(struct buf *b, const char *what, const struct port *p)
+{
+    char shape[SHAPE_TEXT_MAX];
+    buf_printf(b, "    %-3s %s (%s) %s %s%s\n", what, p->alias, p->name, dtype_name(p->dtype),
+               shape_text(&p->shape, shape, sizeof(shape)), p->ragged ? " LoD" : "");
+}
+
+static void put_model(struct buf *b, const struct served *s)
+{
+    const struct model *m = flow_model(s->flow);
+    int inputs, outputs;
+    const struct port *in = model_inputs(m, &inputs), *out = model_outputs(m, &outputs);
+    buf_printf(b, "  model %s: %s, %s, %llu parameters, loaded in %.1f ms\n", s->name, s->path,
+               model_imported(m)->format, (unsigned long long)model_imported(m)->param_count,
+               (double)model_load_ns(m) / 1e6);
+    for (int i = 0; i < inputs; i++)
+        put_port(b, "in", &in[i]);
+    for (int i = 0; i < outputs; i++)
+        put_port(b, "out", &out[i]);
+}
+
+/* "0.0.0.0" is every address of the machine: the local one is what a reader can click on. */
+static const char *address_of(const struct server *s)
+{
+    const char *host = s->options.host;
+    return str_is(str_of(host), "0.0.0.0") || str_is(str_of(host), "::") ? "127.0.0.1" : host;
+}
+
+void ready_print(const struct server *s, uint64_t start_ns)
+{
+    bool colour = isatty(STDERR_FILENO);
+    bool v6 = strchr(address_of(s), ':') != NULL;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    buf_printf(&b, "%soar " OAR_VERSION " is ready%s after %.1f ms: http://%s%s%s:%d (on %s), ",
+               colour ? "\033[1;32m" : "", colour ? "\033[0m" : "",
+               (double)(clock_ns() - start_ns) / 1e6, v6 ? "[" : "", address_of(s), v6 ? "]" : "",
+               s->port, s->options.host);
+    for (size_t i = 0; protocol_at(i) != NULL; i++)
+        buf_printf(&b, "%s%s", i > 0 ? " and " : "", protocol_at(i)->name);
+    buf_printf(&b, ", %d model%s\n", s->models.count, s->models.count > 1 ? "s" : "");
+    for (int i = 0; i < s->models.count; i++)
+        put_model(&b, &s->models.item[i]);
+    if (write(STDERR_FILENO, b.data, b.len) < 0) {
+        /* nobody is there to read it */
+    }
+    buf_deinit(&b);
+}

@@ -1,0 +1,155 @@
+/* baidu_std: many requests on one connection at once, each answered under its correlation id, in any order. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "proto/baidu_std.h"
+#include "proto/general_model.h"
+#include "serve/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static enum sniff sniff(struct str bytes)
+{
+    size_t n = bytes.n < 4 ? bytes.n : 4;
+    if (n == 0 || memcmp(bytes.p, "PRPC", n) != 0)
+        return n == 0 ? SNIFF_MORE : SNIFF_NO;
+    return n < 4 ? SNIFF_MORE : SNIFF_YES;
+}
+
+/* It keeps no state between two frames. */
+static void *open_state(struct conn *c)
+{
+    return c;
+}
+
+static void close_state(void *state)
+{
+}
+
+/* ---- answers ---- */
+
+#define LARGE_REPLY ((size_t)32 << 10) /* from here on it is written from where it lies */
+
+static void answer_fault(struct conn *c, int64_t correlation_id, int code, const char *words)
+{
+    char text[ERR_TEXT_MAX + 128];
+    int n = snprintf(text, sizeof(text), "[%s][E%d]%s", net_conn_local(c->net), code, words);
+    struct baidu_meta meta = { .is_response = true,
+                               .error_code = code,
+                               .error_text = { text, (size_t)n },
+                               .correlation_id = correlation_id };
+    baidu_std_put_head(net_conn_out(c->net), &meta, 0);
+}
+
+static void answer(struct conn *c, const struct call *call)
+{
+    struct baidu_meta meta = { .is_response = true,
+                               .compress_type =
+                                   call->compressed ? (int32_t)call->reply_compression : 0,
+                               .correlation_id = call->correlation_id };
+    struct buf *out = net_conn_out(c->net);
+    baidu_std_put_head(out, &meta, call->reply.len);
+    if (call->reply.len < LARGE_REPLY)
+        buf_append(out, call->reply.data, call->reply.len);
+    else
+        net_conn_flush_with(c->net, call->reply.data, call->reply.len);
+}
+
+static void done(struct call *call)
+{
+    struct conn *c = call->conn;
+    if (c->net != NULL) {
+        if (call->result == OK)
+            answer(c, call);
+        else
+            answer_fault(c, call->correlation_id, status_brpc(call->result), call->err.text);
+        conn_flush(c);
+        net_conn_owe(c->net, -1);
+    }
+    call_free(call);
+}
+
+/* ---- requests ---- */
+
+static bool is_our_service(struct str name)
+{
+    return str_is(name, GENERAL_MODEL_SERVICE) || str_is(name, "GeneralModelService");
+}
+
+static bool is_our_method(struct str name)
+{
+    return str_is(name, "inference") || str_is(name, "debug");
+}
+
+static uint64_t deadline_of(const struct baidu_meta *m)
+{
+    return m->timeout_ms > 0 ? clock_ns() + (uint64_t)m->timeout_ms * 1000000 : 0;
+}
+
+static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, size_t used)
+{
+    struct call *call = call_new(c);
+    call->format = &format_general_pb;
+    call->flow = flow_ref(repository_first(&c->lane->server->models));
+    call->body = f->payload;
+    call->body_compression = call->reply_compression = (compression)f->meta.compress_type;
+    call->compress_from = 0;
+    call->deadline_ns = deadline_of(&f->meta);
+    call->correlation_id = f->meta.correlation_id;
+    call->done = done;
+    net_conn_owe(c->net, 1);
+    call_start(call, in, used);
+}
+
+/* NULL: the frame can be served. *code: of brpc. */
+static const char *objection(const struct baidu_frame *f, int *code, char *words, size_t size)
+{
+    const struct baidu_meta *m = &f->meta;
+    *code = 0;
+    if (!m->is_request || !is_our_service(m->service) || !is_our_method(m->method)) {
+        *code = status_brpc(NOT_FOUND);
+        snprintf(words, size, "Fail to find method=%.*s/%.*s; the methods are " GENERAL_MODEL_SERVICE
+                              "/inference and /debug",
+                 STR_ARG(m->service), STR_ARG(m->method));
+    } else if (m->compress_type < COMPRESSION_NONE || m->compress_type > COMPRESSION_ZLIB) {
+        *code = status_brpc(INVALID);
+        snprintf(words, size,
+                 "compress_type %d is not known; expected 0 (none), 1 (snappy), 2 (gzip) or 3 "
+                 "(zlib)",
+                 (int)m->compress_type);
+    }
+    return *code != 0 ? words : NULL;
+}
+
+static void serve_frame(struct conn *c, const struct baidu_frame *f, struct buf *in, size_t used)
+{
+    char words[ERR_TEXT_MAX];
+    int code;
+    if (objection(f, &code, words, sizeof(words)) == NULL) {
+        start(c, f, in, used);
+        return;
+    }
+    answer_fault(c, f->meta.correlation_id, code, words);
+    buf_consume(in, used);
+}
+
+static void feed(struct conn *c, struct buf *in)
+{
+    size_t max = c->lane->server->options.max_body_bytes;
+    while (!c->closing) {
+        struct baidu_frame f;
+        struct parse p = baidu_std_parse(buf_view(in), max, &f);
+        if (p.state == PARSE_BAD) { /* where the next frame begins is not known any more */
+            log_line(LOG_WARN, "serve", "%s: a bad baidu_std frame (%s); the connection is closed",
+                     net_conn_peer(c->net), status_text(p.why));
+            conn_finish(c);
+            return;
+        }
+        conn_set_partial(c, p.state == PARSE_MORE && in->len > 0);
+        if (p.state == PARSE_MORE)
+            return;
+        serve_frame(c, &f, in, p.used);
+    }
+}
+
+const struct protocol protocol_baidu_std = { "baidu_std", sniff, open_state, feed, close_state };
