@@ -23,7 +23,7 @@ def link_target(path):
         head = f.read()
     text = head.decode("ascii", "replace")
     there = os.path.join(os.path.dirname(path), text)
-    return text if text.startswith("../") and "\n" not in text and os.path.isfile(there) else None
+    return text if text and "\n" not in text and os.path.isfile(there) else None
 
 
 def real_path(path):

@@ -33,6 +33,14 @@ status general_no_memory(struct err *e)
     return err_set(e, NO_MEMORY, "the message needs more memory than one request may take");
 }
 
+status general_reply_error(int64_t number, struct str text, struct err *e)
+{
+    if (number == 0)
+        return OK;
+    return err_set(e, INTERNAL, "the server answers err_no %lld: %.*s", (long long)number,
+                   STR_ARG(text));
+}
+
 void *general_grow(struct arena *a, void *list, int64_t count, size_t size)
 {
     const int64_t first = 4;
@@ -184,7 +192,7 @@ static status check_lod(const struct general_parts *p, const char *what, struct 
     return lod_check(&t->lod, t->shape.dim[0], what, e);
 }
 
-status general_tensor(const struct general_parts *p, struct arena *a, struct named_tensor *out,
+status general_tensor(const struct general_parts *p, struct named_tensor *out,
                       enum general_source *from, struct err *e)
 {
     char what[WHAT_MAX];
@@ -229,7 +237,8 @@ status general_content(struct str content, dtype d, struct arena *a, const void 
 
 static struct str bytes_of(const struct tensor *t)
 {
-    return (struct str){ t->data, (size_t)tensor_bytes(t) };
+    size_t n = (size_t)tensor_bytes(t);
+    return (struct str){ n > 0 ? t->data : "", n };
 }
 
 enum general_source general_source_for(const struct tensor *t)

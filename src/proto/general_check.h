@@ -53,7 +53,7 @@ struct general_parts {
 
 /* Checks everything and fills *out except tensor.data; *from: where the caller is to take the elements from. A tensor of
  * strings becomes one of bytes, as long as the strings with their NULs are. */
-status general_tensor(const struct general_parts *p, struct arena *a, struct named_tensor *out,
+status general_tensor(const struct general_parts *p, struct named_tensor *out,
                       enum general_source *from, struct err *e);
 
 /* Elements as they lie in tensor_content: a view where they are aligned, else a copy. */
@@ -74,3 +74,6 @@ bool general_next_string(struct str *bytes, struct str *out);
 struct shape general_shape(const struct tensor *t, enum general_source s);
 
 status general_no_memory(struct err *e);
+
+/* What a reply's err_no and err_msg mean: INTERNAL with those words unless number is 0. */
+status general_reply_error(int64_t number, struct str text, struct err *e);

@@ -133,7 +133,7 @@ static void what_cannot_be_is_refused_with_words(void **state)
     refuse(&b, CORRUPT, "the name of an operator's type");
     builder_init(&b);
     pb_put_u64(&b.block, 4, 1); /* an operator that is a number */
-    refuse(&b, CORRUPT, "breaks off");
+    refuse(&b, CORRUPT, "an operator's type"); /* its bytes are none */
 }
 
 int main(void)
