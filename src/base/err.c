@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-status err_set(struct err *e, status s, const char *fmt, ...)
+status(err_set)(struct err *e, status s, const char *fmt, ...)
 {
     if (e != NULL) {
         va_list ap;
@@ -14,7 +14,7 @@ status err_set(struct err *e, status s, const char *fmt, ...)
     return s;
 }
 
-status err_prefix(struct err *e, status s, const char *fmt, ...)
+status(err_prefix)(struct err *e, status s, const char *fmt, ...)
 {
     if (e == NULL || e->text[0] == '\0')
         return s;

@@ -48,17 +48,23 @@ status err_set(struct err *e, status s, const char *fmt, ...) __attribute__((for
 status err_prefix(struct err *e, status s, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The analyzer looks into one file at a time and cannot know that these return s. */
+#ifdef __clang_analyzer__
+#define err_set(e, s, ...)    ((err_set)((e), (s), __VA_ARGS__), (s))
+#define err_prefix(e, s, ...) ((err_prefix)((e), (s), __VA_ARGS__), (s))
+#endif
+
 const char *status_text(status s);
 int status_http(status s);
 int status_grpc(status s);
 int status_brpc(status s);
 
 /* Returns early where there is nothing to undo; otherwise use goto with a label named for the step. */
-#define TRY(expr)                                                                                  \
-    do {                                                                                           \
-        status try_ = (expr);                                                                      \
-        if (try_ != OK)                                                                            \
-            return try_;                                                                           \
+#define TRY(expr)             \
+    do {                      \
+        status try_ = (expr); \
+        if (try_ != OK)       \
+            return try_;      \
     } while (0)
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

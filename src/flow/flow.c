@@ -97,7 +97,7 @@ status flow_run(struct flow *f, struct flow_call *c, struct err *e)
 {
     uint64_t begin = clock_ns();
     int64_t begin_us = clock_wall_us();
-    size_t stamps = (size_t)(2 * f->node_count + 2);
+    size_t stamps = 2 * (size_t)f->node_count + 2;
     *c->reply = (struct infer_reply){ .stamp_us = arena_alloc(c->arena, stamps * sizeof(int64_t)) };
     status s = run_nodes(f, c, e);
     c->reply->stamp_us[c->reply->stamp_count++] = begin_us;

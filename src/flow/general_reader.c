@@ -11,6 +11,15 @@ struct ports {
     int count;
 };
 
+/* "in0" stands for the first input where no input is called so: for tools that do not know the model. */
+static int port_by_place(const struct ports *p, struct str name)
+{
+    int64_t n;
+    if (!str_starts(name, "in") || !str_to_i64((struct str){ name.p + 2, name.n - 2 }, &n))
+        return -1;
+    return n >= 0 && n < p->count ? (int)n : -1;
+}
+
 static int find_port(const struct ports *p, struct str name, struct str alias)
 {
     for (int i = 0; i < p->count; i++)
@@ -19,7 +28,7 @@ static int find_port(const struct ports *p, struct str name, struct str alias)
     for (int i = 0; i < p->count; i++)
         if (str_is(name, p->port[i].alias) || (alias.n > 0 && str_is(alias, p->port[i].alias)))
             return i;
-    return -1;
+    return port_by_place(p, name);
 }
 
 static status unknown_feed(const struct ports *p, struct str name, struct arena *a, struct err *e)
@@ -31,8 +40,9 @@ static status unknown_feed(const struct ports *p, struct str name, struct arena 
     if (near != NULL)
         return err_set(e, INVALID, "feed '%.*s' is no input of the model; did you mean '%s'?",
                        STR_ARG(name), near);
-    return err_set(e, INVALID, "feed '%.*s' is no input of the model, whose %d input(s) begin with "
-                               "'%s'",
+    return err_set(e, INVALID,
+                   "feed '%.*s' is no input of the model, whose %d input(s) begin with "
+                   "'%s'",
                    STR_ARG(name), p->count, p->count > 0 ? p->port[0].alias : "");
 }
 

@@ -12,7 +12,8 @@ typedef enum act {
     ACT_SIGMOID,
     ACT_COUNT,
 } act;
-extern const char *const act_names[]; /* in enum order, NULL-terminated; also the unary op's name from ACT_RELU on */
+extern const char *const
+    act_names[]; /* in enum order, NULL-terminated; also the unary op's name from ACT_RELU on */
 
 /* matmul: out = act(alpha * a x b + bias). a [..., M, K], b [..., K, N] (or transposed), batch dimensions broadcast; a
  * vector operand is taken as NumPy's matmul does. Inputs: a, b, bias (optional, [N]). */

@@ -44,7 +44,8 @@ struct graph {
     struct arena arena;
     struct value **values;
     uint32_t value_count, value_cap;
-    struct node **nodes; /* execution order: every input of a node is an input, a constant or made before it */
+    struct node **
+        nodes; /* execution order: every input of a node is an input, a constant or made before it */
     uint32_t node_count, node_cap;
     struct value **inputs; /* feeds in column order; a ragged one's offsets are its value->lod */
     int input_count;

@@ -67,11 +67,12 @@ void attrs_text(const struct node *n, char *out, size_t size)
 {
     size_t at = 0;
     out[0] = '\0';
-    for (const struct attr_field *f = n->op->attrs; f != NULL && f->name != NULL && at < size; f++) {
+    for (const struct attr_field *f = n->op->attrs; f != NULL && f->name != NULL && at < size;
+         f++) {
         char value[160];
         field_text(f, n->attrs, value, sizeof(value));
         if (value[0] != '\0')
-            at += (size_t)snprintf(out + at, size - at, "%s%s=%s", at > 0 ? " " : "", f->name,
-                                   value);
+            at +=
+                (size_t)snprintf(out + at, size - at, "%s%s=%s", at > 0 ? " " : "", f->name, value);
     }
 }

@@ -19,8 +19,8 @@ struct type {
 };
 
 enum op_flags {
-    OP_INPLACE = 1,     /* output 0 may overwrite input 0 when nobody else needs it and sizes agree */
-    OP_VIEW = 2,        /* output 0 is input 0's bytes under another shape: no kernel runs */
+    OP_INPLACE = 1, /* output 0 may overwrite input 0 when nobody else needs it and sizes agree */
+    OP_VIEW = 2,    /* output 0 is input 0's bytes under another shape: no kernel runs */
     OP_ELEMENTWISE = 4, /* output i depends on element i of the inputs (after broadcasting) alone */
 };
 

@@ -8,8 +8,14 @@
 extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
     ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[];
 
-#define FIELD(type, member, kind) { #member, kind, offsetof(struct type, member), NULL }
-#define FIELD_ENUM(type, member, list) { #member, ATTR_ENUM, offsetof(struct type, member), list }
+#define FIELD(type, member, kind)                          \
+    {                                                      \
+#member, kind, offsetof(struct type, member), NULL \
+    }
+#define FIELD_ENUM(type, member, list)                          \
+    {                                                           \
+#member, ATTR_ENUM, offsetof(struct type, member), list \
+    }
 
 /* Output 0 is typed like input 0. */
 status infer_same(const struct node *n, const struct type *in, struct type *out, struct err *e);

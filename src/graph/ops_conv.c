@@ -29,9 +29,9 @@ status conv_window(const struct conv_attrs *a, const struct shape *x, const stru
                    struct window *out, struct err *e)
 {
     TRY(check_numbers(a, e));
-    *out = (struct window){ w->dim[2],       w->dim[3],     a->stride_h,   a->stride_w,
-                            a->dilation_h,   a->dilation_w, a->pad_top,    a->pad_bottom,
-                            a->pad_left,     a->pad_right,  .out_h = 0,    .out_w = 0 };
+    *out = (struct window){ w->dim[2],     w->dim[3],     a->stride_h, a->stride_w,
+                            a->dilation_h, a->dilation_w, a->pad_top,  a->pad_bottom,
+                            a->pad_left,   a->pad_right,  .out_h = 0,  .out_w = 0 };
     if (w->dim[2] < 1 || w->dim[3] < 1 || w->dim[2] > INT32_MAX || w->dim[3] > INT32_MAX)
         return err_set(e, INVALID, "a filter without elements");
     int64_t extent_h = (out->kernel_h - 1) * a->dilation_h + 1;
@@ -56,8 +56,8 @@ static status check_channels(const struct conv_attrs *a, const struct type *in, 
 {
     char x[SHAPE_TEXT_MAX], w[SHAPE_TEXT_MAX];
     int64_t groups = a->groups;
-    if (groups < 1 || in[1].shape.dim[0] % groups != 0 ||
-        in[0].shape.dim[1] % groups != 0 || in[0].shape.dim[1] / groups != in[1].shape.dim[1])
+    if (groups < 1 || in[1].shape.dim[0] % groups != 0 || in[0].shape.dim[1] % groups != 0 ||
+        in[0].shape.dim[1] / groups != in[1].shape.dim[1])
         return err_set(e, INVALID, "image %s and filter %s do not agree in %lld group(s)",
                        shape_text(&in[0].shape, x, sizeof(x)),
                        shape_text(&in[1].shape, w, sizeof(w)), (long long)groups);
@@ -86,25 +86,18 @@ static status infer_conv(const struct node *n, const struct type *in, struct typ
     TRY(check_channels(n->attrs, in, e));
     TRY(check_bias(n, in, e));
     TRY(conv_window(n->attrs, &in[0].shape, &in[1].shape, &w, e));
-    out[0] = (struct type){
-        in[0].dtype, SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w), NULL
-    };
+    out[0] = (struct type){ in[0].dtype,
+                            SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w), NULL };
     return OK;
 }
 
 static const struct attr_field fields[] = {
-    FIELD(conv_attrs, stride_h, ATTR_I32),
-    FIELD(conv_attrs, stride_w, ATTR_I32),
-    FIELD(conv_attrs, dilation_h, ATTR_I32),
-    FIELD(conv_attrs, dilation_w, ATTR_I32),
-    FIELD(conv_attrs, pad_top, ATTR_I32),
-    FIELD(conv_attrs, pad_bottom, ATTR_I32),
-    FIELD(conv_attrs, pad_left, ATTR_I32),
-    FIELD(conv_attrs, pad_right, ATTR_I32),
-    FIELD(conv_attrs, groups, ATTR_I32),
-    FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
-    FIELD_ENUM(conv_attrs, act, act_names),
-    { 0 },
+    FIELD(conv_attrs, stride_h, ATTR_I32),   FIELD(conv_attrs, stride_w, ATTR_I32),
+    FIELD(conv_attrs, dilation_h, ATTR_I32), FIELD(conv_attrs, dilation_w, ATTR_I32),
+    FIELD(conv_attrs, pad_top, ATTR_I32),    FIELD(conv_attrs, pad_bottom, ATTR_I32),
+    FIELD(conv_attrs, pad_left, ATTR_I32),   FIELD(conv_attrs, pad_right, ATTR_I32),
+    FIELD(conv_attrs, groups, ATTR_I32),     FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
+    FIELD_ENUM(conv_attrs, act, act_names),  { 0 },
 };
 
 const struct op ops_conv[] = {

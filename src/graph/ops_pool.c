@@ -25,9 +25,10 @@ static bool windows_see_image(const struct axis *x)
 
 static bool numbers_are_sane(const struct pool_attrs *a)
 {
-    return a->global || (a->kernel_h >= 1 && a->kernel_w >= 1 &&
-                         (a->adaptive || (a->stride_h >= 1 && a->stride_w >= 1 && a->pad_top >= 0 &&
-                                          a->pad_bottom >= 0 && a->pad_left >= 0 && a->pad_right >= 0)));
+    return a->global ||
+           (a->kernel_h >= 1 && a->kernel_w >= 1 &&
+            (a->adaptive || (a->stride_h >= 1 && a->stride_w >= 1 && a->pad_top >= 0 &&
+                             a->pad_bottom >= 0 && a->pad_left >= 0 && a->pad_right >= 0)));
 }
 
 status pool_window(const struct pool_attrs *a, const struct shape *x, struct window *out,
@@ -48,7 +49,8 @@ status pool_window(const struct pool_attrs *a, const struct shape *x, struct win
         slide(&h, a);
         slide(&w, a);
     }
-    if (h.in < 1 || w.in < 1 || (!a->adaptive && (!windows_see_image(&h) || !windows_see_image(&w))))
+    if (h.in < 1 || w.in < 1 ||
+        (!a->adaptive && (!windows_see_image(&h) || !windows_see_image(&w))))
         return err_set(e, INVALID, "some of the %lld x %lld windows lie outside the image",
                        (long long)h.kernel, (long long)w.kernel);
     *out = (struct window){ h.kernel, w.kernel, h.stride, w.stride, 1,     1,
@@ -62,27 +64,19 @@ static status infer_pool(const struct node *n, const struct type *in, struct typ
     struct window w;
     TRY(want_rank(&in[0], 4, "its image", e));
     TRY(pool_window(n->attrs, &in[0].shape, &w, e));
-    out[0] = (struct type){
-        in[0].dtype, SHAPE(in[0].shape.dim[0], in[0].shape.dim[1], w.out_h, w.out_w), NULL
-    };
+    out[0] = (struct type){ in[0].dtype,
+                            SHAPE(in[0].shape.dim[0], in[0].shape.dim[1], w.out_h, w.out_w), NULL };
     return OK;
 }
 
 static const struct attr_field fields[] = {
-    FIELD_ENUM(pool_attrs, mode, pool_mode_names),
-    FIELD(pool_attrs, kernel_h, ATTR_I32),
-    FIELD(pool_attrs, kernel_w, ATTR_I32),
-    FIELD(pool_attrs, stride_h, ATTR_I32),
-    FIELD(pool_attrs, stride_w, ATTR_I32),
-    FIELD(pool_attrs, pad_top, ATTR_I32),
-    FIELD(pool_attrs, pad_bottom, ATTR_I32),
-    FIELD(pool_attrs, pad_left, ATTR_I32),
-    FIELD(pool_attrs, pad_right, ATTR_I32),
-    FIELD_ENUM(pool_attrs, auto_pad, auto_pad_names),
-    FIELD(pool_attrs, ceil_mode, ATTR_BOOL),
-    FIELD(pool_attrs, global, ATTR_BOOL),
-    FIELD(pool_attrs, adaptive, ATTR_BOOL),
-    { 0 },
+    FIELD_ENUM(pool_attrs, mode, pool_mode_names), FIELD(pool_attrs, kernel_h, ATTR_I32),
+    FIELD(pool_attrs, kernel_w, ATTR_I32),         FIELD(pool_attrs, stride_h, ATTR_I32),
+    FIELD(pool_attrs, stride_w, ATTR_I32),         FIELD(pool_attrs, pad_top, ATTR_I32),
+    FIELD(pool_attrs, pad_bottom, ATTR_I32),       FIELD(pool_attrs, pad_left, ATTR_I32),
+    FIELD(pool_attrs, pad_right, ATTR_I32),        FIELD_ENUM(pool_attrs, auto_pad, auto_pad_names),
+    FIELD(pool_attrs, ceil_mode, ATTR_BOOL),       FIELD(pool_attrs, global, ATTR_BOOL),
+    FIELD(pool_attrs, adaptive, ATTR_BOOL),        { 0 },
 };
 
 const struct op ops_pool[] = {

@@ -37,12 +37,9 @@ static status infer_lstm(const struct node *n, const struct type *in, struct typ
 }
 
 static const struct attr_field fields[] = {
-    FIELD(lstm_attrs, peepholes, ATTR_BOOL),
-    FIELD(lstm_attrs, reverse, ATTR_BOOL),
-    FIELD_ENUM(lstm_attrs, gate_act, act_names),
-    FIELD_ENUM(lstm_attrs, cell_act, act_names),
-    FIELD_ENUM(lstm_attrs, candidate_act, act_names),
-    { 0 },
+    FIELD(lstm_attrs, peepholes, ATTR_BOOL),          FIELD(lstm_attrs, reverse, ATTR_BOOL),
+    FIELD_ENUM(lstm_attrs, gate_act, act_names),      FIELD_ENUM(lstm_attrs, cell_act, act_names),
+    FIELD_ENUM(lstm_attrs, candidate_act, act_names), { 0 },
 };
 
 const struct op ops_rnn[] = {

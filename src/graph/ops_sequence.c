@@ -1,8 +1,9 @@
 /* Operators on ragged rows: x holds the rows of all sequences, offsets says where each begins. */
 #include "graph/ops.h"
 
-const char *const seq_pool_names[] = { "sum", "average", "sqrt", "max", "min", "first", "last",
-                                       NULL };
+const char *const seq_pool_names[] = {
+    "sum", "average", "sqrt", "max", "min", "first", "last", NULL
+};
 
 status want_offsets(const struct type *t, int64_t *sequences, struct err *e)
 {
@@ -38,8 +39,9 @@ static status infer_seq_conv(const struct node *n, const struct type *in, struct
     if (a->context_length < 1 ||
         __builtin_mul_overflow((int64_t)a->context_length, in[0].shape.dim[1], &want) ||
         want != in[2].shape.dim[0])
-        return err_set(e, INVALID, "%d rows of %lld do not make the filter's %lld", a->context_length,
-                       (long long)in[0].shape.dim[1], (long long)in[2].shape.dim[0]);
+        return err_set(e, INVALID, "%d rows of %lld do not make the filter's %lld",
+                       a->context_length, (long long)in[0].shape.dim[1],
+                       (long long)in[2].shape.dim[0]);
     out[0] = (struct type){ in[0].dtype, SHAPE(in[0].shape.dim[0], in[2].shape.dim[1]), NULL };
     return OK;
 }

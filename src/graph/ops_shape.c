@@ -87,8 +87,9 @@ static status infer_concat(const struct node *n, const struct type *in, struct t
     out[0] = (struct type){ in[0].dtype, in[0].shape, NULL };
     for (int i = 1; i < n->in_count; i++) {
         if (in[i].shape.rank < 0 || !fits_beside(&in[0], &in[i], axis))
-            return err_set(e, INVALID, "inputs 0 and %d (%s %s and %s %s) do not join along axis %d",
-                           i, dtype_name(in[0].dtype), shape_text(&in[0].shape, a, sizeof(a)),
+            return err_set(e, INVALID,
+                           "inputs 0 and %d (%s %s and %s %s) do not join along axis %d", i,
+                           dtype_name(in[0].dtype), shape_text(&in[0].shape, a, sizeof(a)),
                            dtype_name(in[i].dtype), shape_text(&in[i].shape, b, sizeof(b)), axis);
         if (__builtin_add_overflow(out[0].shape.dim[axis], in[i].shape.dim[axis],
                                    &out[0].shape.dim[axis]))

@@ -22,12 +22,13 @@ struct port {
 
 struct imported {
     struct graph *graph;
-    struct port *inputs, *outputs; /* in the configuration's order where there is one, else in column order */
+    struct port *inputs,
+        *outputs; /* in the configuration's order where there is one, else in column order */
     int input_count, output_count;
     struct file_map **maps;
     int map_count;
-    const char *format;     /* "paddle", ... */
-    const char *conf_path;  /* the serving configuration that was read, or NULL */
+    const char *format;                /* "paddle", ... */
+    const char *conf_path;             /* the serving configuration that was read, or NULL */
     uint64_t param_bytes, param_count; /* elements are counted in param_count */
 };
 

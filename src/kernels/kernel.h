@@ -26,8 +26,9 @@ struct kernel_ctx {
     const struct type *in; /* absent optional inputs: rank -1 */
     const struct type *out;
     struct arena *arena; /* the plan's: state lives here */
-    struct packs *packs; /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
-    int threads;         /* intra-op threads that the caller wants; 1 for now */
+    struct packs
+        *packs;  /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
+    int threads; /* intra-op threads that the caller wants; 1 for now */
 };
 
 struct kernel_io {
@@ -39,10 +40,11 @@ struct kernel_io {
 
 struct kernel {
     const char *op;
-    const char *name;  /* for --explain and profiles: "dnnl conv2d" */
-    uint32_t dtypes;   /* DTYPE_BIT set: of input 0 */
+    const char *name; /* for --explain and profiles: "dnnl conv2d" */
+    uint32_t dtypes;  /* DTYPE_BIT set: of input 0 */
     device device;
-    const char *(*refuse)(const struct kernel_ctx *ctx); /* NULL: takes all that op's inference let through */
+    const char *(*refuse)(
+        const struct kernel_ctx *ctx); /* NULL: takes all that op's inference let through */
     /* *state may stay NULL. Outputs in *state and *scratch_bytes. */
     status (*prepare)(const struct kernel_ctx *ctx, void **state, size_t *scratch_bytes,
                       struct err *e);

@@ -9,7 +9,14 @@ struct lstm_sizes {
     struct lstm_attrs attrs;
 };
 
-enum lstm_input { LSTM_X, LSTM_OFFSETS, LSTM_WEIGHT, LSTM_BIAS, LSTM_H0, LSTM_C0 };
+enum lstm_input {
+    LSTM_X,
+    LSTM_OFFSETS,
+    LSTM_WEIGHT,
+    LSTM_BIAS,
+    LSTM_H0,
+    LSTM_C0
+};
 
 void lstm_sizes(const struct kernel_ctx *ctx, struct lstm_sizes *out);
 

@@ -467,13 +467,29 @@ static void give_memory_back(struct net_conn *c)
         buf_shrink(&c->sending, KEEP_BYTES);
 }
 
+/* How much later than it should the tick came: the loop was busy that long, with a computation
+ * perhaps, and could not see what its peers did. */
+static uint64_t take_lag(struct loop *l, uint64_t now)
+{
+    uint64_t due = l->ticked_ms + uv_timer_get_repeat(&l->tick);
+    l->ticked_ms = now;
+    return now > due ? now - due : 0;
+}
+
+static uint64_t later(uint64_t then, uint64_t by, uint64_t now)
+{
+    return then + by < now ? then + by : now;
+}
+
 void conns_tick(struct loop *l)
 {
-    uint64_t now = uv_now(&l->uv);
+    uint64_t now = uv_now(&l->uv), lag = take_lag(l, now);
     for (struct list *at = l->conns.next; at != &l->conns; at = at->next) {
         struct net_conn *c = LIST_ENTRY(at, struct net_conn, node);
         if (c->closing)
             continue;
+        c->active_ms = later(c->active_ms, lag, now);
+        c->partial_ms = later(c->partial_ms, lag, now);
         note_write_progress(c, now);
         if (is_overdue(c, now))
             net_conn_close(c);

@@ -10,8 +10,8 @@
 #include <uv.h>
 
 #define LOOPS_MAX 1024
-#define TICK_MS   1000 /* timeouts are looked at this often, or oftener where a handler's are short \
-                        */
+/* Timeouts are looked at this often, or oftener where a handler's are short. */
+#define TICK_MS 1000
 
 struct loop {
     uv_loop_t uv;
@@ -20,7 +20,8 @@ struct loop {
     pthread_t thread;
     uv_async_t wake;
     uv_timer_t tick;
-    uv_idle_t again; /* active while `kicked` has members: makes the loop come round at once */
+    uint64_t ticked_ms; /* when the tick last came */
+    uv_idle_t again;    /* active while `kicked` has members: makes the loop come round at once */
     struct list conns, kicked; /* of struct net_conn */
     bool stopping;
 

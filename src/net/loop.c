@@ -84,6 +84,7 @@ void loop_tick_within(struct loop *l, uint64_t ms)
 {
     if (ms >= uv_timer_get_repeat(&l->tick))
         return;
+    l->ticked_ms = uv_now(&l->uv);
     uv_timer_set_repeat(&l->tick, ms != 0 ? ms : 1);
     uv_timer_again(&l->tick);
 }
@@ -145,6 +146,7 @@ static int init_loop(struct loop *l)
     uv_idle_init(&l->uv, &l->again);
     fault = uv_async_init(&l->uv, &l->wake, on_wake);
     if (fault == 0) {
+        l->ticked_ms = uv_now(&l->uv);
         uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
         return 0;
     }

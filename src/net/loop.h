@@ -31,7 +31,8 @@ struct net_handler {
     void *arg;
     size_t max_input_bytes; /* bound of `in` */
     uint64_t idle_ms;       /* closed after so long without a byte either way; 0: never */
-    uint64_t head_ms;       /* closed when it stays this long in the middle of a request (net_conn_set_partial), and
+    uint64_t
+        head_ms; /* closed when it stays this long in the middle of a request (net_conn_set_partial), and
                              * what came of it meanwhile was slower than 16 KB/s; 0: never */
 };
 
@@ -43,7 +44,7 @@ struct loop *loop_group_at(struct loop_group *g, int index);
  * BUSY when the port is in use: words name host and port. h is copied. Not from a loop's thread. */
 status loop_group_listen(struct loop_group *g, const char *host, int port,
                          const struct net_handler *h, int *bound_port, struct err *e);
-void loop_group_stop_listening(struct loop_group *g); /* any thread; existing connections go on */
+void loop_group_stop_listening(struct loop_group *g);  /* any thread; existing connections go on */
 int loop_group_open_conns(const struct loop_group *g); /* any thread */
 /* Closes every connection, ends the loops, joins the threads, frees everything. Posts that came before are run; nobody
  * may post any more. Not from a loop's thread. */
@@ -72,7 +73,8 @@ void net_conn_flush_with(struct net_conn *c, const void *body, size_t n);
 /* Calls data no more until resumed. Bytes that are in the input buffer stay where they are meanwhile, so that others may
  * look at them; no timeout counts. */
 void net_conn_pause(struct net_conn *c);
-void net_conn_resume(struct net_conn *c); /* also hands over, soon, input that is waiting already; paused or not */
+void net_conn_resume(
+    struct net_conn *c); /* also hands over, soon, input that is waiting already; paused or not */
 /* Counts answers that are still being made (+1, -1 when one was flushed): while there are some, the connection is not
  * idle, and a peer that has sent all it will still gets them. For handlers that go on reading meanwhile. */
 void net_conn_owe(struct net_conn *c, int more);
@@ -80,7 +82,7 @@ void net_conn_owe(struct net_conn *c, int more);
 void net_conn_take_input(struct net_conn *c, struct buf *to);
 /* Whether the peer is in the middle of sending a request: then head_ms counts, from the first call with true. */
 void net_conn_set_partial(struct net_conn *c, bool in_request);
-void net_conn_close(struct net_conn *c);             /* now, dropping unsent output */
+void net_conn_close(struct net_conn *c); /* now, dropping unsent output */
 /* When all output is out. The peer then sees the end, and up to two seconds of what it still sends are dropped, so that
  * a reset cannot overtake the last answer. data is not called any more. */
 void net_conn_close_after_flush(struct net_conn *c);

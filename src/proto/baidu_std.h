@@ -17,8 +17,8 @@ struct baidu_meta {
     bool is_request, is_response;
     struct str service, method; /* requests */
     int64_t log_id;
-    int32_t timeout_ms;  /* 0: none */
-    int32_t error_code;  /* responses; 0: fine */
+    int32_t timeout_ms; /* 0: none */
+    int32_t error_code; /* responses; 0: fine */
     struct str error_text;
     int32_t compress_type; /* enum compression, unchecked */
     int64_t correlation_id;

@@ -217,10 +217,20 @@ status general_tensor(const struct general_parts *p, struct named_tensor *out,
     return OK;
 }
 
+static bool all_truth(struct str bytes)
+{
+    uint8_t all = 0;
+    for (size_t i = 0; i < bytes.n; i++)
+        all |= (uint8_t)bytes.p[i];
+    return all <= 1;
+}
+
 status general_content(struct str content, dtype d, struct arena *a, const void **out,
                        struct err *e)
 {
     size_t size = dtype_size(d), align = size < 8 ? size : 8; /* a complex128 is two doubles */
+    if (d == DTYPE_BOOL && !all_truth(content))
+        return err_set(e, INVALID, "tensor_content: a bool that is neither 0 nor 1");
     if ((uintptr_t)content.p % align == 0) {
         *out = content.p;
         return OK;

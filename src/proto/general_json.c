@@ -181,8 +181,10 @@ static status take_elements(const struct tensor_object *o, struct arena *a,
     t->data = nothing;
     if (o->parts.scalars[from] == 0)
         return OK;
-    if (from == GENERAL_CONTENT)
-        return general_content(o->content, t->dtype, a, &t->data, e);
+    if (from == GENERAL_CONTENT) {
+        status s = general_content(o->content, t->dtype, a, &t->data, e);
+        return s == OK ? OK : err_prefix(e, s, "tensor %d: ", o->parts.index);
+    }
     if (from == GENERAL_DATA)
         return join_strings(a, o->data[from], o->parts.scalars[from], t, e);
     t->data = o->data[from];

@@ -337,6 +337,12 @@ static status add_fetch(struct pb *r, struct arena *a, struct infer_request *out
     return OK;
 }
 
+/* An empty buffer's view has no address. */
+static void begin_message(struct pb *r, struct str bytes)
+{
+    pb_init(r, bytes.n > 0 ? bytes : STR(""));
+}
+
 static status take_request_field(struct pb *r, struct arena *a, struct infer_request *out,
                                  struct err *e)
 {
@@ -358,7 +364,7 @@ status general_request_from_pb(struct str bytes, struct arena *a, struct infer_r
 {
     struct pb r;
     *out = (struct infer_request){ 0 };
-    pb_init(&r, bytes);
+    begin_message(&r, bytes);
     while (pb_next(&r))
         TRY(take_request_field(&r, a, out, e));
     return pb_ok(&r) ? OK : damaged(e, "request");
@@ -429,7 +435,7 @@ status general_reply_from_pb(struct str bytes, struct arena *a, struct infer_rep
     struct ints stamps = { .arena = a };
     struct reply_error failure = { .text = { "", 0 } };
     *out = (struct infer_reply){ 0 };
-    pb_init(&r, bytes);
+    begin_message(&r, bytes);
     while (pb_next(&r))
         TRY(take_reply_field(&r, a, out, &stamps, &failure, e));
     if (!pb_ok(&r))

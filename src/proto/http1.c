@@ -286,8 +286,8 @@ struct parse http1_response(struct str bytes, size_t seen, struct http_head *out
  *     1a;name=value CR LF  content CR LF  ...  0 CR LF  Trailer: x CR LF  CR LF
  */
 
-#define LINE_MAX_BYTES 8192 /* a size line with its extensions, or the last one with all trailers \
-                             */
+/* A size line with its extensions; or the last one with all trailers. */
+#define LINE_MAX_BYTES 8192
 
 enum chunk_state {
     SIZE_FIRST, /* at least one digit must come */

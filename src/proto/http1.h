@@ -34,7 +34,8 @@ struct http_head {
 struct parse http1_request(struct str bytes, size_t seen, struct http_head *out);
 struct parse http1_response(struct str bytes, size_t seen, struct http_head *out);
 
-struct str http_header_find(const struct http_head *h, const char *name); /* any case; n == 0 and p NULL: absent */
+struct str http_header_find(const struct http_head *h,
+                            const char *name); /* any case; n == 0 and p NULL: absent */
 /* Whether a comma-separated header such as Accept-Encoding lists the token (any case) without q=0. */
 bool http_header_lists(struct str value, const char *token);
 
@@ -52,8 +53,8 @@ struct parse http1_chunked(struct http_chunked *c, struct str bytes, struct buf 
 struct http_reply {
     int code;
     const char *content_type;
-    const char *encoding;  /* "gzip" or NULL */
-    const char *extra;     /* whole header lines, each ended by CRLF, or NULL */
+    const char *encoding; /* "gzip" or NULL */
+    const char *extra;    /* whole header lines, each ended by CRLF, or NULL */
     size_t body_bytes;
     bool keep_alive, http10;
 };

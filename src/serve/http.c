@@ -35,7 +35,8 @@ static const char *const methods[] = { "GET ",    "POST ",    "HEAD ",  "PUT ",
 static enum sniff sniff(struct str bytes)
 {
     enum sniff found = SNIFF_NO;
-    if (bytes.n > 0 && (bytes.p[0] == '\r' || bytes.p[0] == '\n')) /* an empty line may come first */
+    if (bytes.n > 0 &&
+        (bytes.p[0] == '\r' || bytes.p[0] == '\n')) /* an empty line may come first */
         return SNIFF_YES;
     for (size_t i = 0; methods[i] != NULL; i++) {
         size_t whole = strlen(methods[i]), n = bytes.n < whole ? bytes.n : whole;
@@ -108,9 +109,8 @@ void http_answer_error(const struct http_request *r, int code, const char *words
     struct buf b;
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
     put_error(&b, words);
-    http_answer(r, &(struct http_answer){ .code = code,
-                                          .content_type = "application/json",
-                                          .body = buf_view(&b) });
+    http_answer(r, &(struct http_answer){
+                       .code = code, .content_type = "application/json", .body = buf_view(&b) });
     buf_deinit(&b);
 }
 
@@ -121,9 +121,8 @@ static void refuse(struct conn *c, int code, const char *words)
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
     put_error(&b, words);
     put_answer(c,
-               &(struct http_answer){ .code = code,
-                                      .content_type = "application/json",
-                                      .body = buf_view(&b) },
+               &(struct http_answer){
+                   .code = code, .content_type = "application/json", .body = buf_view(&b) },
                false, false, false);
     buf_deinit(&b);
 }
@@ -278,8 +277,8 @@ static void say_continue(struct conn *c, const struct http_head *head)
     net_conn_flush(c->net);
 }
 
-static bool begin_body(struct conn *c, struct http *h, const struct http_head *head,
-                       struct buf *in, size_t used)
+static bool begin_body(struct conn *c, struct http *h, const struct http_head *head, struct buf *in,
+                       size_t used)
 {
     if (head->content_length > c->lane->server->options.max_body_bytes) {
         char words[128];

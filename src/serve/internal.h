@@ -127,23 +127,23 @@ extern const struct call_format format_general_pb, format_general_json, format_p
 /* One request for inference, from the bytes that came to the bytes that go. The protocol fills the second group and
  * starts it; it finds the third filled when `done` is called, on the connection's loop. */
 struct call {
-    struct job job;         /* on a worker */
-    struct loop_post post;  /* coming home */
-    struct list node;       /* while spare */
+    struct job job;        /* on a worker */
+    struct loop_post post; /* coming home */
+    struct list node;      /* while spare */
     struct conn *conn;
     struct arena arena;
-    struct buf taken;       /* the body, when it has left the connection's buffer */
+    struct buf taken; /* the body, when it has left the connection's buffer */
     struct buf inflated;
-    struct buf plain;       /* the encoded reply before compression */
+    struct buf plain; /* the encoded reply before compression */
 
     const struct call_format *format;
     struct flow *flow;
     struct str body;
     compression body_compression, reply_compression;
-    size_t compress_from;   /* smaller replies go as they are */
-    uint64_t deadline_ns;   /* 0: none */
+    size_t compress_from; /* smaller replies go as they are */
+    uint64_t deadline_ns; /* 0: none */
     void (*done)(struct call *c);
-    int64_t correlation_id; /* baidu_std */
+    int64_t correlation_id;   /* baidu_std */
     const char *content_type; /* HTTP, of the reply */
     bool keep_alive, http10;
 

@@ -164,8 +164,9 @@ static void answer_not_found(const struct http_request *r)
     char words[ERR_TEXT_MAX];
     char extra[64];
     snprintf(extra, sizeof(extra), "x-bd-error-code: %d\r\n", status_brpc(NOT_FOUND));
-    int n = snprintf(words, sizeof(words), "Fail to find method on '%.*s'; GET / lists what there is\n",
-                     (int)(r->head->path.n > 300 ? 300 : r->head->path.n), r->head->path.p);
+    int n =
+        snprintf(words, sizeof(words), "Fail to find method on '%.*s'; GET / lists what there is\n",
+                 (int)(r->head->path.n > 300 ? 300 : r->head->path.n), r->head->path.p);
     http_answer(r, &(struct http_answer){ .code = 404,
                                           .content_type = "text/plain",
                                           .extra = extra,

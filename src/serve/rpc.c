@@ -108,8 +108,9 @@ static const char *objection(const struct baidu_frame *f, int *code, char *words
     *code = 0;
     if (!m->is_request || !is_our_service(m->service) || !is_our_method(m->method)) {
         *code = status_brpc(NOT_FOUND);
-        snprintf(words, size, "Fail to find method=%.*s/%.*s; the methods are " GENERAL_MODEL_SERVICE
-                              "/inference and /debug",
+        snprintf(words, size,
+                 "Fail to find method=%.*s/%.*s; the methods are " GENERAL_MODEL_SERVICE
+                 "/inference and /debug",
                  STR_ARG(m->service), STR_ARG(m->method));
     } else if (m->compress_type < COMPRESSION_NONE || m->compress_type > COMPRESSION_ZLIB) {
         *code = status_brpc(INVALID);

@@ -16,10 +16,11 @@ struct server_model {
 struct server_options {
     const struct server_model *model;
     int model_count;
-    const char *host;      /* NULL: "0.0.0.0" */
-    int port;              /* 0: any free one */
-    int threads;           /* 0: 4; worker threads; event loops are at most the processors */
-    const char *name;      /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
+    const char *host; /* NULL: "0.0.0.0" */
+    int port;         /* 0: any free one */
+    int threads;      /* 0: 4; worker threads; event loops are at most the processors */
+    const char
+        *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes; /* 0: LIMIT_BODY_BYTES */
     bool quiet;            /* no ready line */
 };

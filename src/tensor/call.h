@@ -28,6 +28,7 @@ struct infer_output {
 struct infer_reply {
     struct infer_output *output;
     int output_count;
-    int64_t *stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
+    int64_t *
+        stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
     int stamp_count;
 };

@@ -82,8 +82,7 @@ static uint32_t to_bits(float f)
 
 float f16_to_f32(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 0x1f,
-             fraction = h & 0x3ff;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 0x1f, fraction = h & 0x3ff;
     if (exponent == 0x1f)
         return from_bits(sign | 0x7f800000 | fraction << 13);
     if (exponent != 0)

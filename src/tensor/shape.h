@@ -12,8 +12,9 @@ struct shape {
     int64_t dim[SHAPE_MAX];
 };
 
-#define SHAPE(...)                                                                                 \
-    ((struct shape){ (int32_t)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), { __VA_ARGS__ } })
+#define SHAPE(...)                                                                    \
+    ((struct shape){ (int32_t)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), \
+                     { __VA_ARGS__ } })
 
 /* Product of the dimensions; -1 when one is negative or the product does not fit. */
 int64_t shape_numel(const struct shape *s);

@@ -16,13 +16,12 @@ static status level_check(const struct lod_level *l, int level, int64_t end, con
                        l->count < 1 ? "is empty" : "does not");
     for (int64_t i = 1; i < l->count; i++)
         if (l->offset[i] < l->offset[i - 1])
-            return err_set(e, INVALID,
-                           "%s: LoD level %d must rise, but offset %lld is %lld after %lld", what,
-                           level, (long long)i, (long long)l->offset[i],
-                           (long long)l->offset[i - 1]);
+            return err_set(
+                e, INVALID, "%s: LoD level %d must rise, but offset %lld is %lld after %lld", what,
+                level, (long long)i, (long long)l->offset[i], (long long)l->offset[i - 1]);
     if (l->offset[l->count - 1] != end)
-        return err_set(e, INVALID, "%s: LoD level %d must end at %lld, it ends at %lld", what, level,
-                       (long long)end, (long long)l->offset[l->count - 1]);
+        return err_set(e, INVALID, "%s: LoD level %d must end at %lld, it ends at %lld", what,
+                       level, (long long)end, (long long)l->offset[l->count - 1]);
     return OK;
 }
 

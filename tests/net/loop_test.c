@@ -769,6 +769,34 @@ static void slow_readers_live_and_dead_ones_do_not(void **state)
     mem_free(got);
 }
 
+static void be_busy(struct net_conn *c, struct server *s, struct buf *in)
+{
+    bool long_one = in->data[0] == 'l';
+    echo(c, s, in);
+    if (long_one)
+        sleep_ms(400);
+}
+
+/* What a loop that computes cannot see is not held against its peers. */
+static void a_busy_loop_closes_nobody(void **state)
+{
+    struct server s;
+    server_init(&s, be_busy);
+    s.handler.idle_ms = 200;
+    server_start(&s, 1, "127.0.0.1");
+    int busy = connect_to(&s), other = connect_to(&s);
+    assert_true(send_all(other, "x", 1));
+    assert_true(expect(other, "x"));
+    assert_true(send_all(busy, "l", 1));
+    sleep_ms(100);
+    assert_true(send_all(other, "y", 1));
+    assert_true(expect(other, "y"));
+    assert_true(expect(busy, "l"));
+    close(busy);
+    close(other);
+    server_stop(&s);
+}
+
 static void wait_for_more(struct net_conn *c, struct server *s, struct buf *in)
 {
     net_conn_set_partial(c, true);
@@ -1079,6 +1107,7 @@ int main(void)
         cmocka_unit_test(peers_that_vanish_do_no_harm),
         cmocka_unit_test(idle_connections_are_closed),
         cmocka_unit_test(slow_readers_live_and_dead_ones_do_not),
+        cmocka_unit_test(a_busy_loop_closes_nobody),
         cmocka_unit_test(heads_that_drip_are_closed),
         cmocka_unit_test(whole_requests_are_not_too_slow),
         cmocka_unit_test(computing_is_not_idling),

@@ -13,7 +13,7 @@ struct binding {
     int writes;
 };
 
-status site_fault(const struct site *s, status code, const char *fmt, ...)
+status(site_fault)(const struct site *s, status code, const char *fmt, ...)
 {
     char words[ERR_TEXT_MAX];
     va_list ap;

@@ -47,6 +47,10 @@ struct site {
 status site_fault(const struct site *s, status code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ /* as in base/err.h */
+#define site_fault(s, code, ...) ((site_fault)((s), (code), __VA_ARGS__), (code))
+#endif
+
 /* ---- inputs ---- */
 
 status site_in(struct site *s, const char *slot, struct value **out);

@@ -7,23 +7,17 @@
 #define ROWS 4
 
 /* A full tile: `rows` rows (at most ROWS) by TILE columns. */
-#define TILE_SUMS(rows)                                                                            \
-    for (int64_t k = 0; k < g->k; k++, b += g->n)                                                  \
-        for (int r = 0; r < (rows); r++)                                                           \
-            for (int j = 0; j < TILE; j++)                                                         \
+#define TILE_SUMS(rows)                           \
+    for (int64_t k = 0; k < g->k; k++, b += g->n) \
+        for (int r = 0; r < (rows); r++)          \
+            for (int j = 0; j < TILE; j++)        \
                 sum[r][j] += a[r * g->lda + k] * b[j];
 
 CLONES static void tile4(const struct gemm *g, const float *a, const float *b,
-                         float sum[ROWS][TILE])
-{
-    TILE_SUMS(4)
-}
+                         float sum[ROWS][TILE]){ TILE_SUMS(4) }
 
 CLONES static void tile1(const struct gemm *g, const float *a, const float *b,
-                         float sum[ROWS][TILE])
-{
-    TILE_SUMS(1)
-}
+                         float sum[ROWS][TILE]){ TILE_SUMS(1) }
 
 /* What is left at the right edge. */
 CLONES static void narrow(const struct gemm *g, const float *a, const float *b, int rows, int width,
@@ -57,8 +51,8 @@ static void put_row(const struct gemm *g, const float *sum, const float *bias, i
     cpu_act(g->act, out, width);
 }
 
-static void block(const struct gemm *g, const float *a, const float *b, const float *bias,
-                  int rows, int width, float *out)
+static void block(const struct gemm *g, const float *a, const float *b, const float *bias, int rows,
+                  int width, float *out)
 {
     float sum[ROWS][TILE] = { 0 };
     if (width < TILE) {
@@ -91,8 +85,8 @@ static void gemm_trans(const struct gemm *g, const float *a, const float *b, con
 {
     for (int64_t i = 0; i < g->m; i++, out += g->n) {
         for (int64_t j = 0; j < g->n; j++)
-            out[j] = g->alpha * dot(a + i * g->lda, b + j * g->k, g->k) +
-                     (bias != NULL ? bias[j] : 0);
+            out[j] =
+                g->alpha * dot(a + i * g->lda, b + j * g->k, g->k) + (bias != NULL ? bias[j] : 0);
         cpu_act(g->act, out, g->n);
     }
 }
@@ -122,9 +116,8 @@ static void hyperbolic(float *x, int64_t n)
 
 void cpu_act(int32_t kind, float *x, int64_t n)
 {
-    static void (*const act_fn[ACT_COUNT])(float *, int64_t) = {
-        [ACT_RELU] = relu, [ACT_SIGMOID] = sigmoid, [ACT_TANH] = hyperbolic
-    };
+    static void (*const act_fn[ACT_COUNT])(
+        float *, int64_t) = { [ACT_RELU] = relu, [ACT_SIGMOID] = sigmoid, [ACT_TANH] = hyperbolic };
     if (act_fn[kind] != NULL)
         act_fn[kind](x, n);
 }

@@ -16,7 +16,8 @@ static const char *refuse(const struct kernel_ctx *ctx)
     struct matmul_dims d;
     matmul_dims(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &d);
     if (d.trans_a)
-        return shape_numel(&ctx->out[0].shape) > 0 && d.k > 0 ? NULL : "there is nothing to compute";
+        return shape_numel(&ctx->out[0].shape) > 0 && d.k > 0 ? NULL
+                                                              : "there is nothing to compute";
     return (double)d.m * (double)d.n * (double)d.k < WORTH_IT || d.m == 1 ? "too small" : NULL;
 }
 

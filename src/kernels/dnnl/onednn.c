@@ -45,8 +45,9 @@ static status fault(dnnl_status_t s, const char *what, struct err *e)
 
 static dnnl_memory_desc_t plain_desc(int rank, const dnnl_dim_t *dim)
 {
-    static const dnnl_format_tag_t tag[] = { dnnl_format_tag_undef, dnnl_a,    dnnl_ab,
-                                             dnnl_abc,              dnnl_abcd, dnnl_abcde };
+    static const dnnl_format_tag_t tag[] = {
+        dnnl_format_tag_undef, dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde
+    };
     dnnl_memory_desc_t d;
     dnnl_memory_desc_init_by_tag(&d, rank, dim, dnnl_f32, tag[rank]);
     return d;
@@ -136,8 +137,8 @@ static status finish(struct onednn *o, status s, struct onednn **out)
     return OK;
 }
 
-static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
-                            struct onednn *o, dnnl_convolution_desc_t *d, struct err *e)
+static status describe_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
+                            dnnl_convolution_desc_t *d, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
     bool has_bias = ctx->in[2].shape.rank >= 0;
@@ -174,7 +175,8 @@ status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct 
 {
     static const dnnl_alg_kind_t alg[] = { [POOL_MAX] = dnnl_pooling_max,
                                            [POOL_AVG] = dnnl_pooling_avg_exclude_padding,
-                                           [POOL_AVG_WITH_PADS] = dnnl_pooling_avg_include_padding };
+                                           [POOL_AVG_WITH_PADS] =
+                                               dnnl_pooling_avg_include_padding };
     const struct pool_attrs *a = ctx->node->attrs;
     struct onednn *o = mem_zalloc(sizeof(*o));
     dnnl_pooling_desc_t d;
@@ -244,8 +246,7 @@ static status fill_pack(void *arg, void *memory)
 {
     const struct reorder *r = arg;
     dnnl_memory_t from = NULL, to = NULL;
-    dnnl_status_t s =
-        dnnl_memory_create(&from, &r->o->plain, r->o->engine, (void *)r->from);
+    dnnl_status_t s = dnnl_memory_create(&from, &r->o->plain, r->o->engine, (void *)r->from);
     if (s == dnnl_success)
         s = dnnl_memory_create(&to, &r->o->filter, r->o->engine, memory);
     if (s == dnnl_success)
@@ -277,8 +278,8 @@ static struct slot *take_slot(struct onednn *o)
                 return &o->slot[i];
 }
 
-status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias, void *dst,
-                  void *scratch, struct err *e)
+status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias,
+                  void *dst, void *scratch, struct err *e)
 {
     void *data[ARGS_MAX] = { (void *)src, dst, scratch, (void *)filter, (void *)bias };
     dnnl_status_t status_now = dnnl_success;

@@ -19,8 +19,8 @@ size_t onednn_scratch_bytes(const struct onednn *o);
 status onednn_pack(const struct onednn *o, struct packs *packs, const void *filter,
                    const void **packed, struct err *e);
 /* filter and bias NULL where the operator has none. */
-status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias, void *dst,
-                  void *scratch, struct err *e);
+status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias,
+                  void *dst, void *scratch, struct err *e);
 
 /* out [m, n] = alpha * a x b, rows following each other; a [m, k] or [k, m], b [k, n] or [n, k]. */
 status onednn_sgemm(const struct matmul_dims *d, float alpha, const float *a, const float *b,

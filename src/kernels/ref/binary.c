@@ -52,7 +52,7 @@ static int64_t ipow(int64_t a, int64_t b)
     return (int64_t)r;
 }
 
-#define WRAP(op) (int64_t)((uint64_t)a op (uint64_t)b)
+#define WRAP(op) (int64_t)((uint64_t)a op(uint64_t) b)
 
 // clang-format off
 /*   op    of floats                                     of integers */
@@ -66,42 +66,42 @@ static int64_t ipow(int64_t a, int64_t b)
     X(pow, pow(a, b),                                    ipow(a, b))
 // clang-format on
 
-#define ROW(name, type, wide, expr)                                                                \
-    static void name(const struct broadcast *p, const void *va, const void *vb, void *vo,          \
-                     int64_t at_a, int64_t at_b, int64_t at)                                       \
-    {                                                                                              \
-        int last = p->rank - 1;                                                                    \
-        for (int64_t i = 0; i < p->dim[last]; i++) {                                               \
-            wide a = ((const type *)va)[at_a + i * p->step_a[last]];                               \
-            wide b = ((const type *)vb)[at_b + i * p->step_b[last]];                               \
-            ((type *)vo)[at + i] = (type)(expr);                                                   \
-        }                                                                                          \
+#define ROW(name, type, wide, expr)                                                       \
+    static void name(const struct broadcast *p, const void *va, const void *vb, void *vo, \
+                     int64_t at_a, int64_t at_b, int64_t at)                              \
+    {                                                                                     \
+        int last = p->rank - 1;                                                           \
+        for (int64_t i = 0; i < p->dim[last]; i++) {                                      \
+            wide a = ((const type *)va)[at_a + i * p->step_a[last]];                      \
+            wide b = ((const type *)vb)[at_b + i * p->step_b[last]];                      \
+            ((type *)vo)[at + i] = (type)(expr);                                          \
+        }                                                                                 \
     }
 
-#define X(op, of_floats, of_ints)                                                                  \
-    ROW(op##_f32, float, float, of_floats)                                                         \
-    ROW(op##_f64, double, double, of_floats)                                                       \
-    ROW(op##_i32, int32_t, int64_t, of_ints)                                                       \
-    ROW(op##_i64, int64_t, int64_t, of_ints)                                                       \
-    static status prepare_##op(const struct kernel_ctx *ctx, void **state, size_t *scratch,        \
-                               struct err *e)                                                      \
-    {                                                                                              \
-        static const row_fn row[] = { [DTYPE_F32] = op##_f32,                                      \
-                                      [DTYPE_F64] = op##_f64,                                      \
-                                      [DTYPE_I32] = op##_i32,                                      \
-                                      [DTYPE_I64] = op##_i64 };                                    \
-        return prepare(ctx, row[ctx->in[0].dtype], state);                                         \
+#define X(op, of_floats, of_ints)                                                           \
+    ROW(op##_f32, float, float, of_floats)                                                  \
+    ROW(op##_f64, double, double, of_floats)                                                \
+    ROW(op##_i32, int32_t, int64_t, of_ints)                                                \
+    ROW(op##_i64, int64_t, int64_t, of_ints)                                                \
+    static status prepare_##op(const struct kernel_ctx *ctx, void **state, size_t *scratch, \
+                               struct err *e)                                               \
+    {                                                                                       \
+        static const row_fn row[] = { [DTYPE_F32] = op##_f32,                               \
+                                      [DTYPE_F64] = op##_f64,                               \
+                                      [DTYPE_I32] = op##_i32,                               \
+                                      [DTYPE_I64] = op##_i64 };                             \
+        return prepare(ctx, row[ctx->in[0].dtype], state);                                  \
     }
 BINARY_LIST(X)
 #undef X
 
-#define NUMBERS                                                                                    \
+#define NUMBERS \
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I64))
 
 const struct kernel ref_binary[] = {
-#define X(op, of_floats, of_ints)                                                                  \
+#define X(op, of_floats, of_ints) \
     { #op, "ref " #op, NUMBERS, DEVICE_CPU, NULL, prepare_##op, run, NULL },
     BINARY_LIST(X)
 #undef X
-    { 0 },
+        { 0 },
 };

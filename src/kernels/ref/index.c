@@ -34,8 +34,9 @@ static status run(const void *state, const struct kernel_io *io)
         else if (id >= 0 && id < s->rows)
             memcpy(out, table + (size_t)id * s->row_bytes, s->row_bytes);
         else
-            return err_set(io->err, INVALID, "id %lld (element %lld) is not in the table's 0 .. %lld",
-                           (long long)id, (long long)i, (long long)s->rows - 1);
+            return err_set(io->err, INVALID,
+                           "id %lld (element %lld) is not in the table's 0 .. %lld", (long long)id,
+                           (long long)i, (long long)s->rows - 1);
     }
     return OK;
 }

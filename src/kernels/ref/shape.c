@@ -18,8 +18,8 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     s->outer = shape_span(x, 0, axis);
     s->count = count;
     for (int i = 0; i < count; i++)
-        s->bytes[i] = (size_t)shape_span(&ctx->in[i].shape, axis, x->rank) *
-                      dtype_size(ctx->in[i].dtype);
+        s->bytes[i] =
+            (size_t)shape_span(&ctx->in[i].shape, axis, x->rank) * dtype_size(ctx->in[i].dtype);
     *state = s;
     return OK;
 }

@@ -74,22 +74,22 @@ static status run(const void *state, const struct kernel_io *io)
     return OK;
 }
 
-#define UNARY_LIST(X)                                                                              \
-    X(relu)                                                                                        \
-    X(tanh)                                                                                        \
-    X(sigmoid)                                                                                     \
-    X(exp)                                                                                         \
-    X(log)                                                                                         \
-    X(sqrt)                                                                                        \
-    X(abs)                                                                                         \
-    X(square)                                                                                      \
+#define UNARY_LIST(X) \
+    X(relu)           \
+    X(tanh)           \
+    X(sigmoid)        \
+    X(exp)            \
+    X(log)            \
+    X(sqrt)           \
+    X(abs)            \
+    X(square)         \
     X(affine)
 
-#define X(op)                                                                                      \
-    static status prepare_##op(const struct kernel_ctx *ctx, void **state, size_t *scratch,        \
-                               struct err *e)                                                      \
-    {                                                                                              \
-        return prepare(ctx, f_##op, state);                                                        \
+#define X(op)                                                                               \
+    static status prepare_##op(const struct kernel_ctx *ctx, void **state, size_t *scratch, \
+                               struct err *e)                                               \
+    {                                                                                       \
+        return prepare(ctx, f_##op, state);                                                 \
     }
 UNARY_LIST(X)
 #undef X
@@ -98,5 +98,5 @@ const struct kernel ref_unary[] = {
 #define X(op) { #op, "ref " #op, F32_ONLY, DEVICE_CPU, NULL, prepare_##op, run, NULL },
     UNARY_LIST(X)
 #undef X
-    { 0 },
+        { 0 },
 };
