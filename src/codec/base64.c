@@ -15,8 +15,9 @@ static int digit(char c)
 
 bool base64_decode(struct str text, struct buf *out)
 {
-    while (text.n > 0 && text.n % 4 == 0 && text.p[text.n - 1] == '=')
-        text.n--; /* at most two: a third leaves a length that is refused below */
+    bool padded = text.n % 4 == 0;
+    for (int i = 0; i < 2 && padded && text.n > 0 && text.p[text.n - 1] == '='; i++)
+        text.n--;
     if (text.n % 4 == 1)
         return false;
     uint8_t *to = buf_reserve(out, text.n / 4 * 3 + 3);

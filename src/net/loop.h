@@ -30,10 +30,11 @@ struct net_handler {
     void (*close)(struct net_conn *c, void *state);
     void *arg;
     size_t max_input_bytes; /* bound of `in` */
-    uint64_t idle_ms;       /* closed after so long without a byte either way; 0: never */
-    uint64_t
-        head_ms; /* closed when it stays this long in the middle of a request (net_conn_set_partial), and
-                             * what came of it meanwhile was slower than 16 KB/s; 0: never */
+    /* Timeouts, 0: never. Time in which the loop itself was busy is not held against the peer. */
+    uint64_t idle_ms; /* closed after so long without a byte either way */
+    /* Closed when it stays this long in the middle of a request (net_conn_set_partial), and what came of it meanwhile
+     * was slower than 16 KB/s. */
+    uint64_t head_ms;
 };
 
 /* Starts count loops (threads); 0 on success gives *out. */

@@ -154,27 +154,26 @@ static status check_count(const struct general_parts *p, const char *what, const
     return whole == want ? OK : wrong_count(p, what, t, from, whole, e);
 }
 
-/* A 0 behind another value begins the next level: offsets rise, so that only a new level can fall
- * back to 0. */
-static bool begins_level(const struct general_parts *p, int64_t i)
+/* Offsets rise, so that only a new level can fall back to 0. */
+static bool begins_level(const int64_t *flat, int64_t i)
 {
-    return i > 0 && p->lod[i] == 0 && p->lod[i - 1] != 0;
+    return i > 0 && flat[i] == 0 && flat[i - 1] != 0;
 }
 
-static status split_lod(const struct general_parts *p, const char *what, struct lod *out,
-                        struct err *e)
+status general_split_lod(const int64_t *flat, int64_t count, const char *what, struct lod *out,
+                         struct err *e)
 {
     *out = (struct lod){ 0 };
-    if (p->lod_count == 0)
+    if (count == 0)
         return OK;
     struct lod_level *l = &out->level[out->levels++];
-    l->offset = p->lod;
-    for (int64_t i = 0; i < p->lod_count; i++) {
-        if (begins_level(p, i)) {
+    l->offset = flat;
+    for (int64_t i = 0; i < count; i++) {
+        if (begins_level(flat, i)) {
             if (out->levels == LOD_MAX)
                 return err_set(e, INVALID, "%s: lod of more than %d levels", what, LOD_MAX);
             l = &out->level[out->levels++];
-            l->offset = p->lod + i;
+            l->offset = flat + i;
         }
         l->count++;
     }
@@ -184,7 +183,7 @@ static status split_lod(const struct general_parts *p, const char *what, struct 
 static status check_lod(const struct general_parts *p, const char *what, struct tensor *t,
                         struct err *e)
 {
-    TRY(split_lod(p, what, &t->lod, e));
+    TRY(general_split_lod(p->lod, p->lod_count, what, &t->lod, e));
     if (t->lod.levels == 0)
         return OK;
     if (t->shape.rank == 0)

@@ -1,5 +1,5 @@
-/* Private to the two codecs of general_model.h: which field holds the elements of which type, and how the parts that a
- * tensor message brought become a tensor that can be trusted. */
+/* Private to the room's codecs of requests: which field of general_model's Tensor holds the elements of which type, how the
+ * parts that a message brought become a tensor that can be trusted, and what predict.c shares with that. */
 #pragma once
 
 #include "base/arena.h"
@@ -59,6 +59,11 @@ status general_tensor(const struct general_parts *p, struct named_tensor *out,
 /* Elements as they lie in tensor_content: a view where they are aligned, else a copy. */
 status general_content(struct str content, dtype d, struct arena *a, const void **out,
                        struct err *e);
+
+/* The levels of a flat list of offsets: a 0 begins the next one unless it follows a 0 (which is an empty sequence). The
+ * levels are views of the list. */
+status general_split_lod(const int64_t *flat, int64_t count, const char *what, struct lod *out,
+                         struct err *e);
 
 /* A name that a message gives: UTF-8 and not too long. what: "fetch_var_names". */
 status general_name_check(struct str name, const char *what, struct err *e);

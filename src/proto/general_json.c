@@ -66,19 +66,9 @@ static status take_strings(struct json *j, struct tensor_object *o, struct err *
     return OK;
 }
 
-/* base64_decode loses its way at two padding characters, but reads text without any.
- * When that is mended, this function can go. */
-static struct str without_padding(struct str text)
-{
-    bool whole = text.n % 4 == 0;
-    for (int i = 0; i < 2 && whole && text.n > 0 && text.p[text.n - 1] == '='; i++)
-        text.n--;
-    return text;
-}
-
 static status take_content(struct json *j, struct tensor_object *o, struct err *e)
 {
-    struct str text = without_padding(json_string(j));
+    struct str text = json_string(j);
     size_t room = text.n / 4 * 3 + 3;
     struct buf b = { .data = arena_try(j->arena, room, 16), .cap = room, .max = room };
     if (b.data == NULL)
@@ -274,7 +264,7 @@ status general_request_from_json(struct str text, struct arena *a, struct infer_
     json_object(&j);
     while (next_member(&j, &key))
         TRY(take_request_member(&j, key, out, e));
-    return json_end(&j, e);
+    return err_prefix(e, json_end(&j, e), "the JSON body, ");
 }
 
 static status take_output(struct json *j, struct infer_output *out, struct err *e)
@@ -356,7 +346,7 @@ status general_reply_from_json(struct str text, struct arena *a, struct infer_re
     json_object(&j);
     while (next_member(&j, &key))
         TRY(take_reply_member(&j, key, out, &failure, e));
-    TRY(json_end(&j, e));
+    TRY(err_prefix(e, json_end(&j, e), "the JSON body, "));
     return general_reply_error(failure.number, failure.text, e);
 }
 

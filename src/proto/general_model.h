@@ -3,8 +3,11 @@
  *
  * Decoding makes views of the bytes where type and alignment allow (packed float_data, tensor_content), else arena
  * copies, and checks everything that can be checked without the model: known elem_type, the right data field, element
- * count against shape, LoD (flat list; each further 0 begins a level) rising and ending at the rows, UTF-8 names, counts below
- * their limits. INVALID words name the tensor ("tensor 1 'x': ..."). A reply's stamps are profile_time. */
+ * count against shape, LoD rising and ending at the rows, UTF-8 names, counts below their limits. INVALID words name the
+ * tensor ("tensor 1 'x': ..."). A reply's stamps are profile_time; one whose err_no is not 0 is INTERNAL with its err_msg.
+ *
+ * lod is one flat list of all levels: a 0 begins the next level unless it follows a 0, which is an empty sequence. The
+ * strings of elem_type 20 become one tensor of bytes, each string ended by a NUL, and are strings again on the way out. */
 #pragma once
 
 #include "base/arena.h"

@@ -110,7 +110,7 @@ BAD_BODIES = {
     "an array": (b"[]", "object"),
     "empty": (b"", "'x'"),
     "no tensor": (b"{}", "'x'"),
-    "a string for a list": (json.dumps(dict(BODY, tensor="x")).encode(), "tensor"),
+    "a string for a list": (json.dumps(dict(BODY, tensor="x")).encode(), "expected an array"),
     "a number too many": (json.dumps(dict(BODY, tensor=[dict(BODY["tensor"][0], float_data=ROW + [1])])).encode(), "14"),
     "unknown fetch": (json.dumps(dict(BODY, fetch_var_names=["prise"])).encode(), "did you mean 'price'"),
     "depth": (b'{"tensor":' + b"[" * 100000, ""),
