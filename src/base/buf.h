@@ -18,8 +18,9 @@ struct buf {
 
 void buf_init(struct buf *b, size_t max);
 void buf_deinit(struct buf *b);
-void buf_clear(struct buf *b);           /* len 0, failure forgotten, memory kept */
-void buf_shrink(struct buf *b, size_t keep); /* gives memory above `keep` bytes back; only when empty */
+void buf_clear(struct buf *b); /* len 0, failure forgotten, memory kept */
+void buf_shrink(struct buf *b,
+                size_t keep); /* gives memory above `keep` bytes back; only when empty */
 
 /* Room for n more bytes at data + len, or NULL (and failed is set). The caller adds to len what it wrote. */
 uint8_t *buf_reserve(struct buf *b, size_t n);

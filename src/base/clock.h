@@ -3,5 +3,5 @@
 
 #include <stdint.h>
 
-uint64_t clock_ns(void);      /* monotonic */
-int64_t clock_wall_us(void);  /* microseconds since 1970 */
+uint64_t clock_ns(void);     /* monotonic */
+int64_t clock_wall_us(void); /* microseconds since 1970 */

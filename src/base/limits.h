@@ -5,10 +5,10 @@
 #include <stddef.h>
 
 #define LIMIT_BODY_BYTES        ((size_t)512 << 20) /* one request or response body; `--max_body_size` */
-#define LIMIT_INFLATED_BYTES    LIMIT_BODY_BYTES    /* a body after decompression */
-#define LIMIT_HTTP_HEADER_BYTES ((size_t)64 << 10)  /* request line and headers together */
+#define LIMIT_INFLATED_BYTES    LIMIT_BODY_BYTES   /* a body after decompression */
+#define LIMIT_HTTP_HEADER_BYTES ((size_t)64 << 10) /* request line and headers together */
 #define LIMIT_HTTP_HEADERS      128
-#define LIMIT_RPC_META_BYTES    ((size_t)64 << 10)  /* baidu_std RpcMeta */
+#define LIMIT_RPC_META_BYTES    ((size_t)64 << 10) /* baidu_std RpcMeta */
 #define LIMIT_JSON_DEPTH        64
 #define LIMIT_PROTO_DEPTH       64
 #define LIMIT_REQUEST_TENSORS   4096
@@ -16,10 +16,10 @@
 #define LIMIT_NAME_BYTES        1024
 #define LIMIT_ARENA_BYTES       ((size_t)2 << 30) /* what one request may take from its arena */
 
-#define LIMIT_GRAPH_NODES       (1u << 20)
-#define LIMIT_GRAPH_VALUES      (1u << 21)
-#define LIMIT_MODEL_FILE_BYTES  ((size_t)64 << 30)
-#define LIMIT_CONFIG_BYTES      ((size_t)16 << 20)
-#define LIMIT_PLAN_BYTES        ((size_t)16 << 30) /* working memory of one plan */
-#define LIMIT_PLANS             32                 /* plans kept per model, least recently used goes first */
-#define LIMIT_ZIP_ENTRIES       65536
+#define LIMIT_GRAPH_NODES      (1u << 20)
+#define LIMIT_GRAPH_VALUES     (1u << 21)
+#define LIMIT_MODEL_FILE_BYTES ((size_t)64 << 30)
+#define LIMIT_CONFIG_BYTES     ((size_t)16 << 20)
+#define LIMIT_PLAN_BYTES       ((size_t)16 << 30) /* working memory of one plan */
+#define LIMIT_PLANS            32 /* plans kept per model, least recently used goes first */
+#define LIMIT_ZIP_ENTRIES      65536

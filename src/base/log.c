@@ -40,7 +40,8 @@ void log_line(log_level level, const char *room, const char *fmt, ...)
     n += words < 0 ? 0 : words;
     if (n > LINE_BYTES - 2)
         n = LINE_BYTES - 2;
-    for (int i = 0; i < n; i++) /* names in messages come from outside: no escape codes, no forged lines */
+    for (int i = 0; i < n;
+         i++) /* names in messages come from outside: no escape codes, no forged lines */
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     line[n++] = '\n';

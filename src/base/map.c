@@ -78,10 +78,9 @@ bool map_put(struct map *m, struct str key, void *value)
     if (m->count == m->slot_count)
         grow(m);
     struct map_entry *e = arena_alloc(m->arena, sizeof(*e));
-    *e = (struct map_entry){ .next = m->slots[hash & (m->slot_count - 1)],
-                             .hash = hash,
-                             .key = key,
-                             .value = value };
+    *e = (struct map_entry){
+        .next = m->slots[hash & (m->slot_count - 1)], .hash = hash, .key = key, .value = value
+    };
     m->slots[hash & (m->slot_count - 1)] = e;
     m->count++;
     return true;

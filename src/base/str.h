@@ -11,8 +11,9 @@ struct str {
     size_t n;
 };
 
-#define STR(literal)  ((struct str){ (literal), sizeof(literal) - 1 })
-#define STR_ARG(s)    (int)((s).n > 512 ? 512 : (s).n), (s).p /* for "%.*s": cut, since names come from outside */
+#define STR(literal) ((struct str){ (literal), sizeof(literal) - 1 })
+#define STR_ARG(s) \
+    (int)((s).n > 512 ? 512 : (s).n), (s).p /* for "%.*s": cut, since names come from outside */
 
 static inline struct str str_of(const char *s)
 {

@@ -11,7 +11,7 @@
 struct workers;
 
 struct job {
-    struct list node; /* guarded by the pool's lock while queued */
+    struct list node;                       /* guarded by the pool's lock while queued */
     void (*run)(struct job *j, int worker); /* worker: 0 .. count-1, for per-worker state */
 };
 

@@ -73,8 +73,8 @@ static status snappy_unpack(struct str in, struct buf *out, struct err *e)
     if (snappy_uncompressed_length(in.p, in.n, &n) != SNAPPY_OK)
         return err_set(e, INVALID, "damaged snappy bytes (no length)");
     if (n > out->max - out->len)
-        return err_set(e, TOO_LARGE, "the compressed bytes inflate to %zu, at most %zu are taken", n,
-                       out->max - out->len);
+        return err_set(e, TOO_LARGE, "the compressed bytes inflate to %zu, at most %zu are taken",
+                       n, out->max - out->len);
     if (snappy_validate_compressed_buffer(in.p, in.n) != SNAPPY_OK)
         return err_set(e, INVALID, "damaged snappy bytes");
     uint8_t *to = buf_reserve(out, n + 1);
@@ -103,9 +103,9 @@ static status snappy_pack(struct str in, struct buf *out, struct err *e)
 static status copy(struct str in, struct buf *out, struct err *e)
 {
     buf_append(out, in.p, in.n);
-    return out->failed == OK ? OK
-                             : err_set(e, out->failed, "%zu bytes, at most %zu are taken", in.n,
-                                       out->max);
+    return out->failed == OK
+               ? OK
+               : err_set(e, out->failed, "%zu bytes, at most %zu are taken", in.n, out->max);
 }
 
 status compress_bytes(compression c, struct str in, struct buf *out, struct err *e)
@@ -118,7 +118,8 @@ status compress_bytes(compression c, struct str in, struct buf *out, struct err 
     case COMPRESSION_GZIP: return zlib_deflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_deflate(MAX_WBITS, in, out, e);
     }
-    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)", c);
+    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)",
+                   c);
 }
 
 status decompress(compression c, struct str in, struct buf *out, struct err *e)
@@ -131,5 +132,6 @@ status decompress(compression c, struct str in, struct buf *out, struct err *e)
     case COMPRESSION_GZIP: return zlib_inflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_inflate(MAX_WBITS, in, out, e);
     }
-    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)", c);
+    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)",
+                   c);
 }

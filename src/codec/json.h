@@ -44,13 +44,15 @@ void json_init(struct json *j, struct str text, struct arena *a);
 /* Nothing but white space is left, and no fault: call when the top value is taken. Words: "byte 17: expected ','". */
 status json_end(struct json *j, struct err *e);
 bool json_failed(const struct json *j);
-void json_fail(struct json *j, const char *fault); /* the decoder's own objection, at the present place */
+void json_fail(struct json *j,
+               const char *fault); /* the decoder's own objection, at the present place */
 
 json_kind json_peek(struct json *j);
 const char *json_kind_name(json_kind k); /* "an array" */
 
 void json_object(struct json *j);
-bool json_key(struct json *j, struct str *key); /* false at the closing brace, which it takes, or at a fault */
+bool json_key(struct json *j,
+              struct str *key); /* false at the closing brace, which it takes, or at a fault */
 void json_array(struct json *j);
 bool json_item(struct json *j); /* false at the closing bracket, which it takes, or at a fault */
 
@@ -83,10 +85,12 @@ void json_numbers(struct json *j, struct json_array *a);
 int64_t json_count_numbers(const struct json *j);
 
 /* Writing. The caller writes structure by hand with buf_str; these write values. */
-void json_put_string(struct buf *b, struct str s); /* quoted and escaped; bytes that are not UTF-8 become U+FFFD */
+void json_put_string(struct buf *b,
+                     struct str s); /* quoted and escaped; bytes that are not UTF-8 become U+FFFD */
 /* The fewest digits that read back the same; a whole number keeps its ".0", as json2pb prints it; NaN as "NaN" in quotes. */
 void json_put_double(struct buf *b, double v);
-void json_put_float(struct buf *b, float v);       /* the shortest double that equals v, as json2pb prints it */
+void json_put_float(struct buf *b,
+                    float v); /* the shortest double that equals v, as json2pb prints it */
 void json_put_i64(struct buf *b, int64_t v);
 /* n elements of dtype d as "[a,b,...]", a complex one as its two parts; the hot path of JSON replies. */
 void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n);

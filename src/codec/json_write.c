@@ -78,7 +78,7 @@ static size_t i64_text(char *to, int64_t v)
 typedef unsigned __int128 u128;
 
 /* 5^k for k up to 32. */
-static u128 power_of_five(int k)
+static u128 power_of_five(unsigned k)
 {
     // clang-format off
     static const uint64_t power[] = {
@@ -89,7 +89,7 @@ static u128 power_of_five(int k)
         7450580596923828125u,
     };
     // clang-format on
-    return k < 28 ? power[k] : (u128)power[27] * power[k - 27];
+    return k < 28 ? power[k] : (u128)power[27] * power[(k - 27) % 28];
 }
 
 #define TEN_17 100000000000000000u

@@ -71,8 +71,9 @@ static status parse_dict(struct str dict, const char *file, struct npy_head *h, 
     struct str descr = dict_value(dict, "descr"), order = dict_value(dict, "fortran_order"),
                shape = dict_value(dict, "shape"), code;
     if (descr.n == 0 || (descr.p[0] != '\'' && descr.p[0] != '"'))
-        return err_set(e, UNSUPPORTED, "%s: expected an array of one element type, its descr is %.*s",
-                       file, STR_ARG(((struct str){ descr.p, descr.n < 40 ? descr.n : 40 })));
+        return err_set(e, UNSUPPORTED,
+                       "%s: expected an array of one element type, its descr is %.*s", file,
+                       STR_ARG(((struct str){ descr.p, descr.n < 40 ? descr.n : 40 })));
     char quote = descr.p[0];
     descr.p++;
     descr.n--;
@@ -327,14 +328,16 @@ static void put_npy_head(const struct tensor *t, struct buf *out)
 {
     char descr[8], dict[256];
     dtype_to_npy(t->dtype, descr);
-    int n = snprintf(dict, sizeof(dict), "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
+    int n =
+        snprintf(dict, sizeof(dict), "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
     for (int i = 0; i < t->shape.rank; i++)
         n += snprintf(dict + n, sizeof(dict) - (size_t)n, "%lld%s", (long long)t->shape.dim[i],
                       i + 1 < t->shape.rank ? ", " : (t->shape.rank == 1 ? "," : ""));
     n += snprintf(dict + n, sizeof(dict) - (size_t)n, "), }");
     size_t pad = NPY_ALIGN - (10 + (size_t)n + 1) % NPY_ALIGN, length = (size_t)n + pad + 1;
-    const uint8_t head[10] = { 0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)length,
-                               (uint8_t)(length >> 8) };
+    const uint8_t head[10] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)length, (uint8_t)(length >> 8)
+    };
     buf_append(out, head, sizeof(head));
     buf_append(out, dict, (size_t)n);
     for (size_t i = 0; i < pad; i++)
@@ -363,14 +366,14 @@ struct written {
 static void put_common(struct buf *out, const struct written *w, size_t name_bytes)
 {
     put_field(out, 20, 2);
-    put_field(out, 0, 2);             /* flags */
-    put_field(out, 0, 2);             /* stored */
-    put_field(out, 0x00210000, 4);    /* 1980-01-01 00:00, as np.savez writes */
+    put_field(out, 0, 2);          /* flags */
+    put_field(out, 0, 2);          /* stored */
+    put_field(out, 0x00210000, 4); /* 1980-01-01 00:00, as np.savez writes */
     put_field(out, w->crc, 4);
     put_field(out, w->size, 4);
     put_field(out, w->size, 4);
     put_field(out, name_bytes + 4, 2);
-    put_field(out, 0, 2);             /* extra */
+    put_field(out, 0, 2); /* extra */
 }
 
 static void put_name(struct buf *out, struct str name)

@@ -19,10 +19,12 @@ struct npz {
 };
 
 /* Arrays are views of `bytes` where they are stored and aligned, else copies in the arena. CRCs are checked. */
-status npz_read(struct str bytes, const char *file, struct arena *a, struct npz *out, struct err *e);
+status npz_read(struct str bytes, const char *file, struct arena *a, struct npz *out,
+                struct err *e);
 status npy_read(struct str bytes, const char *file, struct arena *a, struct tensor *out,
                 struct err *e);
 const struct tensor *npz_find(const struct npz *z, struct str name); /* NULL: not there */
 
-void npz_write(const struct npz_array *arrays, int count, struct buf *out); /* stored, as np.savez writes */
+void npz_write(const struct npz_array *arrays, int count,
+               struct buf *out); /* stored, as np.savez writes */
 void npy_write(const struct tensor *t, struct buf *out);

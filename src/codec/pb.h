@@ -55,6 +55,8 @@ size_t pb_size_u64(uint32_t field, uint64_t v); /* tag and varint; a value of 0 
 
 void pb_put_varint(struct buf *b, uint64_t v);
 void pb_put_tag(struct buf *b, uint32_t field, enum pb_wire wire);
-void pb_put_u64(struct buf *b, uint32_t field, uint64_t v); /* also int32/int64 (sign-extended) and bool */
+void pb_put_u64(struct buf *b, uint32_t field,
+                uint64_t v); /* also int32/int64 (sign-extended) and bool */
 void pb_put_bytes(struct buf *b, uint32_t field, struct str v);
-void pb_put_begin(struct buf *b, uint32_t field, size_t n); /* tag and length of a sub-message of n bytes */
+void pb_put_begin(struct buf *b, uint32_t field,
+                  size_t n); /* tag and length of a sub-message of n bytes */

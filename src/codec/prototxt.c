@@ -60,7 +60,9 @@ static struct str take_word(struct reader *r)
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
 }
 
 /* One escape behind its backslash: letters, up to three octal digits, x and up to two hexadecimal ones. */
@@ -221,7 +223,8 @@ status prototxt_i64(const struct prototxt *field, const char *file, int64_t *out
 
 status prototxt_bool(const struct prototxt *field, const char *file, bool *out, struct err *e)
 {
-    static const char *const words[2][4] = { { "false", "False", "f", "0" }, { "true", "True", "t", "1" } };
+    static const char *const words[2][4] = { { "false", "False", "f", "0" },
+                                             { "true", "True", "t", "1" } };
     for (int v = 0; v < 2; v++) {
         for (size_t i = 0; i < ARRAY_LEN(words[v]); i++) {
             if (!field->is_message && !field->is_string && str_is(field->text, words[v][i])) {

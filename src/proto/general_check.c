@@ -28,7 +28,7 @@ enum general_source general_source_of(dtype d)
     return (enum general_source)s;
 }
 
-status general_no_memory(struct err *e)
+status(general_no_memory)(struct err *e)
 {
     return err_set(e, NO_MEMORY, "the message needs more memory than one request may take");
 }

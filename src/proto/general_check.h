@@ -79,6 +79,9 @@ bool general_next_string(struct str *bytes, struct str *out);
 struct shape general_shape(const struct tensor *t, enum general_source s);
 
 status general_no_memory(struct err *e);
+#ifdef __clang_analyzer__ /* as in base/err.h */
+#define general_no_memory(e) ((general_no_memory)(e), NO_MEMORY)
+#endif
 
 /* What a reply's err_no and err_msg mean: INTERNAL with those words unless number is 0. */
 status general_reply_error(int64_t number, struct str text, struct err *e);

@@ -154,7 +154,7 @@ static void what_is_wrong_is_named(void **state)
     refuses("{\"feed\":[{\"wordz\":[1]}]}",
             "feed 0: 'wordz' is no input of the model; is 'words' meant?");
     refuses("{\"feed\":[{\"nonsense\":[1]}]}",
-            "feed 0: 'nonsense' is no input of the model, 'x' is one");
+            "feed 0: 'nonsense' is no input of the model, whose 7 begin with 'x'");
     refuses("{\"feed\":[{\"x\":[1,2,3]},{\"x\":[1,\"a\",3]}]}",
             "feed 1: 'x': byte 31: expected a number, \"NaN\", \"Infinity\" or \"-Infinity\"");
     refuses("{\"feed\":[{\"x\":[1,2]}]}", "feed 0: 'x': a value of shape [2] does not fit the "
@@ -165,7 +165,7 @@ static void what_is_wrong_is_named(void **state)
             "dimension counts "
             "the batch and may be left out");
     refuses("{\"feed\":[{\"x\":[[1,2,3],[1,2]]}]}",
-            "feed 0: 'x': byte 30: a row of another length than the one before");
+            "feed 0: 'x': byte 28: a row of another length than the one before");
     refuses("{\"feed\":[{\"any\":[[1,2]]},{\"any\":[[1]]}]}",
             "feed 1: 'any': rows of shape [1, 1], those before are [1, 2]");
     refuses("{\"feed\":[{\"x\":[1,2,3],\"id\":1},{\"id\":1}]}",

@@ -132,7 +132,7 @@ static void what_cannot_be_is_refused_with_words(void **state)
     add_op(&b, "", "x", "y");
     refuse(&b, CORRUPT, "the name of an operator's type");
     builder_init(&b);
-    pb_put_u64(&b.block, 4, 1); /* an operator that is a number */
+    pb_put_u64(&b.block, 4, 1);                /* an operator that is a number */
     refuse(&b, CORRUPT, "an operator's type"); /* its bytes are none */
 }
 
