@@ -401,7 +401,7 @@ static status take_all(struct reading *r, struct infer_request *out, struct err 
         else
             json_skip(&r->j);
     }
-    return json_end(&r->j, e);
+    return err_prefix(e, json_end(&r->j, e), "the JSON body, ");
 }
 
 static struct named_tensor tensor_of(const struct feed *f)

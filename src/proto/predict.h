@@ -3,7 +3,9 @@
  *
  * The values have no types of their own, so decoding asks for each feed's port: a callback tells dtype, raggedness and rank.
  * Several members of "feed" are rows of one batch: dense ones are stacked along a new first dimension (a value that has
- * the batch dimension already is joined along it), ragged ones joined with one sequence each. */
+ * the batch dimension already is joined along it), ragged ones joined with one sequence each, or with those that "x.lod"
+ * says (the flat list of general_model.h). All members give the same names. One member may stand without the list; without
+ * "fetch" every output is meant. Strings become one tensor of bytes, each ended by a NUL. */
 #pragma once
 
 #include "base/arena.h"

@@ -148,8 +148,8 @@ static void the_rules_of_json2pb_hold(void **state)
 
 static void what_is_wrong_is_named(void **state)
 {
-    refuses("hello", "byte 0: expected an object");
-    refuses("{\"tensor\":{}}", "byte 10: expected an array");
+    refuses("hello", "the JSON body, byte 0: expected an object");
+    refuses("{\"tensor\":{}}", "the JSON body, byte 10: expected an array");
     refuses("{\"tensor\":[1]}", "tensor 0: byte 11: expected an object");
     refuses("{\"tensor\":[{\"float_data\":1}]}",
             "tensor 0: float_data: byte 25: expected an array");
@@ -172,10 +172,10 @@ static void what_is_wrong_is_named(void **state)
             "tensor 0 '': elem_type 77 is unknown; 0 is int64, 1 float32, 2 int32, 20 string");
     refuses("{\"tensor\":[{\"int64_data\":[1,2],\"shape\":[2],\"lod\":[0,3],\"name\":\"w\"}]}",
             "tensor 0 'w': LoD level 0 must end at 2, it ends at 3");
-    refuses("{\"fetch_var_names\":[1]}", "byte 20: expected a string");
+    refuses("{\"fetch_var_names\":[1]}", "the JSON body, byte 20: expected a string");
     refuses("{\"tensor\":[{}]}",
             "tensor 0 '': shape [] of int64 means 1 in int64_data, which holds 0");
-    refuses("{\"tensor\":[]} x", "byte 14: expected the end of the text");
+    refuses("{\"tensor\":[]} x", "the JSON body, byte 14: expected the end of the text");
 }
 
 static void too_many_tensors_are_refused(void **state)

@@ -143,13 +143,13 @@ static void strings_are_joined(void **state)
 
 static void what_is_wrong_is_named(void **state)
 {
-    refuses("", "byte 0: expected an object");
-    refuses("[]", "byte 0: expected an object");
+    refuses("", "the JSON body, byte 0: expected an object");
+    refuses("[]", "the JSON body, byte 0: expected an object");
     refuses("{}", "there is no \"feed\": expected {\"feed\":[{NAME:VALUE}],\"fetch\":[NAME]}");
     refuses("{\"feed\":[]}",
             "there is no \"feed\": expected {\"feed\":[{NAME:VALUE}],\"fetch\":[NAME]}");
     refuses("{\"feed\":[{}]}", "feed 0 gives no input");
-    refuses("{\"feed\":1}", "byte 8: expected an array");
+    refuses("{\"feed\":1}", "the JSON body, byte 8: expected an array");
     refuses("{\"feed\":[1]}", "feed 0: byte 9: expected an object");
     refuses("{\"feed\":[{\"wordz\":[1]}]}",
             "feed 0: 'wordz' is no input of the model; is 'words' meant?");
@@ -177,7 +177,8 @@ static void what_is_wrong_is_named(void **state)
     refuses("{\"feed\":[{\"words\":[1.5]}]}",
             "feed 0: 'words': byte 19: expected a whole number in the range of int64");
     refuses("{\"feed\":[{\"x\":null}]}", "feed 0: 'x': byte 14: expected a number");
-    refuses("{\"feed\":[{\"x\":[1,2,3]}],\"fetch\":[1]}", "byte 35: expected a string");
+    refuses("{\"feed\":[{\"x\":[1,2,3]}],\"fetch\":[1]}",
+            "the JSON body, byte 33: expected a string");
 }
 
 static void wrong_offsets_are_named(void **state)

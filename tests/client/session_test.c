@@ -1,0 +1,212 @@
+/* The client's side of each protocol: what it asks is what the server's side reads, and answers are found whole, byte by
+ * byte, and among others. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "client/session.h"
+#include "proto/baidu_std.h"
+#include "proto/general_model.h"
+
+#include <string.h>
+
+static const float row[3] = { 1, 2, 3 };
+static const float price[1] = { 18.5f };
+
+static struct infer_request request(void)
+{
+    static struct named_tensor feed;
+    feed = (struct named_tensor){ STR("x"), STR("x"), { DTYPE_F32, SHAPE(1, 3), row, { 0 } } };
+    return (struct infer_request){ .feed = &feed, .feed_count = 1 };
+}
+
+static void put_reply(const char *protocol, struct buf *out)
+{
+    struct named_tensor t = { STR("fc"), STR("price"), { DTYPE_F32, SHAPE(1, 1), price, { 0 } } };
+    struct infer_output o = { STR("op"), &t, 1 };
+    struct infer_reply r = { .output = &o, .output_count = 1 };
+    (strcmp(protocol, "http-json") == 0 ? general_reply_to_json : general_reply_to_pb)(&r, out);
+}
+
+/* A whole answer, as a server frames it. */
+static void put_answer(const struct session *s, struct buf *out)
+{
+    struct buf body;
+    buf_init(&body, 1 << 20);
+    put_reply(s->protocol->name, &body);
+    if (strcmp(s->protocol->name, "brpc") == 0) {
+        struct baidu_meta meta = { .is_response = true, .correlation_id = (int64_t)s->id };
+        baidu_std_put_head(out, &meta, body.len);
+    } else {
+        bool json = strcmp(s->protocol->name, "http-json") == 0;
+        http1_put_reply_head(out, &(struct http_reply){ .code = 200,
+                                                        .content_type = json ? "application/json"
+                                                                             : "application/proto",
+                                                        .body_bytes = body.len,
+                                                        .keep_alive = true });
+    }
+    buf_append(out, body.data, body.len);
+    buf_deinit(&body);
+}
+
+static void check_answer(const struct answer *a)
+{
+    struct arena arena;
+    struct buf inflated;
+    struct infer_reply r;
+    struct err e = { "" };
+    arena_init(&arena, 0);
+    buf_init(&inflated, 1 << 20);
+    assert_int_equal(session_reply(a, &arena, &inflated, &r, &e), OK);
+    assert_int_equal(r.output_count, 1);
+    assert_true(str_is(r.output[0].tensor[0].alias, "price"));
+    assert_true(((const float *)r.output[0].tensor[0].tensor.data)[0] == 18.5f);
+    buf_deinit(&inflated);
+    arena_deinit(&arena);
+}
+
+struct fixture {
+    struct session s;
+    struct buf out, scratch, answer;
+};
+
+static void begin(struct fixture *f, size_t protocol)
+{
+    struct infer_request r = request();
+    session_init(&f->s, session_protocol_at(protocol), "host:1");
+    buf_init(&f->out, 1 << 20);
+    buf_init(&f->scratch, 1 << 20);
+    buf_init(&f->answer, 1 << 20);
+    session_ask(&f->s, &r, &f->out, &f->scratch);
+    assert_int_equal(buf_check(&f->out), OK);
+    put_answer(&f->s, &f->answer);
+}
+
+static void end(struct fixture *f)
+{
+    session_deinit(&f->s);
+    buf_deinit(&f->out);
+    buf_deinit(&f->scratch);
+    buf_deinit(&f->answer);
+}
+
+static void what_is_asked_is_what_servers_read(void **state)
+{
+    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+        struct fixture f;
+        struct arena a;
+        struct infer_request got;
+        struct err e = { "" };
+        begin(&f, p);
+        arena_init(&a, 0);
+        struct str bytes = buf_view(&f.out);
+        if (strcmp(f.s.protocol->name, "brpc") == 0) {
+            struct baidu_frame frame;
+            assert_int_equal(baidu_std_parse(bytes, 1 << 20, &frame).state, PARSE_DONE);
+            assert_true(str_is(frame.meta.service, GENERAL_MODEL_SERVICE));
+            assert_int_equal(general_request_from_pb(frame.payload, &a, &got, &e), OK);
+        } else {
+            struct http_head head;
+            struct parse parse = http1_request(bytes, 0, &head);
+            assert_int_equal(parse.state, PARSE_DONE);
+            struct str body = { bytes.p + parse.used, bytes.n - parse.used };
+            assert_int_equal(head.content_length, body.n);
+            bool json = strcmp(f.s.protocol->name, "http-json") == 0;
+            assert_int_equal(
+                (json ? general_request_from_json : general_request_from_pb)(body, &a, &got, &e),
+                OK);
+        }
+        assert_int_equal(got.feed_count, 1);
+        assert_memory_equal(got.feed[0].tensor.data, row, sizeof(row));
+        arena_deinit(&a);
+        end(&f);
+    }
+}
+
+static void answers_come_whole_or_byte_by_byte(void **state)
+{
+    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+        struct fixture f;
+        struct answer a;
+        begin(&f, p);
+        assert_int_equal(session_cut(&f.s, buf_view(&f.answer), &a).state, PARSE_DONE);
+        check_answer(&a);
+        session_again(&f.s);
+        for (size_t n = 1; n < f.answer.len; n++) {
+            struct str part = { (char *)f.answer.data, n };
+            assert_int_equal(session_cut(&f.s, part, &a).state, PARSE_MORE);
+        }
+        struct parse whole = session_cut(&f.s, buf_view(&f.answer), &a);
+        assert_int_equal(whole.state, PARSE_DONE);
+        assert_int_equal(whole.used, f.answer.len);
+        check_answer(&a);
+        end(&f);
+    }
+}
+
+static void frames_of_others_are_stepped_over(void **state)
+{
+    struct fixture f;
+    struct answer a;
+    struct buf both;
+    begin(&f, 0);
+    assert_string_equal(f.s.protocol->name, "brpc");
+    buf_init(&both, 1 << 20);
+    struct baidu_meta other = { .is_response = true, .correlation_id = 777 };
+    baidu_std_put_head(&both, &other, 0);
+    buf_append(&both, f.answer.data, f.answer.len);
+    assert_int_equal(session_cut(&f.s, buf_view(&both), &a).state, PARSE_DONE);
+    check_answer(&a);
+    buf_deinit(&both);
+    end(&f);
+}
+
+static void refusals_keep_their_words(void **state)
+{
+    struct fixture f;
+    struct answer a;
+    struct arena arena;
+    struct infer_reply r;
+    struct err e = { "" };
+    begin(&f, 0);
+    buf_clear(&f.answer);
+    struct baidu_meta meta = { .is_response = true,
+                               .error_code = 1003,
+                               .error_text = STR("feed 'y' is no input"),
+                               .correlation_id = (int64_t)f.s.id };
+    baidu_std_put_head(&f.answer, &meta, 0);
+    assert_int_equal(session_cut(&f.s, buf_view(&f.answer), &a).state, PARSE_DONE);
+    arena_init(&arena, 0);
+    assert_int_equal(session_reply(&a, &arena, &f.scratch, &r, &e), INVALID);
+    assert_non_null(strstr(e.text, "feed 'y' is no input"));
+    arena_deinit(&arena);
+    end(&f);
+}
+
+static void bytes_that_are_no_answer_are_bad(void **state)
+{
+    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+        struct fixture f;
+        struct answer a;
+        begin(&f, p);
+        assert_int_equal(session_cut(&f.s, STR("SSH-2.0-OpenSSH_9.2\r\n\r\n"), &a).state,
+                         PARSE_BAD);
+        end(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_asked_is_what_servers_read),
+        cmocka_unit_test(answers_come_whole_or_byte_by_byte),
+        cmocka_unit_test(frames_of_others_are_stepped_over),
+        cmocka_unit_test(refusals_keep_their_words),
+        cmocka_unit_test(bytes_that_are_no_answer_are_bad),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
