@@ -96,9 +96,16 @@ void workers_stop(struct workers *w)
     w->stopping = true;
     pthread_cond_broadcast(&w->ready);
     pthread_mutex_unlock(&w->lock);
-    for (int i = 0; i < w->count; i++)
+    for (int i = 0; i < w->count; i++) {
         if (w->worker[i].pool != NULL)
             pthread_join(w->worker[i].thread, NULL);
+        w->worker[i].pool = NULL;
+    }
+}
+
+void workers_free(struct workers *w)
+{
+    workers_stop(w);
     pthread_cond_destroy(&w->ready);
     pthread_mutex_destroy(&w->lock);
     mem_free(w);

@@ -16,8 +16,10 @@ struct job {
 };
 
 struct workers *workers_start(int count, int queue_max);
-/* false: the queue is full; the job was not taken. Any thread. */
+/* false: the queue is full, or the pool has stopped; the job was not taken. Any thread. */
 bool workers_submit(struct workers *w, struct job *j);
 int workers_count(const struct workers *w);
-/* Runs what is queued, then ends the threads and frees the pool. Nobody may submit any more. */
+/* Runs what is queued, then ends the threads. From then on nothing is taken any more. Not from a worker. */
 void workers_stop(struct workers *w);
+/* The same, and frees the pool: nobody may submit any more. */
+void workers_free(struct workers *w);

@@ -162,14 +162,16 @@ int server_wait(struct server *s)
     return 0;
 }
 
-/* Workers go first, so that nobody posts to a loop that has ended; calls that they bring home are then answered or
- * dropped by the loops, before these end. */
+/* Workers end first, so that nobody posts to a loop that has ended; the pool itself is there as long as a loop may want to
+ * submit to it. Calls that workers bring home are answered or dropped by the loops before these end. */
 static void stop_threads(struct server *s)
 {
     if (s->workers != NULL)
         workers_stop(s->workers);
     if (s->loops != NULL)
         loop_group_stop(s->loops);
+    if (s->workers != NULL)
+        workers_free(s->workers);
     for (int i = 0; s->lane != NULL && i < s->lane_count; i++) {
         calls_drop_spare(&s->lane[i]);
         exec_free(s->lane[i].exec);
