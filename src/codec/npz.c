@@ -291,7 +291,7 @@ static status read_member(struct str z, const char *file, const struct member *m
 
 status npz_read(struct str bytes, const char *file, struct arena *a, struct npz *out, struct err *e)
 {
-    struct directory d;
+    struct directory d = { 0 };
     TRY(find_directory(bytes, file, &d, e));
     if (d.count > bytes.n / CENTRAL_BYTES)
         return err_set(e, INVALID, "%s: %llu arrays cannot be in %zu bytes", file,
