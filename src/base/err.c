@@ -44,7 +44,7 @@ static const struct status_row rows[] = {
 /* The rows run 0, -1, -2, ... so that the code is its own index; anything else reads as INTERNAL. */
 static const struct status_row *row(status s)
 {
-    size_t i = (size_t)(-(int)s);
+    size_t i = 0u - (unsigned)s; /* unsigned: any int may be behind s */
     return i < ARRAY_LEN(rows) ? &rows[i] : &rows[-INTERNAL];
 }
 

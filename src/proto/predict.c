@@ -91,7 +91,7 @@ static status make_room(struct reading *r, struct feed *f, int64_t n, struct err
     uint8_t *data = arena_try(r->arena, bytes, 64);
     if (data == NULL)
         return general_no_memory(e);
-    if (f->count > 0)
+    if (f->data != NULL)
         memcpy(data, f->data, (size_t)f->count * size);
     f->data = data;
     f->room = room;
