@@ -22,11 +22,12 @@ void buf_clear(struct buf *b); /* len 0, failure forgotten, memory kept */
 void buf_shrink(struct buf *b,
                 size_t keep); /* gives memory above `keep` bytes back; only when empty */
 
-/* Room for n more bytes at data + len, or NULL (and failed is set). The caller adds to len what it wrote. */
+/* Room for n > 0 more bytes at data + len, or NULL (and failed is set). The caller adds to len what it wrote. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_str(struct buf *b, const char *s);
 void buf_byte(struct buf *b, uint8_t c);
+/* Wants one byte more room than it writes, for the terminator that it does not count. */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *b, size_t n); /* drops n bytes at the front */
 

@@ -208,13 +208,18 @@ static void hand_out(const struct exec *x, const struct plan *p, int count, cons
     }
 }
 
-status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
-                struct err *e)
+status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
 {
     TRY(check_feeds(m, in, e));
     TRY(find_plan(x, m, in, e));
+    return make_room(x, x->last, e);
+}
+
+status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
+                struct err *e)
+{
+    TRY(exec_prepare(x, m, in, e));
     const struct plan *p = x->last;
-    TRY(make_room(x, p, e));
     struct kernel_io io = {
         .in = x->in, .out = x->out, .scratch = x->workspace + p->scratch_offset, .err = e
     };

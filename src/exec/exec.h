@@ -19,6 +19,10 @@ void exec_free(struct exec *x);
 status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
                 struct err *e);
 
+/* What exec_run does before it computes: checks the feeds' types (not their elements), plans for their shapes and gets the
+ * working memory. */
+status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e);
+
 /* Gives working memory above keep_bytes back to the system. */
 void exec_trim(struct exec *x, size_t keep_bytes);
 /* Bytes of working memory held now. */

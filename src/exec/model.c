@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "exec/exec.h"
 #include "exec/plan.h"
 #include "passes/passes.h"
 
@@ -102,42 +103,43 @@ static void drop_plans(struct model *m)
 
 /* ---- life ---- */
 
-/* Input shapes for a batch of one, where everything but the first dimension is known; false where
- * it is not. A ragged input gets one sequence of one row. */
-static bool batch_of_one(const struct imported *im, struct tensor *in)
+/* One row of zeros for a port; false where something besides its first dimension is open. A ragged input gets one sequence
+ * of one row. */
+static bool sample_feed(const struct port *p, struct arena *a, struct tensor *t)
 {
     static const int64_t one_row[2] = { 0, 1 };
-    for (int i = 0; i < im->input_count; i++) {
-        const struct port *p = &im->inputs[i];
-        in[i] = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
-        if (p->shape.rank > 0 && p->shape.dim[0] < 0)
-            in[i].shape.dim[0] = 1;
-        if (shape_numel(&in[i].shape) < 0)
+    *t = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
+    if (p->shape.rank > 0 && p->shape.dim[0] < 0)
+        t->shape.dim[0] = 1;
+    int64_t bytes = tensor_bytes(t);
+    void *zeros = bytes >= 0 ? arena_try_array(a, (size_t)bytes + 1, 1) : NULL;
+    t->data = zeros;
+    t->lod.levels = p->lod_levels;
+    for (int l = 0; l < p->lod_levels; l++)
+        t->lod.level[l] = (struct lod_level){ one_row, 2 };
+    return zeros != NULL;
+}
+
+bool model_sample(const struct model *m, struct arena *a, struct tensor **in)
+{
+    *in = arena_zalloc(a, (size_t)(m->imported.input_count + 1) * sizeof(**in));
+    for (int i = 0; i < m->imported.input_count; i++)
+        if (!sample_feed(&m->imported.inputs[i], a, &(*in)[i]))
             return false;
-        in[i].lod.levels = p->lod_levels;
-        for (int l = 0; l < p->lod_levels; l++)
-            in[i].lod.level[l] = (struct lod_level){ one_row, 2 };
-    }
     return true;
 }
 
-/* Builds (and throws away) the plan for a batch of one, so that a model that can never run is
- * refused when it is loaded and not by its first request. */
+/* Plans a batch of one, so that a model that can never run is refused when it is loaded and not by its first request. */
 static status try_batch_of_one(struct model *m, struct err *e)
 {
     struct arena a;
-    arena_init(&a, 0);
-    struct tensor *in = arena_zalloc(&a, (size_t)(m->imported.input_count + 1) * sizeof(*in));
+    struct tensor *in;
     status s = OK;
-    if (batch_of_one(&m->imported, in)) {
-        struct plan_request r = { .graph = m->imported.graph,
-                                  .ports = &m->imported,
-                                  .packs = m->packs,
-                                  .options = &m->options,
-                                  .in = in };
-        struct plan *p = NULL;
-        s = plan_build(&r, &p, e);
-        plan_unref(p);
+    arena_init(&a, 0);
+    if (model_sample(m, &a, &in)) {
+        struct exec *x = exec_new();
+        s = exec_prepare(x, m, in, e);
+        exec_free(x);
     }
     arena_deinit(&a);
     return s;

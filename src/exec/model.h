@@ -31,5 +31,8 @@ const struct port *model_inputs(const struct model *m, int *count);
 const struct port *model_outputs(const struct model *m, int *count);
 const struct graph *model_graph(const struct model *m);
 const struct imported *model_imported(const struct model *m);
+/* Feeds of zeros for a batch of one, one for each input, in the arena; false where the model leaves more than the batch
+ * dimension open. For trying a model out. */
+bool model_sample(const struct model *m, struct arena *a, struct tensor **in);
 uint64_t model_load_ns(const struct model *m); /* how long model_open took */
 size_t model_pack_bytes(const struct model *m);

@@ -28,6 +28,40 @@ const struct flow_op *flow_op_find(const char *type)
     return NULL;
 }
 
+uint64_t flow_typical_ns(const struct flow *f)
+{
+    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+}
+
+/* A moving average over about eight calls. Two threads may lose an update to each other: it is a hint. */
+static void learn(struct flow *f, uint64_t ns)
+{
+    uint64_t old = flow_typical_ns(f);
+    uint64_t now = old == 0 ? ns : old - old / 8 + ns / 8;
+    atomic_store_explicit(&f->typical_ns, now > 0 ? now : 1, memory_order_relaxed);
+}
+
+/* Two runs on zeros: the first brings pages and caches in, the second tells how quick the model is. What it thinks of zeros
+ * is of no interest. */
+static void warm_up(struct flow *f)
+{
+    struct arena a;
+    struct tensor *in;
+    arena_init(&a, 0);
+    if (model_sample(f->model, &a, &in)) {
+        struct exec *x = exec_new();
+        int outputs;
+        model_outputs(f->model, &outputs);
+        struct tensor *out = arena_zalloc(&a, ((size_t)outputs + 1) * sizeof(*out));
+        status s = exec_run(x, f->model, in, out, NULL);
+        uint64_t begin = clock_ns();
+        if (s == OK && exec_run(x, f->model, in, out, NULL) == OK)
+            learn(f, clock_ns() - begin);
+        exec_free(x);
+    }
+    arena_deinit(&a);
+}
+
 struct flow *flow_for_model(struct model *m)
 {
     static const char *const chain[CHAIN][2] = {
@@ -40,6 +74,7 @@ struct flow *flow_for_model(struct model *m)
     f->model = model_ref(m);
     for (int i = 0; i < CHAIN; i++)
         f->node[f->node_count++] = (struct flow_node){ flow_op_find(chain[i][0]), chain[i][1], m };
+    warm_up(f);
     return f;
 }
 
@@ -60,19 +95,6 @@ void flow_unref(struct flow *f)
 struct model *flow_model(const struct flow *f)
 {
     return f->model;
-}
-
-uint64_t flow_typical_ns(const struct flow *f)
-{
-    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
-}
-
-/* A moving average over about eight calls. Two threads may lose an update to each other: it is a hint. */
-static void learn(struct flow *f, uint64_t ns)
-{
-    uint64_t old = flow_typical_ns(f);
-    uint64_t now = old == 0 ? ns : old - old / 8 + ns / 8;
-    atomic_store_explicit(&f->typical_ns, now > 0 ? now : 1, memory_order_relaxed);
 }
 
 static void stamp(struct infer_reply *r)

@@ -40,7 +40,7 @@ struct flow_node {
     struct model *model;
 };
 
-/* The chain that one model means; takes its own reference to m. */
+/* The chain that one model means, warmed up where the model can be tried on zeros; takes its own reference to m. */
 struct flow *flow_for_model(struct model *m);
 struct flow *flow_ref(struct flow *f);
 void flow_unref(struct flow *f);
@@ -48,5 +48,5 @@ struct model *flow_model(const struct flow *f); /* borrowed */
 
 /* Runs all operators on this thread and fills c->reply, stamps included. Learns how long calls take. */
 status flow_run(struct flow *f, struct flow_call *c, struct err *e);
-/* Typical duration of a call so far in nanoseconds (a moving average); 0 before the first. Any thread. */
+/* Typical duration of a call so far in nanoseconds (a moving average); 0 where it is not known yet. Any thread. */
 uint64_t flow_typical_ns(const struct flow *f);

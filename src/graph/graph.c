@@ -82,6 +82,14 @@ static status add_outputs(struct graph *g, struct node *n, struct err *e)
     return OK;
 }
 
+static struct value **copy_values(struct graph *g, struct value *const *values, int count)
+{
+    struct value **copy = arena_zalloc(&g->arena, ((size_t)count + 1) * sizeof(*copy));
+    if (count > 0)
+        memcpy(copy, values, (size_t)count * sizeof(*copy));
+    return copy;
+}
+
 status graph_add_node(struct graph *g, const struct op *op, const char *origin,
                       struct value *const *in, int in_count, struct node **out, struct err *e)
 {
@@ -95,8 +103,7 @@ status graph_add_node(struct graph *g, const struct op *op, const char *origin,
     n->name = arena_printf(&g->arena, "%s_%u", op->name, g->node_count);
     n->origin = origin;
     n->in_count = in_count;
-    n->in = arena_zalloc(&g->arena, ((size_t)in_count + 1) * sizeof(*n->in));
-    memcpy(n->in, in, (size_t)in_count * sizeof(*in));
+    n->in = copy_values(g, in, in_count);
     n->attrs = op->attrs_size > 0 ? arena_zalloc(&g->arena, op->attrs_size) : NULL;
     TRY(add_outputs(g, n, e));
     g->nodes[g->node_count++] = n;
@@ -107,14 +114,6 @@ status graph_add_node(struct graph *g, const struct op *op, const char *origin,
 void *node_attrs(struct node *n)
 {
     return (void *)n->attrs;
-}
-
-static struct value **copy_values(struct graph *g, struct value *const *values, int count)
-{
-    struct value **copy = arena_zalloc(&g->arena, ((size_t)count + 1) * sizeof(*copy));
-    if (count > 0)
-        memcpy(copy, values, (size_t)count * sizeof(*copy));
-    return copy;
 }
 
 status graph_set_inputs(struct graph *g, struct value *const *values, int count)
