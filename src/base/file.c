@@ -42,7 +42,7 @@ static status map_fd(int fd, const char *path, size_t max_bytes, struct file_map
 
 status file_map_open(const char *path, size_t max_bytes, struct file_map **out, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for a writer */
     if (fd < 0)
         return err_set(e, errno == ENOENT || errno == ENOTDIR ? NOT_FOUND : IO_FAILED, "%s: %s",
                        path, strerror(errno));
@@ -55,6 +55,22 @@ status file_map_open(const char *path, size_t max_bytes, struct file_map **out, 
         return s;
     }
     *out = m;
+    return OK;
+}
+
+status file_map_detach(struct file_map *m, struct err *e)
+{
+    if (m->size == 0)
+        return OK;
+    void *copy = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return err_set(e, NO_MEMORY, "no memory for a copy of %zu bytes", m->size);
+    memcpy(copy, m->data, m->size);
+    if (mprotect(copy, m->size, PROT_READ) != 0 ||
+        mremap(copy, m->size, m->size, MREMAP_MAYMOVE | MREMAP_FIXED, m->data) == MAP_FAILED) {
+        munmap(copy, m->size);
+        return err_set(e, IO_FAILED, "cannot keep a copy of a file: %s", strerror(errno));
+    }
     return OK;
 }
 
@@ -115,7 +131,8 @@ static status write_all(int fd, const char *path, const void *data, size_t size,
 status file_write(const char *path, const void *data, size_t size, struct err *e)
 {
     char tmp[4096];
-    int n = snprintf(tmp, sizeof(tmp), "%s.tmp.%d", path, (int)getpid());
+    /* The thread's number, so that two threads that write the same file do not share a neighbour. */
+    int n = snprintf(tmp, sizeof(tmp), "%s.tmp.%d", path, (int)gettid());
     if (n < 0 || (size_t)n >= sizeof(tmp))
         return err_set(e, INVALID, "%s: the path is too long", path);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

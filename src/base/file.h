@@ -17,9 +17,13 @@ struct file_map *file_map_ref(struct file_map *m);
 void file_map_unref(struct file_map *m);
 const uint8_t *file_map_data(const struct file_map *m); /* page aligned */
 size_t file_map_size(const struct file_map *m);
+/* Makes the content independent of the file, at the same address: whoever writes into the file or cuts it short changes
+ * nothing here any more (a mapped page behind a file's new end would be SIGBUS). Costs its size in memory. Before others
+ * use the mapping. */
+status file_map_detach(struct file_map *m, struct err *e);
 
 bool file_is_dir(const char *path);
 bool file_exists(const char *path); /* a file that is not a directory */
 
-/* Writes through a temporary neighbour, fsync and rename. */
+/* Writes through a temporary neighbour, fsync and rename. Any thread; of two at once the later one stays. */
 status file_write(const char *path, const void *data, size_t size, struct err *e);

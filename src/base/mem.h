@@ -12,6 +12,9 @@ void *mem_resize_try(void *p, size_t size); /* NULL when memory is out, and p is
 void *mem_try_aligned(size_t size, size_t align); /* align: a power of two; free with mem_free */
 void mem_free(void *p);
 
+/* Gives what is free back to the system; takes a while, so not on a request's way. */
+void mem_trim(void);
+
 /* a*b or a+b without overflow; false (*out then means nothing) when it would overflow. */
 #define mem_mul(a, b, out) (!__builtin_mul_overflow((a), (b), (out)))
 #define mem_add(a, b, out) (!__builtin_add_overflow((a), (b), (out)))

@@ -1,6 +1,6 @@
 #include "base/str.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 static char lower(char c)
@@ -88,13 +88,15 @@ bool str_to_i64(struct str s, int64_t *out)
 bool str_to_double(struct str s, double *out)
 {
     char small[64]; /* strtod wants an end; no honest number is longer */
-    if (s.n == 0 || s.n >= sizeof(small) || s.p[0] == ' ')
+    if (s.n == 0 || s.n >= sizeof(small))
         return false;
     memcpy(small, s.p, s.n);
     small[s.n] = '\0';
+    if (strspn(small, "+-.0123456789eE") != s.n) /* strtod would also read " inf", nan, 0x1p3 */
+        return false;
     char *end;
     *out = strtod(small, &end);
-    return end == small + s.n;
+    return end == small + s.n && isfinite(*out);
 }
 
 /* Bytes that follow a lead byte, or -1; *low and *high bound the first of them (RFC 3629, table in section 4). */

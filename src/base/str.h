@@ -39,7 +39,7 @@ struct str str_trim(struct str s); /* spaces and tabs at both ends */
  * *head is all of s and s is empty). */
 bool str_cut(struct str *s, char sep, struct str *head);
 
-/* Whole-string decimal numbers; false on anything else, overflow included. */
+/* Whole-string decimal numbers; false on anything else, overflow included (*out then means nothing). */
 bool str_to_i64(struct str s, int64_t *out);
 bool str_to_u64(struct str s, uint64_t *out);
 bool str_to_double(struct str s, double *out);
