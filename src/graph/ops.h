@@ -25,5 +25,8 @@ status want_rank(const struct type *t, int rank, const char *what, struct err *e
 status want_dtype(const struct type *t, dtype d, const char *what, struct err *e);
 /* Offsets of n sequences: int64 [n+1]; gives n. */
 status want_offsets(const struct type *t, int64_t *sequences, struct err *e);
+/* TOO_LARGE for an image that is empty in another dimension and so large in this that counting places would overflow
+ * (ops_conv.c). */
+status want_image_size(const struct shape *x, struct err *e);
 /* Pads of one axis for SAME (ops_conv.c). extent: what the window spans, dilation included. */
 void same_pads(int64_t in, int64_t extent, int64_t stride, int64_t *before, int64_t *after);

@@ -14,6 +14,14 @@ void same_pads(int64_t in, int64_t extent, int64_t stride, int64_t *before, int6
     *after = total - total / 2;
 }
 
+status want_image_size(const struct shape *x, struct err *e)
+{
+    if (x->dim[2] <= INT32_MAX && x->dim[3] <= INT32_MAX)
+        return OK;
+    return err_set(e, TOO_LARGE, "an image of %lld x %lld is too large", (long long)x->dim[2],
+                   (long long)x->dim[3]);
+}
+
 static status check_numbers(const struct conv_attrs *a, struct err *e)
 {
     if (a->stride_h < 1 || a->stride_w < 1 || a->dilation_h < 1 || a->dilation_w < 1)
@@ -29,6 +37,7 @@ status conv_window(const struct conv_attrs *a, const struct shape *x, const stru
                    struct window *out, struct err *e)
 {
     TRY(check_numbers(a, e));
+    TRY(want_image_size(x, e));
     *out = (struct window){ w->dim[2],     w->dim[3],     a->stride_h, a->stride_w,
                             a->dilation_h, a->dilation_w, a->pad_top,  a->pad_bottom,
                             a->pad_left,   a->pad_right,  .out_h = 0,  .out_w = 0 };

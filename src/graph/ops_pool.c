@@ -37,6 +37,7 @@ status pool_window(const struct pool_attrs *a, const struct shape *x, struct win
     if (!numbers_are_sane(a))
         return err_set(e, INVALID, "window %d x %d, strides %d, %d or pads do not make sense",
                        a->kernel_h, a->kernel_w, a->stride_h, a->stride_w);
+    TRY(want_image_size(x, e));
     struct axis h = { x->dim[2], a->kernel_h, a->stride_h, a->pad_top, a->pad_bottom, 0 };
     struct axis w = { x->dim[3], a->kernel_w, a->stride_w, a->pad_left, a->pad_right, 0 };
     if (a->global) {

@@ -5,10 +5,13 @@
 int64_t shape_numel(const struct shape *s)
 {
     int64_t n = 1;
-    for (int i = 0; i < s->rank; i++)
-        if (s->dim[i] < 0 || __builtin_mul_overflow(n, s->dim[i], &n))
+    bool empty = false;
+    for (int i = 0; i < s->rank; i++) {
+        empty = empty || s->dim[i] == 0;
+        if (s->dim[i] < 0 || (s->dim[i] > 0 && __builtin_mul_overflow(n, s->dim[i], &n)))
             return -1;
-    return n;
+    }
+    return empty ? 0 : n;
 }
 
 int64_t shape_span(const struct shape *s, int from, int to)

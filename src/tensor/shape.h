@@ -16,7 +16,8 @@ struct shape {
     ((struct shape){ (int32_t)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), \
                      { __VA_ARGS__ } })
 
-/* Product of the dimensions; -1 when one is negative or the product does not fit. */
+/* Product of the dimensions; -1 when one is negative or the product of those that are not 0 does not fit, so that a
+ * part of the product (shape_span) fits whenever this does. */
 int64_t shape_numel(const struct shape *s);
 /* Product of dim[from] .. dim[to-1]; all must be known. */
 int64_t shape_span(const struct shape *s, int from, int to);

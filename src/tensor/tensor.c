@@ -27,9 +27,11 @@ static status level_check(const struct lod_level *l, int level, int64_t end, con
 
 status lod_check(const struct lod *lod, int64_t rows, const char *what, struct err *e)
 {
-    for (int i = 0; i < lod->levels; i++) {
-        bool last = i == lod->levels - 1;
-        TRY(level_check(&lod->level[i], i, last ? rows : lod->level[i + 1].count - 1, what, e));
+    int64_t end = rows;
+    for (int i = lod->levels;
+         i-- > 0;) { /* inside out: a level's count is trusted once it is checked */
+        TRY(level_check(&lod->level[i], i, end, what, e));
+        end = lod->level[i].count - 1;
     }
     return OK;
 }
