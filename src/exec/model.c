@@ -147,6 +147,8 @@ static status try_batch_of_one(struct model *m, struct err *e)
 
 static status prepare(struct model *m, struct err *e)
 {
+    if (m->options.detach)
+        TRY(import_detach(&m->imported, e));
     if (!m->options.no_fuse)
         TRY(passes_run(m->imported.graph, e));
     TRY(graph_check(m->imported.graph, e));

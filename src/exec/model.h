@@ -16,6 +16,7 @@ struct model;
 struct model_options {
     int threads;   /* intra-op threads of each run; 0 means 1 */
     bool no_fuse;  /* leave the graph as imported: for finding a pass's fault */
+    bool detach;   /* parameters are copied: their files may be overwritten while it serves */
     bool ref_only; /* use the ref kernels alone: the truth that fast kernels are compared with */
 };
 

@@ -36,6 +36,21 @@ static status nothing_found(const char *path, struct err *e)
     return s;
 }
 
+bool import_detect(const char *path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (formats[i].detect(path))
+            return true;
+    return false;
+}
+
+status import_detach(struct imported *m, struct err *e)
+{
+    for (int i = 0; i < m->map_count; i++)
+        TRY(file_map_detach(m->maps[i], e));
+    return OK;
+}
+
 status import_model(const char *path, struct imported *out, struct err *e)
 {
     *out = (struct imported){ 0 };

@@ -36,3 +36,7 @@ struct imported {
  * that is at fault. */
 status import_model(const char *path, struct imported *out, struct err *e);
 void import_free(struct imported *m);
+/* Whether a model of some format lies at path itself. */
+bool import_detect(const char *path);
+/* Makes the parameters independent of their files (file_map_detach). */
+status import_detach(struct imported *m, struct err *e);
