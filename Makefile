@@ -19,7 +19,7 @@ all: setup-build ## build the binary and the libraries
 test: setup-test all ## build and run every test
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(CTEST) --test-dir $(BUILD)
-	@OAR_BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -q tests/e2e
+	@python=$$(tools/venv $(abspath $(BUILD))/venv) && OAR_BUILD=$(abspath $(BUILD)) $$python -m pytest -q tests/e2e
 
 demo: all ## start a server on a real model, ask it in every protocol
 	@$(PYTHON) tools/demo $(BUILD)/oar

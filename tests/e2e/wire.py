@@ -43,8 +43,9 @@ def build():
                 else:
                     f.type = getattr(F, f"TYPE_{kind.upper()}")
         pool.Add(file)
-    factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(pool.FindMessageTypeByName(f"oar.{name}")) for name in SCHEMA}
+    # GetMessageClass is the name since protobuf 4.22; Debian 12 has an older one.
+    new_class = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
+    return {name: new_class(pool.FindMessageTypeByName(f"oar.{name}")) for name in SCHEMA}
 
 
 PB = build()
