@@ -1,103 +1,18 @@
-/* HTTP/1.1: one request at a time on a connection; further ones wait in its buffer. */
+/* What answers have in common, whichever version of HTTP carries them. */
 #include "serve/http.h"
 
-#include "base/clock.h"
-#include "base/mem.h"
 #include "codec/json.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define COMPRESS_FROM 512 /* bytes of a reply's body, as brpc has it */
 
-enum phase {
-    PHASE_HEAD,
-    PHASE_LENGTH,
-    PHASE_CHUNKS,
-};
-
-struct http {
-    enum phase phase;
-    size_t seen;       /* bytes of an unfinished head that were looked at */
-    size_t head_bytes; /* PHASE_LENGTH: the head is still in front of the body */
-    uint64_t length;
-    struct buf head; /* PHASE_CHUNKS: the head's bytes, put aside */
-    struct buf body; /* PHASE_CHUNKS: what came so far */
-    struct http_chunked chunks;
-    bool busy; /* a call is on its way */
-};
-
-/* ---- which bytes are HTTP ---- */
-
-static const char *const methods[] = { "GET ",    "POST ",    "HEAD ",  "PUT ",
-                                       "DELETE ", "OPTIONS ", "PATCH ", NULL };
-
-static enum sniff sniff(struct str bytes)
-{
-    enum sniff found = SNIFF_NO;
-    if (bytes.n > 0 &&
-        (bytes.p[0] == '\r' || bytes.p[0] == '\n')) /* an empty line may come first */
-        return SNIFF_YES;
-    for (size_t i = 0; methods[i] != NULL; i++) {
-        size_t whole = strlen(methods[i]), n = bytes.n < whole ? bytes.n : whole;
-        if (n > 0 && memcmp(bytes.p, methods[i], n) != 0)
-            continue;
-        if (n == whole)
-            return SNIFF_YES;
-        found = SNIFF_MORE;
-    }
-    return found;
-}
-
-static void *open_state(struct conn *c)
-{
-    struct http *h = mem_zalloc(sizeof(*h));
-    buf_init(&h->head, LIMIT_HTTP_HEADER_BYTES);
-    buf_init(&h->body, c->lane->server->options.max_body_bytes);
-    return h;
-}
-
-static void close_state(void *state)
-{
-    struct http *h = state;
-    buf_deinit(&h->head);
-    buf_deinit(&h->body);
-    mem_free(h);
-}
-
-/* ---- answers ---- */
-
-static bool stays_open(const struct conn *c, const struct http_head *head)
-{
-    return head->keep_alive && !atomic_load(&c->lane->server->draining);
-}
-
-static void put_answer(struct conn *c, const struct http_answer *a, bool keep_alive, bool http10,
-                       bool head_only)
-{
-    struct buf *out = net_conn_out(c->net);
-    http1_put_reply_head(out, &(struct http_reply){ .code = a->code,
-                                                    .content_type = a->content_type,
-                                                    .encoding = a->encoding,
-                                                    .extra = a->extra,
-                                                    .body_bytes = a->body.n,
-                                                    .keep_alive = keep_alive,
-                                                    .http10 = http10 });
-    if (!head_only)
-        buf_append(out, a->body.p, a->body.n);
-    conn_flush(c);
-    if (!keep_alive)
-        conn_finish(c);
-}
-
 void http_answer(const struct http_request *r, const struct http_answer *a)
 {
-    put_answer(r->conn, a, stays_open(r->conn, r->head), r->head->minor == 0,
-               str_is(r->head->method, "HEAD"));
-    buf_consume(r->in, r->used);
+    r->carrier->answer(r, a);
 }
 
-static void put_error(struct buf *b, const char *words)
+void http_put_error(struct buf *b, const char *words)
 {
     buf_str(b, "{\"error\":");
     json_put_string(b, str_of(words));
@@ -108,70 +23,36 @@ void http_answer_error(const struct http_request *r, int code, const char *words
 {
     struct buf b;
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
-    put_error(&b, words);
+    http_put_error(&b, words);
     http_answer(r, &(struct http_answer){
                        .code = code, .content_type = "application/json", .body = buf_view(&b) });
     buf_deinit(&b);
 }
 
-/* The connection cannot go on: where the next request begins is not known. */
-static void refuse(struct conn *c, int code, const char *words)
-{
-    struct buf b;
-    buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
-    put_error(&b, words);
-    put_answer(c,
-               &(struct http_answer){
-                   .code = code, .content_type = "application/json", .body = buf_view(&b) },
-               false, false, false);
-    buf_deinit(&b);
-}
-
-/* ---- inference ---- */
-
 /* The original's clients read the words as plain text and the code from a header; everybody else reads JSON. */
-static void answer_fault(struct conn *c, const struct call *call)
+static struct http_answer fault_answer(const struct call *call, struct http_answer_room *room)
 {
-    char extra[64];
-    struct http_answer a = { .code = status_http(call->result), .extra = extra };
-    struct buf b;
-    buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
-    snprintf(extra, sizeof(extra), "x-bd-error-code: %d\r\n", status_brpc(call->result));
-    if (call->format == &format_predict)
-        put_error(&b, call->err.text);
+    bool json = call->format == &format_predict;
+    snprintf(room->extra, sizeof(room->extra), "x-bd-error-code: %d\r\n",
+             status_brpc(call->result));
+    if (json)
+        http_put_error(&room->body, call->err.text);
     else
-        buf_str(&b, call->err.text);
-    a.content_type = call->format == &format_predict ? "application/json" : "text/plain";
-    a.body = buf_view(&b);
-    put_answer(c, &a, call->keep_alive, call->http10, false);
-    buf_deinit(&b);
+        buf_str(&room->body, call->err.text);
+    return (struct http_answer){ .code = status_http(call->result),
+                                 .content_type = json ? "application/json" : "text/plain",
+                                 .extra = room->extra,
+                                 .body = buf_view(&room->body) };
 }
 
-static void answer_call(struct conn *c, const struct call *call)
+struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room)
 {
-    if (call->result != OK) {
-        answer_fault(c, call);
-        return;
-    }
-    put_answer(c,
-               &(struct http_answer){ .code = 200,
-                                      .content_type = call->content_type,
-                                      .encoding = call->compressed ? "gzip" : NULL,
-                                      .body = buf_view(&call->reply) },
-               call->keep_alive, call->http10, false);
-}
-
-static void done(struct call *call)
-{
-    struct conn *c = call->conn;
-    if (c->net != NULL) {
-        answer_call(c, call);
-        net_conn_owe(c->net, -1);
-        ((struct http *)c->state)->busy = false;
-        if (!c->feeding)
-            net_conn_resume(c->net);
-    }
-    call_free(call);
+    if (call->result != OK)
+        return fault_answer(call, room);
+    return (struct http_answer){ .code = 200,
+                                 .content_type = call->content_type,
+                                 .encoding = call->compressed ? "gzip" : NULL,
+                                 .body = buf_view(&call->reply) };
 }
 
 /* How the body is packed; false: in a way that we do not know. */
@@ -188,16 +69,6 @@ static bool body_compression(const struct http_head *head, compression *out)
     return str_eq_nocase(name, STR("deflate"));
 }
 
-/* A body that came in chunks lies in the protocol's buffer, which goes along. */
-static void adopt_chunks(struct http *h, struct call *call, size_t max)
-{
-    if (h->phase != PHASE_CHUNKS)
-        return;
-    buf_deinit(&call->taken);
-    call->taken = h->body;
-    buf_init(&h->body, max);
-}
-
 void http_infer(const struct http_request *r, struct flow *flow, const struct call_format *format,
                 const char *content_type)
 {
@@ -206,8 +77,7 @@ void http_infer(const struct http_request *r, struct flow *flow, const struct ca
         http_answer_error(r, 415, "Content-Encoding: expected gzip, deflate or identity");
         return;
     }
-    struct conn *c = r->conn;
-    struct call *call = call_new(c);
+    struct call *call = call_new(r->conn);
     call->format = format;
     call->flow = flow_ref(flow);
     call->body = r->body;
@@ -217,115 +87,6 @@ void http_infer(const struct http_request *r, struct flow *flow, const struct ca
                                                                                 : COMPRESSION_NONE;
     call->compress_from = COMPRESS_FROM;
     call->content_type = content_type;
-    call->keep_alive = stays_open(c, r->head);
-    call->http10 = r->head->minor == 0;
-    call->done = done;
-    adopt_chunks(r->http, call, c->lane->server->options.max_body_bytes);
-    r->http->busy = true;
-    net_conn_owe(c->net, 1);
-    call_start(call, r->in, r->used);
+    net_conn_owe(r->conn->net, 1);
+    r->carrier->start(r, call);
 }
-
-/* ---- receiving ---- */
-
-static void serve(struct conn *c, struct http *h, const struct http_head *head, struct str body,
-                  struct buf *in, size_t used)
-{
-    struct http_request r = { c, h, head, body, in, used };
-    conn_set_partial(c, false);
-    route_request(&r);
-    h->phase = PHASE_HEAD;
-    h->seen = 0;
-    buf_clear(&h->head);
-    buf_clear(&h->body);
-}
-
-static bool step_length(struct conn *c, struct http *h, struct buf *in)
-{
-    struct http_head head;
-    if (in->len - h->head_bytes < h->length)
-        return false;
-    http1_request(buf_view(in), 0, &head); /* again: the buffer may have moved */
-    struct str body = { (const char *)in->data + h->head_bytes, (size_t)h->length };
-    serve(c, h, &head, body, in, h->head_bytes + (size_t)h->length);
-    return true;
-}
-
-static bool step_chunks(struct conn *c, struct http *h, struct buf *in)
-{
-    struct http_head head;
-    struct parse p = http1_chunked(&h->chunks, buf_view(in), &h->body);
-    if (p.state == PARSE_BAD) {
-        refuse(c, status_http(p.why),
-               p.why == TOO_LARGE ? "the body is larger than --max-body-size allows"
-                                  : "the body's chunks are malformed");
-        return false;
-    }
-    buf_consume(in, p.state == PARSE_MORE ? in->len : p.used);
-    if (p.state == PARSE_MORE)
-        return false;
-    http1_request(buf_view(&h->head), 0, &head);
-    serve(c, h, &head, buf_view(&h->body), in, 0);
-    return true;
-}
-
-static void say_continue(struct conn *c, const struct http_head *head)
-{
-    if (!head->expect_continue)
-        return;
-    buf_str(net_conn_out(c->net), "HTTP/1.1 100 Continue\r\n\r\n");
-    net_conn_flush(c->net);
-}
-
-static bool begin_body(struct conn *c, struct http *h, const struct http_head *head, struct buf *in,
-                       size_t used)
-{
-    if (head->content_length > c->lane->server->options.max_body_bytes) {
-        char words[128];
-        snprintf(words, sizeof(words), "the body has %llu bytes, --max-body-size allows %zu",
-                 (unsigned long long)head->content_length, c->lane->server->options.max_body_bytes);
-        refuse(c, status_http(TOO_LARGE), words);
-        return false;
-    }
-    say_continue(c, head);
-    h->head_bytes = used;
-    h->length = head->content_length;
-    h->phase = head->chunked ? PHASE_CHUNKS : PHASE_LENGTH;
-    if (head->chunked) {
-        buf_append(&h->head, in->data, used);
-        buf_consume(in, used);
-        h->chunks = (struct http_chunked){ 0 };
-    }
-    return true;
-}
-
-static bool step_head(struct conn *c, struct http *h, struct buf *in)
-{
-    struct http_head head;
-    struct parse p = http1_request(buf_view(in), h->seen, &head);
-    conn_set_partial(c, in->len > 0);
-    h->seen = in->len;
-    if (p.state == PARSE_MORE)
-        return false;
-    if (p.state == PARSE_BAD) {
-        refuse(c, p.why == TOO_LARGE ? 431 : 400,
-               p.why == TOO_LARGE ? "the request's head is too large"
-                                  : "the request's head is malformed");
-        return false;
-    }
-    return begin_body(c, h, &head, in, p.used);
-}
-
-static void feed(struct conn *c, struct buf *in)
-{
-    static bool (*const step[])(struct conn *, struct http *, struct buf *) = {
-        [PHASE_HEAD] = step_head, [PHASE_LENGTH] = step_length, [PHASE_CHUNKS] = step_chunks
-    };
-    struct http *h = c->state;
-    while (!c->closing && !h->busy && step[h->phase](c, h, in))
-        continue;
-    if (h->busy) /* what else is there waits for the answer */
-        net_conn_pause(c->net);
-}
-
-const struct protocol protocol_http1 = { "HTTP/1.1", sniff, open_state, feed, close_state };

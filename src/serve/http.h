@@ -1,18 +1,28 @@
-/* Private to the room: one HTTP request as routes see it, and how they answer. */
+/* Private to the room: one HTTP request as routes see it, and how they answer. Which version of HTTP brought it is known to
+ * its carrier alone (http1.c, h2.c). */
 #pragma once
 
 #include "proto/http1.h"
 #include "serve/internal.h"
 
-struct http;
+struct http_answer;
+struct http_request;
+
+struct http_carrier {
+    /* Writes an answer; its strings are views until it returns. */
+    void (*answer)(const struct http_request *r, const struct http_answer *a);
+    /* Starts a call that http_infer has filled but for what the carrier needs of it to come back: `done` and what done reads. */
+    void (*start)(const struct http_request *r, struct call *call);
+};
 
 struct http_request {
+    const struct http_carrier *carrier;
     struct conn *conn;
-    struct http *http;
+    void *exchange; /* the carrier's own */
     const struct http_head *head;
-    struct str body; /* a view of `in`, or of the protocol's own buffer where it came in chunks */
-    struct buf *in;
-    size_t used; /* bytes of `in` that belong to it */
+    struct str body; /* lives until the request is answered or its call started */
+    struct buf *in;  /* HTTP/1.1: what `used` bytes of it are consumed from by the answer */
+    size_t used;
 };
 
 struct http_answer {
@@ -30,6 +40,15 @@ void http_answer_error(const struct http_request *r, int code, const char *words
 /* Answers with an inference: format says how bodies are written, content_type what the reply is labelled. */
 void http_infer(const struct http_request *r, struct flow *flow, const struct call_format *format,
                 const char *content_type);
+
+/* For carriers: the answer that a call which has ended means; it is a view of the call and of `room`. */
+struct http_answer_room {
+    char extra[64];
+    struct buf body; /* the carrier's, empty */
+};
+struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room);
+/* {"error": words} */
+void http_put_error(struct buf *b, const char *words);
 
 /* Finds the route of r and lets it answer (routes.c). */
 void route_request(const struct http_request *r);
