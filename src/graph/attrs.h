@@ -39,6 +39,11 @@ struct affine_attrs {
     float scale, bias;
 };
 
+/* Unary operators with numbers of their own; ops_unary.c says for each what it makes of them. */
+struct curve_attrs {
+    float alpha, beta, gamma;
+};
+
 /* softmax, and others that work along one axis (negative counts from the end). concat: same. */
 struct axis_attrs {
     int32_t axis;

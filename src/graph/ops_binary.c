@@ -16,17 +16,43 @@ static status infer_binary(const struct node *n, const struct type *in, struct t
     return OK;
 }
 
+static status infer_truth(const struct node *n, const struct type *in, struct type *out,
+                          struct err *e)
+{
+    TRY(infer_binary(n, in, out, e));
+    out[0].dtype = DTYPE_BOOL;
+    return OK;
+}
+
+/* floordiv and mod as Python has them: the quotient is rounded down, the remainder has the divisor's sign. */
 #define MAP (OP_INPLACE | OP_ELEMENTWISE)
 
 // clang-format off
 const struct op ops_binary[] = {
-    { "add", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "sub", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "mul", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "div", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "max", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "min", 2, 2, 1, MAP, NULL, 0, infer_binary },
-    { "pow", 2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "add",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "sub",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "mul",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "div",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "max",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "min",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "pow",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "fmax",          2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "fmin",          2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "mod",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "floordiv",      2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "atan2",         2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "bitwise_and",   2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "bitwise_or",    2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "bitwise_xor",   2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "equal",         2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "not_equal",     2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "less",          2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "less_equal",    2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "greater",       2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "greater_equal", 2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "and",           2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "or",            2, 2, 1, MAP, NULL, 0, infer_truth },
+    { "xor",           2, 2, 1, MAP, NULL, 0, infer_truth },
     { 0 },
 };
 // clang-format on

@@ -1,7 +1,5 @@
-/* Matrix products, elementwise arithmetic and activations. */
+/* Matrix products, and what is nearly nothing. */
 #include "import/paddle/site.h"
-
-#include <math.h>
 
 /* ---- matrix products ---- */
 
@@ -121,38 +119,7 @@ static status import_matmul(struct site *s)
     return bind_product(s, a.trans_a, out);
 }
 
-/* ---- elementwise ---- */
-
-/* The operand of lower rank as NumPy's broadcasting wants it: Paddle lays its dimensions over those
- * of the other from `axis` on, NumPy over the last ones, so dimensions of 1 are appended. Paddle
- * also lets it end in 1s that stick out, which are cut. */
-static status align(struct site *s, struct value *low, int high_rank, int axis, struct value **out)
-{
-    int rank = low->shape.rank;
-    while (axis + rank > high_rank && rank > 0 && low->shape.dim[rank - 1] == 1)
-        rank--;
-    if (axis < 0 || axis + rank > high_rank)
-        return site_fault(s, INVALID, "axis %d does not fit inputs of %d and %d dimensions", axis,
-                          high_rank, low->shape.rank);
-    struct attr_ints to = keep_dims(high_rank - axis);
-    for (int i = rank; i < to.count; i++)
-        to.v[i] = 1;
-    *out = low;
-    return to.count == low->shape.rank ? OK : site_reshape(s, low, &to, out);
-}
-
-static status import_elementwise(struct site *s)
-{
-    struct value *in[2], *out;
-    TRY(site_in(s, "X", &in[0]));
-    TRY(site_in(s, "Y", &in[1]));
-    int axis = attr_i32(s, "axis", -1);
-    int low = in[1]->shape.rank <= in[0]->shape.rank ? 1 : 0; /* the operand of lower rank */
-    if (axis != -1)
-        TRY(align(s, in[low], in[1 - low]->shape.rank, axis, &in[low]));
-    TRY(site_add1(s, s->row->canonical, in, 2, &out));
-    return site_bind(s, "Out", out);
-}
+/* ---- what is nothing, or nearly, in inference ---- */
 
 static status import_unary(struct site *s)
 {
@@ -169,17 +136,6 @@ static status add_affine(struct site *s, struct value *x, double scale, double b
     *(struct affine_attrs *)node_attrs(out->producer) =
         (struct affine_attrs){ .scale = (float)scale, .bias = (float)bias };
     return site_bind(s, "Out", out);
-}
-
-static status import_scale(struct site *s)
-{
-    struct value *x;
-    TRY(site_in(s, "X", &x));
-    TRY(site_refuse_in(s, "ScaleTensor"));
-    double scale = attr_f64(s, "scale", 1), bias = attr_f64(s, "bias", 0);
-    if (!attr_bool(s, "bias_after_scale", true))
-        bias *= scale;
-    return add_affine(s, x, scale, bias);
 }
 
 /* Nothing is dropped in inference; the older kind did not scale up while training and scales down
@@ -217,22 +173,6 @@ const struct op_row paddle_math[] = {
     { "mul",             "matmul",   import_mul,         LOD_SHARE },
     { "matmul_v2",       "matmul",   import_matmul_v2,   LOD_SHARE },
     { "matmul",          "matmul",   import_matmul,      LOD_SHARE },
-    { "elementwise_add", "add",      import_elementwise, LOD_SHARE },
-    { "elementwise_sub", "sub",      import_elementwise, LOD_SHARE },
-    { "elementwise_mul", "mul",      import_elementwise, LOD_SHARE },
-    { "elementwise_div", "div",      import_elementwise, LOD_SHARE },
-    { "elementwise_max", "max",      import_elementwise, LOD_SHARE },
-    { "elementwise_min", "min",      import_elementwise, LOD_SHARE },
-    { "elementwise_pow", "pow",      import_elementwise, LOD_SHARE },
-    { "relu",            "relu",     import_unary,       LOD_SHARE },
-    { "tanh",            "tanh",     import_unary,       LOD_SHARE },
-    { "sigmoid",         "sigmoid",  import_unary,       LOD_SHARE },
-    { "exp",             "exp",      import_unary,       LOD_SHARE },
-    { "log",             "log",      import_unary,       LOD_SHARE },
-    { "sqrt",            "sqrt",     import_unary,       LOD_SHARE },
-    { "abs",             "abs",      import_unary,       LOD_SHARE },
-    { "square",          "square",   import_unary,       LOD_SHARE },
-    { "scale",           "affine",   import_scale,       LOD_SHARE },
     { "dropout",         "identity", import_dropout,     LOD_SHARE },
     { "assign",          "identity", import_unary,       LOD_SHARE },
     { "cast",            "identity", import_cast,        LOD_SHARE },

@@ -52,56 +52,160 @@ static int64_t ipow(int64_t a, int64_t b)
     return (int64_t)r;
 }
 
+/* As Python has them; by zero: 0. */
+static int64_t imod(int64_t a, int64_t b)
+{
+    int64_t r = b == 0 || b == -1 ? 0 : a % b;
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+static int64_t ifloordiv(int64_t a, int64_t b)
+{
+    int64_t q = idiv(a, b);
+    return b != 0 && imod(a, b) != 0 && (a < 0) != (b < 0) ? q - 1 : q;
+}
+
+static double fmodulo(double a, double b)
+{
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
 #define WRAP(op) (int64_t)((uint64_t)a op(uint64_t) b)
 
 // clang-format off
-/*   op    of floats                                     of integers */
-#define BINARY_LIST(X)                                                                    \
-    X(add, a + b,                                        WRAP(+))                          \
-    X(sub, a - b,                                        WRAP(-))                          \
-    X(mul, a * b,                                        WRAP(*))                          \
-    X(div, a / b,                                        idiv(a, b))                       \
-    X(max, a > b || isnan(a) ? a : b,                    a > b ? a : b)                    \
-    X(min, a < b || isnan(a) ? a : b,                    a < b ? a : b)                    \
-    X(pow, pow(a, b),                                    ipow(a, b))
+/*   op          of floats                              of integers */
+#define NUMBER_LIST(X)                                                 \
+    X(add,       a + b,                                 WRAP(+))        \
+    X(sub,       a - b,                                 WRAP(-))        \
+    X(mul,       a * b,                                 WRAP(*))        \
+    X(div,       a / b,                                 idiv(a, b))     \
+    X(max,       a > b || isnan(a) ? a : b,             a > b ? a : b)  \
+    X(min,       a < b || isnan(a) ? a : b,             a < b ? a : b)  \
+    X(pow,       pow(a, b),                             ipow(a, b))     \
+    X(fmax,      a > b || isnan(b) ? a : b,             a > b ? a : b)  \
+    X(fmin,      a < b || isnan(b) ? a : b,             a < b ? a : b)  \
+    X(mod,       fmodulo(a, b),                         imod(a, b))     \
+    X(floordiv,  floor(a / b),                          ifloordiv(a, b))
+
+/* Not of integers, whose row is never used. */
+#define FLOAT_LIST(X) X(atan2, atan2((double)a, (double)b), a & b)
+
+#define BITS_LIST(X)      \
+    X(bitwise_and, a & b) \
+    X(bitwise_or,  a | b) \
+    X(bitwise_xor, a ^ b)
+
+#define TRUTH_LIST(X)                   \
+    X(equal,         a == b)            \
+    X(not_equal,     a != b)            \
+    X(less,          a < b)             \
+    X(less_equal,    a <= b)            \
+    X(greater,       a > b)             \
+    X(greater_equal, a >= b)            \
+    X(and,           a != 0 && b != 0)  \
+    X(or,            a != 0 || b != 0)  \
+    X(xor,           (a != 0) != (b != 0))
 // clang-format on
 
-#define ROW(name, type, wide, expr)                                                       \
+#define SAME(v) (v)
+
+/* A row of operands that are read as `wide` by load, and its result of type `result`. */
+#define ROW(name, type, wide, load, result, store, expr)                                  \
     static void name(const struct broadcast *p, const void *va, const void *vb, void *vo, \
                      int64_t at_a, int64_t at_b, int64_t at)                              \
     {                                                                                     \
         int last = p->rank - 1;                                                           \
         for (int64_t i = 0; i < p->dim[last]; i++) {                                      \
-            wide a = ((const type *)va)[at_a + i * p->step_a[last]];                      \
-            wide b = ((const type *)vb)[at_b + i * p->step_b[last]];                      \
-            ((type *)vo)[at + i] = (type)(expr);                                          \
+            wide a = load(((const type *)va)[at_a + i * p->step_a[last]]);                \
+            wide b = load(((const type *)vb)[at_b + i * p->step_b[last]]);                \
+            ((result *)vo)[at + i] = (result)store(expr);                                 \
         }                                                                                 \
     }
 
-#define X(op, of_floats, of_ints)                                                           \
-    ROW(op##_f32, float, float, of_floats)                                                  \
-    ROW(op##_f64, double, double, of_floats)                                                \
-    ROW(op##_i32, int32_t, int64_t, of_ints)                                                \
-    ROW(op##_i64, int64_t, int64_t, of_ints)                                                \
+#define PREPARE(op)                                                                         \
     static status prepare_##op(const struct kernel_ctx *ctx, void **state, size_t *scratch, \
                                struct err *e)                                               \
     {                                                                                       \
-        static const row_fn row[] = { [DTYPE_F32] = op##_f32,                               \
-                                      [DTYPE_F64] = op##_f64,                               \
-                                      [DTYPE_I32] = op##_i32,                               \
-                                      [DTYPE_I64] = op##_i64 };                             \
-        return prepare(ctx, row[ctx->in[0].dtype], state);                                  \
+        return prepare(ctx, op##_rows[ctx->in[0].dtype], state);                            \
     }
-BINARY_LIST(X)
+
+#define X(op, of_floats, of_ints)                                                     \
+    ROW(op##_f32, float, float, SAME, float, SAME, of_floats)                         \
+    ROW(op##_f64, double, double, SAME, double, SAME, of_floats)                      \
+    ROW(op##_f16, uint16_t, float, f16_to_f32, uint16_t, f32_to_f16, of_floats)       \
+    ROW(op##_bf16, uint16_t, float, bf16_to_f32, uint16_t, f32_to_bf16, of_floats)    \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, of_ints)                     \
+    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, of_ints)                     \
+    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                     \
+    ROW(op##_i8, int8_t, int64_t, SAME, int8_t, SAME, of_ints)                        \
+    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                      \
+    static const row_fn op##_rows[] = {                                               \
+        [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,     \
+        [DTYPE_I64] = op##_i64, [DTYPE_BF16] = op##_bf16, [DTYPE_I32] = op##_i32,     \
+        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8        \
+    };                                                                                \
+    PREPARE(op)
+NUMBER_LIST(X)
+FLOAT_LIST(X)
 #undef X
 
-#define NUMBERS \
-    (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I64))
+#define X(op, expr)                                                               \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)                    \
+    ROW(op##_i32, int32_t, int32_t, SAME, int32_t, SAME, expr)                    \
+    ROW(op##_i16, int16_t, int32_t, SAME, int16_t, SAME, expr)                    \
+    ROW(op##_u8, uint8_t, int32_t, SAME, uint8_t, SAME, expr)                     \
+    static const row_fn op##_rows[] = {                                           \
+        [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16,   \
+        [DTYPE_I8] = op##_u8,   [DTYPE_U8] = op##_u8,   [DTYPE_BOOL] = op##_u8    \
+    };                                                                            \
+    PREPARE(op)
+BITS_LIST(X)
+#undef X
+
+#define X(op, expr)                                                               \
+    ROW(op##_f32, float, float, SAME, bool, SAME, expr)                           \
+    ROW(op##_f64, double, double, SAME, bool, SAME, expr)                         \
+    ROW(op##_f16, uint16_t, float, f16_to_f32, bool, SAME, expr)                  \
+    ROW(op##_bf16, uint16_t, float, bf16_to_f32, bool, SAME, expr)                \
+    ROW(op##_i64, int64_t, int64_t, SAME, bool, SAME, expr)                       \
+    ROW(op##_i32, int32_t, int32_t, SAME, bool, SAME, expr)                       \
+    ROW(op##_i16, int16_t, int32_t, SAME, bool, SAME, expr)                       \
+    ROW(op##_i8, int8_t, int32_t, SAME, bool, SAME, expr)                         \
+    ROW(op##_u8, uint8_t, int32_t, SAME, bool, SAME, expr)                        \
+    static const row_fn op##_rows[] = {                                           \
+        [DTYPE_F32] = op##_f32,   [DTYPE_F64] = op##_f64, [DTYPE_F16] = op##_f16, \
+        [DTYPE_BF16] = op##_bf16, [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, \
+        [DTYPE_I16] = op##_i16,   [DTYPE_I8] = op##_i8,   [DTYPE_U8] = op##_u8,   \
+        [DTYPE_BOOL] = op##_u8                                                    \
+    };                                                                            \
+    PREPARE(op)
+TRUTH_LIST(X)
+#undef X
+
+#define FLOATS \
+    (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16))
+#define INTS                                                                              \
+    (DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | \
+     DTYPE_BIT(DTYPE_U8))
 
 const struct kernel ref_binary[] = {
 #define X(op, of_floats, of_ints) \
-    { #op, "ref " #op, NUMBERS, DEVICE_CPU, NULL, prepare_##op, run, NULL },
-    BINARY_LIST(X)
+    { #op, "ref " #op, FLOATS | INTS, DEVICE_CPU, NULL, prepare_##op, run, NULL },
+    NUMBER_LIST(X)
 #undef X
-        { 0 },
+#define X(op, of_floats, of_ints) \
+    { #op, "ref " #op, FLOATS, DEVICE_CPU, NULL, prepare_##op, run, NULL },
+        FLOAT_LIST(X)
+#undef X
+#define X(op, expr) \
+    { #op, "ref " #op, INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, run, NULL },
+        BITS_LIST(X)
+#undef X
+#define X(op, expr)                                                                             \
+    { #op, "ref " #op, FLOATS | INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, run, \
+      NULL },
+            TRUTH_LIST(X)
+#undef X
+                { 0 },
 };
