@@ -1,6 +1,6 @@
 #include "import/paddle/ops.h"
 
-static const struct op_row *const family[] = { paddle_math, paddle_image,    paddle_shape,
+static const struct op_row *const family[] = { paddle_math,     paddle_image, paddle_shape,
                                                paddle_sequence, paddle_unary, paddle_binary };
 
 const struct op_row *op_row_find(struct str type)

@@ -94,10 +94,10 @@ static status import_clip(struct site *s)
     if (low == NULL || high == NULL) {
         struct value *out;
         TRY(site_add1(s, "clip", &x, 1, &out));
-        *(struct curve_attrs *)node_attrs(out->producer) = (struct curve_attrs){
-            low == NULL ? (float)attr_f64(s, "min", -INFINITY) : -INFINITY,
-            high == NULL ? (float)attr_f64(s, "max", INFINITY) : INFINITY, 0
-        };
+        *(struct curve_attrs *)node_attrs(out->producer) =
+            (struct curve_attrs){ low == NULL ? (float)attr_f64(s, "min", -INFINITY) : -INFINITY,
+                                  high == NULL ? (float)attr_f64(s, "max", INFINITY) : INFINITY,
+                                  0 };
         x = out;
     }
     TRY(limit(s, "max", "Min", &x));

@@ -130,35 +130,35 @@ static double fmodulo(double a, double b)
         return prepare(ctx, op##_rows[ctx->in[0].dtype], state);                            \
     }
 
-#define X(op, of_floats, of_ints)                                                     \
-    ROW(op##_f32, float, float, SAME, float, SAME, of_floats)                         \
-    ROW(op##_f64, double, double, SAME, double, SAME, of_floats)                      \
-    ROW(op##_f16, uint16_t, float, f16_to_f32, uint16_t, f32_to_f16, of_floats)       \
-    ROW(op##_bf16, uint16_t, float, bf16_to_f32, uint16_t, f32_to_bf16, of_floats)    \
-    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, of_ints)                     \
-    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, of_ints)                     \
-    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                     \
-    ROW(op##_i8, int8_t, int64_t, SAME, int8_t, SAME, of_ints)                        \
-    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                      \
-    static const row_fn op##_rows[] = {                                               \
-        [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,     \
-        [DTYPE_I64] = op##_i64, [DTYPE_BF16] = op##_bf16, [DTYPE_I32] = op##_i32,     \
-        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8        \
-    };                                                                                \
+#define X(op, of_floats, of_ints)                                                  \
+    ROW(op##_f32, float, float, SAME, float, SAME, of_floats)                      \
+    ROW(op##_f64, double, double, SAME, double, SAME, of_floats)                   \
+    ROW(op##_f16, uint16_t, float, f16_to_f32, uint16_t, f32_to_f16, of_floats)    \
+    ROW(op##_bf16, uint16_t, float, bf16_to_f32, uint16_t, f32_to_bf16, of_floats) \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, of_ints)                  \
+    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, of_ints)                  \
+    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                  \
+    ROW(op##_i8, int8_t, int64_t, SAME, int8_t, SAME, of_ints)                     \
+    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                   \
+    static const row_fn op##_rows[] = {                                            \
+        [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,  \
+        [DTYPE_I64] = op##_i64, [DTYPE_BF16] = op##_bf16, [DTYPE_I32] = op##_i32,  \
+        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8     \
+    };                                                                             \
     PREPARE(op)
 NUMBER_LIST(X)
 FLOAT_LIST(X)
 #undef X
 
-#define X(op, expr)                                                               \
-    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)                    \
-    ROW(op##_i32, int32_t, int32_t, SAME, int32_t, SAME, expr)                    \
-    ROW(op##_i16, int16_t, int32_t, SAME, int16_t, SAME, expr)                    \
-    ROW(op##_u8, uint8_t, int32_t, SAME, uint8_t, SAME, expr)                     \
-    static const row_fn op##_rows[] = {                                           \
-        [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16,   \
-        [DTYPE_I8] = op##_u8,   [DTYPE_U8] = op##_u8,   [DTYPE_BOOL] = op##_u8    \
-    };                                                                            \
+#define X(op, expr)                                                             \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)                  \
+    ROW(op##_i32, int32_t, int32_t, SAME, int32_t, SAME, expr)                  \
+    ROW(op##_i16, int16_t, int32_t, SAME, int16_t, SAME, expr)                  \
+    ROW(op##_u8, uint8_t, int32_t, SAME, uint8_t, SAME, expr)                   \
+    static const row_fn op##_rows[] = {                                         \
+        [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16, \
+        [DTYPE_I8] = op##_u8,   [DTYPE_U8] = op##_u8,   [DTYPE_BOOL] = op##_u8  \
+    };                                                                          \
     PREPARE(op)
 BITS_LIST(X)
 #undef X
@@ -185,7 +185,7 @@ TRUTH_LIST(X)
 
 #define FLOATS \
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16))
-#define INTS                                                                              \
+#define INTS                                                                                    \
     (DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | \
      DTYPE_BIT(DTYPE_U8))
 
@@ -200,12 +200,12 @@ const struct kernel ref_binary[] = {
 #undef X
 #define X(op, expr) \
     { #op, "ref " #op, INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, run, NULL },
-        BITS_LIST(X)
+            BITS_LIST(X)
 #undef X
-#define X(op, expr)                                                                             \
-    { #op, "ref " #op, FLOATS | INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, run, \
-      NULL },
-            TRUTH_LIST(X)
+#define X(op, expr)                                                                           \
+    { #op, "ref " #op, FLOATS | INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, \
+      run, NULL },
+                TRUTH_LIST(X)
 #undef X
-                { 0 },
+                    { 0 },
 };

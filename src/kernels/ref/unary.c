@@ -169,8 +169,8 @@ static status prepare(const struct kernel_ctx *ctx, curve_fn fn, whole_fn of_who
     return OK;
 }
 
-#define LOOP(type, fn, load, store)                                                   \
-    for (int64_t i = 0; i < s->count; i++)                                            \
+#define LOOP(type, fn, load, store)        \
+    for (int64_t i = 0; i < s->count; i++) \
         ((type *)out)[i] = store(fn(load(((const type *)in)[i]), a, b FN_LAST));
 
 static status run_curve(const void *state, const struct kernel_io *io)
@@ -265,43 +265,44 @@ static status prepare_tell(const struct kernel_ctx *ctx, void **state, size_t *b
     return prepare(ctx, NULL, NULL, state);
 }
 
-#define X(op, of_float, of_whole)                                              \
-    static bool tell_##op(bool is_float, double x, int64_t n)                  \
-    {                                                                          \
-        return is_float ? (of_float) : (of_whole);                   \
-    }                                                                          \
-    static status run_##op(const void *state, const struct kernel_io *io)      \
-    {                                                                          \
-        const struct state *s = state;                                         \
-        double x = 0;                                                          \
-        int64_t n = 0;                                                         \
-        for (int64_t i = 0; i < s->count; i++) {                               \
-            bool is_float = read_element(s->dtype, io->in[0], i, &x, &n);      \
-            ((bool *)io->out[0])[i] = tell_##op(is_float, x, n);               \
-        }                                                                      \
-        return OK;                                                             \
+#define X(op, of_float, of_whole)                                         \
+    static bool tell_##op(bool is_float, double x, int64_t n)             \
+    {                                                                     \
+        return is_float ? (of_float) : (of_whole);                        \
+    }                                                                     \
+    static status run_##op(const void *state, const struct kernel_io *io) \
+    {                                                                     \
+        const struct state *s = state;                                    \
+        double x = 0;                                                     \
+        int64_t n = 0;                                                    \
+        for (int64_t i = 0; i < s->count; i++) {                          \
+            bool is_float = read_element(s->dtype, io->in[0], i, &x, &n); \
+            ((bool *)io->out[0])[i] = tell_##op(is_float, x, n);          \
+        }                                                                 \
+        return OK;                                                        \
     }
 TELL_LIST(X)
 #undef X
 
 #define FLOATS \
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16))
-#define WHOLES                                                                          \
+#define WHOLES                                                                                  \
     (DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | \
      DTYPE_BIT(DTYPE_U8))
 
 const struct kernel ref_unary[] = {
-#define X(op, expr) \
-    { #op, "ref " #op, FLOATS, DEVICE_CPU, NULL, prepare_f_##op, run_curve, NULL },
+#define X(op, expr) { #op, "ref " #op, FLOATS, DEVICE_CPU, NULL, prepare_f_##op, run_curve, NULL },
     CURVE_LIST(X)
 #undef X
-#define X(op, expr) \
-    { #op, "ref " #op, WHOLES, DEVICE_CPU, NULL, prepare_w_##op, run_whole, NULL },
+#define X(op, expr) { #op, "ref " #op, WHOLES, DEVICE_CPU, NULL, prepare_w_##op, run_whole, NULL },
         WHOLE_LIST(X)
 #undef X
-#define X(op, of_float, of_whole)                                                          \
-    { #op,          "ref " #op, FLOATS | WHOLES | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, \
-      prepare_tell, run_##op,   NULL },
+#define X(op, of_float, of_whole)                                        \
+    {                                                                    \
+        #op,        "ref " #op, FLOATS | WHOLES | DTYPE_BIT(DTYPE_BOOL), \
+        DEVICE_CPU, NULL,       prepare_tell,                            \
+        run_##op,   NULL                                                 \
+    },
             TELL_LIST(X)
 #undef X
                 { 0 },
