@@ -1,5 +1,5 @@
 /* For tests: tensors written as text, "f[2,3] l{0,3,8} -". A letter is the dtype (f float32, d float64, i int32, l int64,
- * u uint8), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
+ * u uint8, b bool), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
  * written are pseudo-random. "-" is an input that is absent: its rank is -1. */
 #pragma once
 
@@ -73,7 +73,7 @@ static inline dtype spec_dtype(char letter)
         dtype dtype;
     } rows[] = {
         { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 }, { 'i', DTYPE_I32 },
-        { 'l', DTYPE_I64 }, { 'u', DTYPE_U8 },
+        { 'l', DTYPE_I64 }, { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].letter == letter)

@@ -21,6 +21,20 @@ static inline const char *spec_ints(const char *s, struct attr_ints *out)
     return s + 1;
 }
 
+static inline const char *spec_floats(const char *s, struct attr_floats *out)
+{
+    *out = (struct attr_floats){ .count = 0 };
+    for (s++; *s != ']'; s += *s == ',') {
+        char *end;
+        float v = strtof(s, &end);
+        if (out->count < ATTR_INTS_MAX)
+            out->v[out->count] = v;
+        out->count++;
+        s = end;
+    }
+    return s + 1;
+}
+
 static inline int32_t spec_enum(const struct attr_field *f, const char *word, size_t n)
 {
     for (int32_t i = 0; f->names[i] != NULL; i++)
@@ -39,6 +53,7 @@ static inline void spec_attr(const struct attr_field *f, void *attrs, const char
     case ATTR_F32: *(float *)p = strtof(word, NULL); break;
     case ATTR_ENUM: *(int32_t *)p = spec_enum(f, word, n); break;
     case ATTR_I64S: spec_ints(word, p); break;
+    case ATTR_F32S: spec_floats(word, p); break;
     }
 }
 

@@ -53,6 +53,10 @@ static bool field_is_sane(const struct attr_field *f, const void *attrs)
         memcpy(&v, p + offsetof(struct attr_ints, count), sizeof(v));
         return v >= 0 && v <= ATTR_INTS_MAX;
     }
+    if (f->type == ATTR_F32S) {
+        memcpy(&v, p + offsetof(struct attr_floats, count), sizeof(v));
+        return v >= 0 && v <= ATTR_INTS_MAX;
+    }
     return true;
 }
 

@@ -39,6 +39,15 @@ static void ints_text(const struct attr_ints *v, char *out, size_t size)
         snprintf(out + at, size - at, "]");
 }
 
+static void floats_text(const struct attr_floats *v, char *out, size_t size)
+{
+    size_t at = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < v->count && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%g", i > 0 ? "," : "", (double)v->v[i]);
+    if (at < size)
+        snprintf(out + at, size - at, "]");
+}
+
 /* Empty for a field that has its default: a list of all would tell nothing. */
 static void field_text(const struct attr_field *f, const void *attrs, char *out, size_t size)
 {
@@ -54,6 +63,8 @@ static void field_text(const struct attr_field *f, const void *attrs, char *out,
         snprintf(out, size, "%g", (double)x);
     } else if (f->type == ATTR_I64S) {
         ints_text((const struct attr_ints *)p, out, size);
+    } else if (f->type == ATTR_F32S) {
+        floats_text((const struct attr_floats *)p, out, size);
     } else {
         memcpy(&i, p, sizeof(i));
         if (f->type == ATTR_I32)

@@ -30,6 +30,7 @@ enum attr_type {
     ATTR_F32,
     ATTR_ENUM, /* int32 index into names */
     ATTR_I64S, /* struct attr_ints */
+    ATTR_F32S, /* struct attr_floats */
 };
 
 #define ATTR_INTS_MAX 16
@@ -37,6 +38,11 @@ enum attr_type {
 struct attr_ints {
     int32_t count;
     int64_t v[ATTR_INTS_MAX];
+};
+
+struct attr_floats {
+    int32_t count;
+    float v[ATTR_INTS_MAX];
 };
 
 /* Describes one field of an op's attribute struct: for checking, printing and drawing. */

@@ -242,6 +242,8 @@ static const struct row rnn_rows[] = {
     { "lstm", "",               "f[0,0] l[1] f[" BIG ",0] f[0]", "!a weight of [D, 4D]" },
 };
 
+#include "elementwise_rows.h"
+
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
 static const struct {
     const struct row *row;
@@ -249,7 +251,7 @@ static const struct {
 } families[] = {
     FAMILY(unary_rows), FAMILY(binary_rows), FAMILY(matmul_rows), FAMILY(conv_rows),
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
-    FAMILY(rnn_rows),
+    FAMILY(rnn_rows), FAMILY(elementwise_rows),
 };
 // clang-format on
 

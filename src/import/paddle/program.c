@@ -95,6 +95,46 @@ static void take_ints(struct pb *r, int64_t *to, int *count, int max)
         r->bad = true;
 }
 
+/* The same for a list of float (4 bytes each, field 7) or double (field 16). */
+static size_t count_floats(struct str message)
+{
+    struct pb r;
+    size_t n = 0;
+    pb_init(&r, message);
+    while (pb_next(&r)) {
+        size_t size = r.field == 7 ? 4 : 8;
+        if ((r.field != 7 && r.field != 16) || r.wire != PB_BYTES) {
+            n += r.field == 7 || r.field == 16;
+            pb_skip(&r);
+        } else {
+            n += pb_bytes(&r).n / size;
+        }
+    }
+    return n;
+}
+
+static void take_floats(struct pb *r, double *to, int *count, int max)
+{
+    bool wide = r->field == 16;
+    if (r->wire != PB_BYTES) {
+        double v = wide ? pb_double(r) : (double)pb_float(r);
+        if (*count < max)
+            to[(*count)++] = v;
+        return;
+    }
+    struct str packed = pb_bytes(r);
+    size_t size = wide ? 8 : 4;
+    for (size_t i = 0; i + size <= packed.n && *count < max; i += size) {
+        float f;
+        double v;
+        if (wide)
+            memcpy(&v, packed.p + i, size);
+        else
+            memcpy(&f, packed.p + i, size);
+        to[(*count)++] = wide ? v : (double)f;
+    }
+}
+
 /* ---- variables ---- */
 
 static status decode_tensor(struct decode *d, struct str message, struct var_desc *v)
@@ -198,8 +238,10 @@ static status decode_slot(struct decode *d, struct str message, struct slot_desc
 static status decode_attr(struct decode *d, struct str message, struct attr_desc *a)
 {
     struct pb r;
-    size_t max = count_ints(message, 6, 11, 15);
-    if (max > INT32_MAX)
+    size_t max = count_ints(message, 6, 11, 15), floats = count_floats(message);
+    if (max > INT32_MAX || floats > INT32_MAX)
+        return no_memory(d);
+    if (floats > 0 && (a->floats = arena_try_array(d->arena, floats, sizeof(double))) == NULL)
         return no_memory(d);
     if (max > 0 && (a->ints = arena_try_array(d->arena, max, sizeof(*a->ints))) == NULL)
         return no_memory(d);
@@ -217,6 +259,8 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         case 6:                                                          /* ints */
         case 11:                                                         /* bools */
         case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break; /* longs */
+        case 7:                                                                    /* floats */
+        case 16: take_floats(&r, a->floats, &a->float_count, (int)floats); break; /* float64s */
         default: pb_skip(&r);
         }
     }

@@ -2,7 +2,7 @@
  *
  * Names and strings are views of the file's bytes; arrays live in the caller's arena. Nothing here
  * knows what an operator means: lower.c and the ops_*.c tables do. Fields that no importer reads
- * (floats lists, scalars, versions of operators) are skipped. */
+ * (scalars, versions of operators) are skipped. */
 #pragma once
 
 #include "base/arena.h"
@@ -37,10 +37,12 @@ enum attr_kind { /* AttrType */
     KIND_FLOAT = 1,
     KIND_STRING = 2,
     KIND_INTS = 3,
+    KIND_FLOATS = 4,
     KIND_BOOLEAN = 6,
     KIND_BOOLEANS = 7,
     KIND_LONG = 9,
     KIND_LONGS = 11,
+    KIND_FLOAT64S = 12,
     KIND_FLOAT64 = 15,
 };
 
@@ -52,6 +54,8 @@ struct attr_desc {
     struct str s;  /* STRING */
     int64_t *ints; /* INTS, LONGS, BOOLEANS */
     int int_count;
+    double *floats; /* FLOATS, FLOAT64S */
+    int float_count;
 };
 
 struct slot_desc {

@@ -306,6 +306,24 @@ struct attr_ints attr_i64s(struct site *s, const char *name)
     return out;
 }
 
+const double *attr_f64s(struct site *s, const char *name, int *count)
+{
+    const struct attr_desc *a = op_attr(s->op, name);
+    *count = 0;
+    if (a == NULL)
+        return NULL;
+    if (a->kind == KIND_FLOAT || a->kind == KIND_FLOAT64) {
+        *count = 1;
+        return &a->f;
+    }
+    if (a->kind != KIND_FLOATS && a->kind != KIND_FLOAT64S) {
+        bad_attr(s, name, "expected a list of numbers");
+        return NULL;
+    }
+    *count = a->float_count;
+    return a->floats;
+}
+
 int32_t attr_enum(struct site *s, const char *name, const char *otherwise, const char *const *names)
 {
     struct str text = attr_str(s, name, otherwise);

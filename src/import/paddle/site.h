@@ -100,6 +100,8 @@ double attr_f64(struct site *s, const char *name, double otherwise);
 struct str attr_str(struct site *s, const char *name, const char *otherwise);
 /* count 0: absent. One integer counts as a list of one. */
 struct attr_ints attr_i64s(struct site *s, const char *name);
+/* A list of numbers, in the operator's file; *count 0: absent. One number counts as a list of one. */
+const double *attr_f64s(struct site *s, const char *name, int *count);
 /* The index of the attribute's text in a NULL-terminated list. */
 int32_t attr_enum(struct site *s, const char *name, const char *otherwise,
                   const char *const *names);

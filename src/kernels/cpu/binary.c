@@ -57,6 +57,7 @@ static status run(const void *state, const struct kernel_io *io)
     X(sub, a - b)                     \
     X(mul, a *b)                      \
     X(div, a / b)                     \
+    X(prelu, a <= 0 ? a * b : a)      \
     X(max, a > b || isnan(a) ? a : b) \
     X(min, a < b || isnan(a) ? a : b)
 
