@@ -1,11 +1,26 @@
 /* Rows of op_test.c for elementwise operators: included there. */
 #pragma once
 
-#define SAME_ROW(op) { op, "", "f[2,3]", "f[2,3]" }
-#define CURVE_ROW(op) { op, "alpha=1 beta=2 gamma=3", "d[2,1]", "d[2,1]" }
-#define TELL_ROW(op) { op, "", "f[2,3]", "b[2,3]" }
-#define PAIR_ROW(op) { op, "", "f[2,3] f[3]", "f[2,3]" }
-#define TRUTH_ROW(op) { op, "", "l[2,3] l[2,1]", "b[2,3]" }
+#define SAME_ROW(op)               \
+    {                              \
+        op, "", "f[2,3]", "f[2,3]" \
+    }
+#define CURVE_ROW(op)                                    \
+    {                                                    \
+        op, "alpha=1 beta=2 gamma=3", "d[2,1]", "d[2,1]" \
+    }
+#define TELL_ROW(op)               \
+    {                              \
+        op, "", "f[2,3]", "b[2,3]" \
+    }
+#define PAIR_ROW(op)                    \
+    {                                   \
+        op, "", "f[2,3] f[3]", "f[2,3]" \
+    }
+#define TRUTH_ROW(op)                     \
+    {                                     \
+        op, "", "l[2,3] l[2,1]", "b[2,3]" \
+    }
 
 // clang-format off
 static const struct row elementwise_rows[] = {

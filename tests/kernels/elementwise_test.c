@@ -93,9 +93,17 @@ static void ref_kernels_give_known_values(void **state)
 }
 
 static const char *const shapes[] = {
-    "f[] f[]",           "f[7] f[7]",         "f[3,5] f[]",         "f[] f[3,5]",
-    "f[2,3,4,5] f[3,1,1]", "f[2,3,4,5] f[5]", "f[2,3,4,5] f[2,1,4,1]", "f[4,1] f[1,33]",
-    "f[0,3] f[3]",       "f[65] f[1]",        "f[2,1,3] f[2,17,1]",
+    "f[] f[]",
+    "f[7] f[7]",
+    "f[3,5] f[]",
+    "f[] f[3,5]",
+    "f[2,3,4,5] f[3,1,1]",
+    "f[2,3,4,5] f[5]",
+    "f[2,3,4,5] f[2,1,4,1]",
+    "f[4,1] f[1,33]",
+    "f[0,3] f[3]",
+    "f[65] f[1]",
+    "f[2,1,3] f[2,17,1]",
 };
 
 static void try_pairs(const char *op, const char *letters)
@@ -112,7 +120,7 @@ static void try_pairs(const char *op, const char *letters)
 
 static void binary_kernels_agree_with_ref(void **state)
 {
-    static const char *const numbers[] = { "add", "sub", "mul", "div",      "max",   "min",
+    static const char *const numbers[] = { "add", "sub", "mul",  "div",      "max",   "min",
                                            "pow", "mod", "fmax", "floordiv", "prelu", "less" };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         try_pairs(numbers[i], "fdilu");
@@ -131,7 +139,8 @@ static void unary_kernels_agree_with_ref(void **state)
             continue;
         bool curve = o->attrs_size == sizeof(struct curve_attrs);
         for (size_t j = 0; j < ARRAY_LEN(in); j++)
-            run_compare(o->name, curve ? "alpha=0.25 beta=0.75 gamma=0.5" : "", in[j], SPEC_MAX, 1e-6);
+            run_compare(o->name, curve ? "alpha=0.25 beta=0.75 gamma=0.5" : "", in[j], SPEC_MAX,
+                        1e-6);
     }
 }
 

@@ -256,10 +256,10 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         case 4: a->f = (double)pb_float(&r); break;
         case 19: a->f = pb_double(&r); break;
         case 5: a->s = pb_bytes(&r); break;
-        case 6:                                                          /* ints */
-        case 11:                                                         /* bools */
-        case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break; /* longs */
-        case 7:                                                                    /* floats */
+        case 6:                                                                   /* ints */
+        case 11:                                                                  /* bools */
+        case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break;          /* longs */
+        case 7:                                                                   /* floats */
         case 16: take_floats(&r, a->floats, &a->float_count, (int)floats); break; /* float64s */
         default: pb_skip(&r);
         }
