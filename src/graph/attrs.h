@@ -4,23 +4,40 @@
 
 #include "graph/op.h"
 
-/* Activation that a fused matmul, conv2d or binary applies to its result. */
+/* Activation that a fused matmul or conv2d applies to its result; formulas in ops_unary.c, under the same names. */
 typedef enum act {
     ACT_NONE,
     ACT_RELU,
     ACT_TANH,
     ACT_SIGMOID,
+    ACT_CLIP,
+    ACT_LEAKY_RELU,
+    ACT_ELU,
+    ACT_HARD_SIGMOID,
+    ACT_HARD_SWISH,
+    ACT_SWISH,
+    ACT_MISH,
+    ACT_GELU,
+    ACT_GELU_TANH,
     ACT_COUNT,
 } act;
 extern const char *const
     act_names[]; /* in enum order, NULL-terminated; also the unary op's name from ACT_RELU on */
 
-/* matmul: out = act(alpha * a x b + bias). a [..., M, K], b [..., K, N] (or transposed), batch dimensions broadcast; a
- * vector operand is taken as NumPy's matmul does. Inputs: a, b, bias (optional, [N]). */
+/* An activation with the numbers that its unary operator has. */
+struct act_fn {
+    int32_t kind; /* enum act */
+    float alpha, beta, gamma;
+};
+
+/* matmul: out = act(alpha * a x b + bias) + residual. a [..., M, K], b [..., K, N] (or transposed), batch dimensions
+ * broadcast; a vector operand is taken as NumPy's matmul does. Inputs: a, b, bias (optional, [N]), residual (optional,
+ * of the result's shape). */
 struct matmul_attrs {
     bool trans_a, trans_b;
     float alpha; /* set to 1 by matmul's importers; 0 is a legal value */
     int32_t act;
+    float act_alpha, act_beta, act_gamma; /* as struct act_fn */
 };
 
 /* A matmul for concrete shapes: stacks of m x k and k x n matrices, whose batch dimensions broadcast to `stack`. */
@@ -49,7 +66,9 @@ struct axis_attrs {
     int32_t axis;
 };
 
-/* conv2d: inputs x [N,C,H,W], w [O,C/groups,kh,kw], bias (optional, [O]); act applied last. */
+/* conv2d: out = act(scale * (x conv w) + bias + residual), or act(scale * (x conv w) + bias) + residual where act_first.
+ * Inputs: x [N,C,H,W], w [O,C/groups,kh,kw]; optional ones: bias [O], scale [O] (a constant; what a batch_norm leaves, so
+ * that w stays the file's), residual of the result's shape. */
 struct conv_attrs {
     int32_t stride_h, stride_w;
     int32_t dilation_h, dilation_w;
@@ -57,6 +76,15 @@ struct conv_attrs {
     int32_t groups;
     int32_t auto_pad; /* enum auto_pad: SAME and VALID are worked out in inference */
     int32_t act;
+    float act_alpha, act_beta, act_gamma; /* as struct act_fn */
+    bool act_first;
+};
+enum conv_input {
+    CONV_X,
+    CONV_W,
+    CONV_BIAS,
+    CONV_SCALE,
+    CONV_RESIDUAL
 };
 
 enum auto_pad {

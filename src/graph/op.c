@@ -60,7 +60,8 @@ static void field_text(const struct attr_field *f, const void *attrs, char *out,
             snprintf(out, size, "true");
     } else if (f->type == ATTR_F32) {
         memcpy(&x, p, sizeof(x));
-        snprintf(out, size, "%g", (double)x);
+        if (x != 0)
+            snprintf(out, size, "%g", (double)x);
     } else if (f->type == ATTR_I64S) {
         ints_text((const struct attr_ints *)p, out, size);
     } else if (f->type == ATTR_F32S) {

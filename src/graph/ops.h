@@ -23,6 +23,10 @@ status infer_same(const struct node *n, const struct type *in, struct type *out,
 /* INVALID with words where t is not of this rank or dtype; `what` names it. */
 status want_rank(const struct type *t, int rank, const char *what, struct err *e);
 status want_dtype(const struct type *t, dtype d, const char *what, struct err *e);
+/* INVALID where n has the optional input `index`, of type t, and it is not of this dtype and shape: what is added to a
+ * result (ops_matmul.c). */
+status want_residual(const struct node *n, const struct type *t, int index, dtype d,
+                     const struct shape *shape, struct err *e);
 /* Offsets of n sequences: int64 [n+1]; gives n. */
 status want_offsets(const struct type *t, int64_t *sequences, struct err *e);
 /* TOO_LARGE for an image that is empty in another dimension and so large in this that counting places would overflow

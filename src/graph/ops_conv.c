@@ -1,5 +1,7 @@
 #include "graph/ops.h"
 
+#include <stdio.h>
+
 const char *const auto_pad_names[] = { "explicit", "same", "valid", NULL };
 
 /* Pads of one axis so that the output has ceil(in / stride) places; the odd one goes behind, as TensorFlow and Paddle
@@ -73,16 +75,20 @@ static status check_channels(const struct conv_attrs *a, const struct type *in, 
     return OK;
 }
 
-static status check_bias(const struct node *n, const struct type *in, struct err *e)
+/* One number for each output channel, where the input is there. */
+static status check_vector(const struct node *n, const struct type *in, int index, const char *what,
+                           struct err *e)
 {
-    char text[SHAPE_TEXT_MAX];
-    if (n->in_count < 3 || n->in[2] == NULL)
+    char text[SHAPE_TEXT_MAX], its[32];
+    const struct type *t = &in[index];
+    if (n->in_count <= index || n->in[index] == NULL)
         return OK;
-    TRY(want_dtype(&in[2], in[0].dtype, "its bias", e));
-    if (in[2].shape.rank == 1 && in[2].shape.dim[0] == in[1].shape.dim[0])
+    snprintf(its, sizeof(its), "its %s", what);
+    TRY(want_dtype(t, in[0].dtype, its, e));
+    if (t->shape.rank == 1 && t->shape.dim[0] == in[1].shape.dim[0])
         return OK;
-    return err_set(e, INVALID, "expected a bias of shape [%lld], got %s",
-                   (long long)in[1].shape.dim[0], shape_text(&in[2].shape, text, sizeof(text)));
+    return err_set(e, INVALID, "expected a %s of shape [%lld], got %s", what,
+                   (long long)in[1].shape.dim[0], shape_text(&t->shape, text, sizeof(text)));
 }
 
 static status infer_conv(const struct node *n, const struct type *in, struct type *out,
@@ -93,11 +99,12 @@ static status infer_conv(const struct node *n, const struct type *in, struct typ
     TRY(want_rank(&in[1], 4, "its filter", e));
     TRY(want_dtype(&in[1], in[0].dtype, "its filter", e));
     TRY(check_channels(n->attrs, in, e));
-    TRY(check_bias(n, in, e));
+    TRY(check_vector(n, in, CONV_BIAS, "bias", e));
+    TRY(check_vector(n, in, CONV_SCALE, "scale", e));
     TRY(conv_window(n->attrs, &in[0].shape, &in[1].shape, &w, e));
     out[0] = (struct type){ in[0].dtype,
                             SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w), NULL };
-    return OK;
+    return want_residual(n, &in[CONV_RESIDUAL], CONV_RESIDUAL, in[0].dtype, &out[0].shape, e);
 }
 
 static const struct attr_field fields[] = {
@@ -106,10 +113,12 @@ static const struct attr_field fields[] = {
     FIELD(conv_attrs, pad_top, ATTR_I32),    FIELD(conv_attrs, pad_bottom, ATTR_I32),
     FIELD(conv_attrs, pad_left, ATTR_I32),   FIELD(conv_attrs, pad_right, ATTR_I32),
     FIELD(conv_attrs, groups, ATTR_I32),     FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
-    FIELD_ENUM(conv_attrs, act, act_names),  { 0 },
+    FIELD_ENUM(conv_attrs, act, act_names),  FIELD(conv_attrs, act_alpha, ATTR_F32),
+    FIELD(conv_attrs, act_beta, ATTR_F32),   FIELD(conv_attrs, act_gamma, ATTR_F32),
+    FIELD(conv_attrs, act_first, ATTR_BOOL), { 0 },
 };
 
 const struct op ops_conv[] = {
-    { "conv2d", 2, 3, 1, 0, fields, sizeof(struct conv_attrs), infer_conv },
+    { "conv2d", 2, 5, 1, 0, fields, sizeof(struct conv_attrs), infer_conv },
     { 0 },
 };

@@ -47,6 +47,19 @@ bool matmul_dims(const struct matmul_attrs *m, const struct shape *a, const stru
     return true;
 }
 
+status want_residual(const struct node *n, const struct type *t, int index, dtype d,
+                     const struct shape *shape, struct err *e)
+{
+    char want[SHAPE_TEXT_MAX], got[SHAPE_TEXT_MAX];
+    if (n->in_count <= index || n->in[index] == NULL)
+        return OK;
+    TRY(want_dtype(t, d, "what is added", e));
+    if (shape_eq(&t->shape, shape))
+        return OK;
+    return err_set(e, INVALID, "expected %s to be added, got %s",
+                   shape_text(shape, want, sizeof(want)), shape_text(&t->shape, got, sizeof(got)));
+}
+
 static status infer_matmul(const struct node *n, const struct type *in, struct type *out,
                            struct err *e)
 {
@@ -63,6 +76,7 @@ static status infer_matmul(const struct node *n, const struct type *in, struct t
             return err_set(e, INVALID, "expected a bias of shape [%lld], got %s", (long long)d.n,
                            shape_text(&in[2].shape, a, sizeof(a)));
     }
+    TRY(want_residual(n, &in[3], 3, in[0].dtype, &d.shape, e));
     out[0] = (struct type){ in[0].dtype, d.shape, NULL };
     return OK;
 }
@@ -72,10 +86,13 @@ static const struct attr_field fields[] = {
     FIELD(matmul_attrs, trans_b, ATTR_BOOL),
     FIELD(matmul_attrs, alpha, ATTR_F32),
     FIELD_ENUM(matmul_attrs, act, act_names),
+    FIELD(matmul_attrs, act_alpha, ATTR_F32),
+    FIELD(matmul_attrs, act_beta, ATTR_F32),
+    FIELD(matmul_attrs, act_gamma, ATTR_F32),
     { 0 },
 };
 
 const struct op ops_matmul[] = {
-    { "matmul", 2, 3, 1, 0, fields, sizeof(struct matmul_attrs), infer_matmul },
+    { "matmul", 2, 4, 1, 0, fields, sizeof(struct matmul_attrs), infer_matmul },
     { 0 },
 };

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "graph/op.h"
+#include "kernels/layout.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +29,15 @@ struct kernel_ctx {
     struct arena *arena; /* the plan's: state lives here */
     struct packs
         *packs;  /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
-    int threads; /* intra-op threads that the caller wants; 1 for now */
+    int threads; /* intra-op threads that the caller wants */
+    /* Where the caller knows layouts (else NULL, and everything is LAYOUT_PLAIN): how the inputs lie now; how prepare wants
+     * them, and how it will leave its outputs. The last two are LAYOUT_PLAIN where it says nothing; the caller brings the
+     * inputs to what it wants. in and out say the shapes of NCHW whatever the layout is. */
+    const enum layout *have;
+    enum layout *want, *give;
+    /* prepare may set: output 0 would like to be written over this input (of the same layout and size), as far as that can
+     * be; else it stays -1. NULL: it cannot. */
+    int *over;
 };
 
 struct kernel_io {

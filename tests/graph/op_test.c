@@ -80,11 +80,17 @@ static const struct row matmul_rows[] = {
     { "matmul", MUL,                             "f[2,3] f[3,4] f[3]",        "!expected a bias of shape [4], got [3]" },
     { "matmul", MUL,                             "f[2,3] f[3,4] f[1,4]",      "!expected a bias of shape [4], got [1, 4]" },
     { "matmul", MUL,                             "f[2,3] f[3,4] l[4]",        "!expected float32 as its bias, got int64" },
+    { "matmul", MUL,                             "f[2,3] f[3,4] - f[2,4]",    "f[2,4]" },
+    { "matmul", MUL,                             "f[2,3] f[3,4] - f[4]",      "!expected [2, 4] to be added, got [4]" },
+    { "matmul", MUL,                             "f[2,3] f[3,4] - l[2,4]",    "!expected float32 as what is added, got int64" },
 };
 
 static const struct row conv_rows[] = {
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2]",        "f[2,4,6,8]" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] f[4]",   "f[2,4,6,8]" },
+    { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] f[4] f[4] f[2,4,6,8]", "f[2,4,6,8]" },
+    { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] - f[3]", "!expected a scale of shape [4], got [3]" },
+    { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] - - f[4]", "!expected [2, 4, 6, 8] to be added, got [4]" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] -",      "f[2,4,6,8]" },
     { "conv2d", CONV "pad_top=1 pad_right=2",     "f[2,3,8,9] f[4,3,3,2]",        "f[2,4,7,10]" },
     { "conv2d", CONV "stride_h=2 stride_w=3",     "f[2,3,8,9] f[4,3,3,2]",        "f[2,4,3,3]" },

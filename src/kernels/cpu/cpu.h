@@ -28,9 +28,9 @@ struct gemm {
     int64_t m, n, k, lda;
     bool trans_b;
     float alpha;
-    int32_t act; /* enum act */
+    struct act_fn act;
 };
 void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out);
 
-/* act over n elements in place; enum act. */
-void cpu_act(int32_t kind, float *x, int64_t n);
+/* The activation over n elements in place. */
+void cpu_act(struct act_fn f, float *x, int64_t n);

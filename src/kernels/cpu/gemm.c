@@ -1,8 +1,6 @@
 /* Small matrix products: tiles of a few rows by TILE columns stay in registers over the whole inner dimension. */
 #include "kernels/cpu/cpu.h"
 
-#include <math.h>
-
 #define TILE 32
 #define ROWS 4
 
@@ -94,30 +92,4 @@ static void gemm_trans(const struct gemm *g, const float *a, const float *b, con
 void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out)
 {
     (g->trans_b ? gemm_trans : gemm_plain)(g, a, b, bias, out);
-}
-
-CLONES static void relu(float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        x[i] = x[i] < 0 ? 0 : x[i]; /* NaN stays */
-}
-
-static void sigmoid(float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        x[i] = 1 / (1 + expf(-x[i]));
-}
-
-static void hyperbolic(float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        x[i] = tanhf(x[i]);
-}
-
-void cpu_act(int32_t kind, float *x, int64_t n)
-{
-    static void (*const act_fn[ACT_COUNT])(
-        float *, int64_t) = { [ACT_RELU] = relu, [ACT_SIGMOID] = sigmoid, [ACT_TANH] = hyperbolic };
-    if (act_fn[kind] != NULL)
-        act_fn[kind](x, n);
 }

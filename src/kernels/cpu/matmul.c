@@ -10,6 +10,8 @@ struct state {
 static const char *refuse(const struct kernel_ctx *ctx)
 {
     const struct matmul_attrs *a = ctx->node->attrs;
+    if (ctx->in[3].shape.rank >= 0)
+        return "something is added to its result";
     return a->trans_a && ctx->in[0].shape.rank > 1 ? "its first operand is transposed" : NULL;
 }
 
@@ -19,7 +21,8 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
     struct matmul_dims d;
     matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &d);
-    s->gemm = (struct gemm){ d.m, d.n, d.k, d.k, d.trans_b, a->alpha, a->act };
+    s->gemm = (struct gemm){ d.m, d.n, d.k, d.k, d.trans_b, a->alpha,
+                             { a->act, a->act_alpha, a->act_beta, a->act_gamma } };
     broadcast_plan(&d.stack_a, &d.stack_b, &d.stack, &s->walk);
     s->size_a = d.m * d.k;
     s->size_b = d.k * d.n;

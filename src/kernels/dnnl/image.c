@@ -2,9 +2,12 @@
 #include "base/mem.h"
 #include "kernels/dnnl/onednn.h"
 
+#include <string.h>
+
 struct state {
     struct onednn *onednn;
-    const void *filter; /* packed; NULL for a pooling */
+    const void *filter;  /* packed; NULL for a pooling */
+    size_t residual_bytes; /* 0 where nothing is added */
 };
 
 static void release(void *state)
@@ -14,21 +17,13 @@ static void release(void *state)
         onednn_free(s->onednn);
 }
 
-static status run(const void *state, const struct kernel_io *io)
-{
-    const struct state *s = state;
-    bool is_conv = s->filter != NULL;
-    return onednn_run(s->onednn, io->in[0], s->filter, is_conv ? io->in[2] : NULL, io->out[0],
-                      io->scratch, io->err);
-}
-
-static status finish(const struct kernel_ctx *ctx, struct onednn *o, const void *filter,
-                     void **state, size_t *scratch)
+static status finish(const struct kernel_ctx *ctx, const struct state *made, void **state,
+                     size_t *scratch)
 {
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    *s = (struct state){ o, filter };
+    *s = *made;
     *state = s;
-    *scratch = onednn_scratch_bytes(o);
+    *scratch = onednn_scratch_bytes(made->onednn);
     return OK;
 }
 
@@ -36,27 +31,56 @@ static status finish(const struct kernel_ctx *ctx, struct onednn *o, const void 
 
 static const char *refuse_conv(const struct kernel_ctx *ctx)
 {
-    if (ctx->in[1].constant == NULL)
+    const struct conv_attrs *a = ctx->node->attrs;
+    if (ctx->in[CONV_W].constant == NULL)
         return "its filter is not a constant";
+    if (ctx->in[CONV_SCALE].shape.rank >= 0 && ctx->in[CONV_SCALE].constant == NULL)
+        return "its scale is not a constant";
     if (shape_numel(&ctx->out[0].shape) == 0 || shape_numel(&ctx->in[0].shape) == 0)
         return "there is nothing to compute";
-    return NULL;
+    return onednn_refuse_act(
+        (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma });
 }
 
-static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                           struct err *e)
+/* oneDNN adds to what lies in the result already, so the residual should be there, or is copied there first. */
+static void place_residual(const struct kernel_ctx *ctx, struct state *s)
 {
+    enum layout l = ctx->give != NULL ? ctx->give[0] : LAYOUT_PLAIN;
+    if (ctx->in[CONV_RESIDUAL].shape.rank < 0)
+        return;
+    s->residual_bytes = (size_t)layout_bytes(&ctx->out[0].shape, l);
+    if (ctx->want != NULL)
+        ctx->want[CONV_RESIDUAL] = l;
+    if (ctx->over != NULL)
+        *ctx->over = CONV_RESIDUAL;
+}
+
+static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
+{
+    const struct tensor *scale = ctx->in[CONV_SCALE].constant;
     struct window w;
-    struct onednn *o;
-    const void *filter;
+    struct state made = { 0 };
     TRY(conv_window(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &w, e));
-    TRY(onednn_conv(ctx, &w, &o, e));
-    status s = onednn_pack(o, ctx->packs, ctx->in[1].constant->data, &filter, e);
+    TRY(onednn_conv(ctx, &w, &made.onednn, e));
+    status s = onednn_pack(made.onednn, ctx->packs, ctx->in[CONV_W].constant->data,
+                           scale != NULL ? scale->data : NULL, &made.filter, e);
     if (s != OK) {
-        onednn_free(o);
+        onednn_free(made.onednn);
         return s;
     }
-    return finish(ctx, o, filter, state, scratch);
+    place_residual(ctx, &made);
+    return finish(ctx, &made, state, scratch);
+}
+
+static status run_conv(const void *state, const struct kernel_io *io)
+{
+    const struct state *s = state;
+    const void *residual = io->in[CONV_RESIDUAL];
+    if (s->residual_bytes > 0 && residual != io->out[0])
+        memcpy(io->out[0], residual, s->residual_bytes);
+    struct onednn_data d = { io->in[CONV_X], s->filter, io->in[CONV_BIAS], io->out[0],
+                             io->scratch };
+    return onednn_run(s->onednn, &d, io->err);
 }
 
 /* ---- pool2d ---- */
@@ -73,28 +97,34 @@ static const char *refuse_pool(const struct kernel_ctx *ctx)
     return NULL;
 }
 
-static status prepare_pool(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                           struct err *e)
+static status prepare_pool(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
 {
     const struct shape *x = &ctx->in[0].shape;
     struct window w;
-    struct onednn *o;
+    struct state made = { 0 };
     TRY(pool_window(ctx->node->attrs, x, &w, e));
     /* oneDNN wants the pads that the windows really reach: more where ceil_mode rounded up, less where some are unused. */
     w.pad_bottom = (w.out_h - 1) * w.stride_h + w.kernel_h - x->dim[2] - w.pad_top;
     w.pad_right = (w.out_w - 1) * w.stride_w + w.kernel_w - x->dim[3] - w.pad_left;
-    TRY(onednn_pool(ctx, &w, &o, e));
-    return finish(ctx, o, NULL, state, scratch);
+    TRY(onednn_pool(ctx, &w, &made.onednn, e));
+    return finish(ctx, &made, state, scratch);
+}
+
+static status run_pool(const void *state, const struct kernel_io *io)
+{
+    const struct state *s = state;
+    struct onednn_data d = { .src = io->in[0], .dst = io->out[0], .scratch = io->scratch };
+    return onednn_run(s->onednn, &d, io->err);
 }
 
 const struct kernel dnnl_conv[] = {
-    { "conv2d", "dnnl conv2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_conv, prepare_conv, run,
-      release },
+    { "conv2d", "dnnl conv2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_conv, prepare_conv,
+      run_conv, release },
     { 0 },
 };
 
 const struct kernel dnnl_pool[] = {
-    { "pool2d", "dnnl pool2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_pool, prepare_pool, run,
-      release },
+    { "pool2d", "dnnl pool2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_pool, prepare_pool,
+      run_pool, release },
     { 0 },
 };

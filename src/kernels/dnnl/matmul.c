@@ -14,6 +14,8 @@ struct state {
 static const char *refuse(const struct kernel_ctx *ctx)
 {
     struct matmul_dims d;
+    if (ctx->in[3].shape.rank >= 0)
+        return "something is added to its result";
     matmul_dims(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &d);
     if (d.trans_a)
         return shape_numel(&ctx->out[0].shape) > 0 && d.k > 0 ? NULL
@@ -34,10 +36,12 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 /* Bias and activation over one product. */
 static void finish(const struct state *s, const float *bias, float *out)
 {
+    const struct act_fn fn = { s->attrs.act, s->attrs.act_alpha, s->attrs.act_beta,
+                                s->attrs.act_gamma };
     for (int64_t i = 0; i < s->d.m; i++, out += s->d.n) {
         for (int64_t j = 0; bias != NULL && j < s->d.n; j++)
             out[j] += bias[j];
-        cpu_act(s->attrs.act, out, s->d.n);
+        cpu_act(fn, out, s->d.n);
     }
 }
 

@@ -11,18 +11,20 @@
 #error "this file is written for oneDNN 2.x (Debian 12 has 2.6)"
 #endif
 
-/* OpenMP's, which oneDNN runs on. The setting belongs to the calling thread, so each call says it: our parallelism is
- * requests, and a team of threads for one small layer costs more than it brings. */
+/* OpenMP's, which oneDNN runs on. The setting belongs to the calling thread, so each call says it: most of our parallelism
+ * is requests, and a team of threads for one small layer costs more than it brings. */
 void omp_set_num_threads(int count);
 
-#define ARGS_MAX 5
+#define ARGS_MAX 6
 #define SLOTS    4
 
-/* What one run needs for itself. A memory object carries its data pointer, so two runs cannot share one. */
+/* What one run needs for itself. A memory object carries its data pointer, so two runs cannot share one. `data` is what it
+ * carries now: setting a pointer makes oneDNN write zeros behind the channels, so it is done only where it changes. */
 struct slot {
     atomic_flag busy;
     dnnl_stream_t stream;
     dnnl_exec_arg_t arg[ARGS_MAX];
+    const void *data[ARGS_MAX];
 };
 
 struct onednn {
@@ -31,7 +33,9 @@ struct onednn {
     dnnl_primitive_t primitive;
     dnnl_memory_desc_t filter; /* the layout it wants */
     dnnl_memory_desc_t plain;  /* the model's */
+    int arg[ARGS_MAX];         /* which arguments it takes */
     int arg_count;
+    int threads;
     size_t scratch_bytes;
     struct slot slot[SLOTS];
 };
@@ -43,14 +47,19 @@ static status fault(dnnl_status_t s, const char *what, struct err *e)
                                        "oneDNN: %s failed with status %d", what, (int)s);
 }
 
+static dnnl_memory_desc_t tag_desc(int rank, const dnnl_dim_t *dim, dnnl_format_tag_t tag)
+{
+    dnnl_memory_desc_t d;
+    dnnl_memory_desc_init_by_tag(&d, rank, dim, dnnl_f32, tag);
+    return d;
+}
+
 static dnnl_memory_desc_t plain_desc(int rank, const dnnl_dim_t *dim)
 {
     static const dnnl_format_tag_t tag[] = {
         dnnl_format_tag_undef, dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde
     };
-    dnnl_memory_desc_t d;
-    dnnl_memory_desc_init_by_tag(&d, rank, dim, dnnl_f32, tag[rank]);
-    return d;
+    return tag_desc(rank, dim, tag[rank]);
 }
 
 static dnnl_memory_desc_t shape_desc(const struct shape *s)
@@ -60,39 +69,126 @@ static dnnl_memory_desc_t shape_desc(const struct shape *s)
     return plain_desc(s->rank, dim);
 }
 
+/* ---- layouts of images ---- */
+
+static const dnnl_format_tag_t layout_tag[] = { [LAYOUT_PLAIN] = dnnl_nchw,
+                                                [LAYOUT_C8] = dnnl_nChw8c,
+                                                [LAYOUT_C16] = dnnl_nChw16c,
+                                                [LAYOUT_LAST] = dnnl_nhwc };
+
+static dnnl_memory_desc_t image_desc(const struct shape *s, dnnl_format_tag_t tag)
+{
+    dnnl_dims_t dim = { s->dim[0], s->dim[1], s->dim[2], s->dim[3] };
+    return tag_desc(4, dim, tag);
+}
+
+/* Which of ours d is; false where it is none. */
+static bool layout_of(const dnnl_memory_desc_t *d, const struct shape *s, enum layout *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(layout_tag); i++) {
+        dnnl_memory_desc_t want = image_desc(s, layout_tag[i]);
+        if (!dnnl_memory_desc_equal(d, &want))
+            continue;
+        *out = (enum layout)i;
+        return true;
+    }
+    return false;
+}
+
+static enum layout have(const struct kernel_ctx *ctx, int index)
+{
+    return ctx->have != NULL ? ctx->have[index] : LAYOUT_PLAIN;
+}
+
+/* Tells the caller how the primitive wants its image and leaves its result; false where we have no word for it. */
+static bool tell_layouts(const struct onednn *o, const struct kernel_ctx *ctx)
+{
+    enum layout src, dst;
+    if (!layout_of(dnnl_primitive_desc_query_md(o->desc, dnnl_query_src_md, 0), &ctx->in[0].shape,
+                   &src) ||
+        !layout_of(dnnl_primitive_desc_query_md(o->desc, dnnl_query_dst_md, 0), &ctx->out[0].shape,
+                   &dst))
+        return false;
+    if (ctx->want != NULL) {
+        ctx->want[0] = src;
+        ctx->give[0] = dst;
+    }
+    return true;
+}
+
 /* [O, C, h, w], or [groups, O / groups, C, h, w]. */
 static dnnl_memory_desc_t filter_desc(const struct shape *w, int64_t groups, bool any)
 {
     dnnl_dims_t dim = { groups, w->dim[0] / groups, w->dim[1], w->dim[2], w->dim[3] };
     dnnl_dims_t one_group = { w->dim[0], w->dim[1], w->dim[2], w->dim[3] };
     int rank = groups > 1 ? 5 : 4;
-    dnnl_memory_desc_t d;
-    if (!any)
-        return plain_desc(rank, groups > 1 ? dim : one_group);
-    dnnl_memory_desc_init_by_tag(&d, rank, groups > 1 ? dim : one_group, dnnl_f32,
-                                 dnnl_format_tag_any);
-    return d;
+    return any ? tag_desc(rank, groups > 1 ? dim : one_group, dnnl_format_tag_any)
+               : plain_desc(rank, groups > 1 ? dim : one_group);
 }
 
 /* ---- making one ---- */
 
-static void add_act(dnnl_primitive_attr_t attr, int32_t kind)
+/* One or two of oneDNN's elementwise functions make one of our activations. */
+struct part {
+    dnnl_alg_kind_t alg;
+    float alpha, beta;
+};
+
+static int act_parts(struct act_fn f, struct part part[2])
 {
-    static const dnnl_alg_kind_t alg[ACT_COUNT] = { [ACT_RELU] = dnnl_eltwise_relu,
-                                                    [ACT_TANH] = dnnl_eltwise_tanh,
-                                                    [ACT_SIGMOID] = dnnl_eltwise_logistic };
+    switch (f.kind) {
+    case ACT_RELU: part[0] = (struct part){ dnnl_eltwise_relu, 0, 0 }; return 1;
+    case ACT_TANH: part[0] = (struct part){ dnnl_eltwise_tanh, 0, 0 }; return 1;
+    case ACT_SIGMOID: part[0] = (struct part){ dnnl_eltwise_logistic, 0, 0 }; return 1;
+    case ACT_CLIP: part[0] = (struct part){ dnnl_eltwise_clip, f.alpha, f.beta }; return 1;
+    case ACT_LEAKY_RELU: part[0] = (struct part){ dnnl_eltwise_relu, f.alpha, 0 }; return 1;
+    case ACT_ELU: part[0] = (struct part){ dnnl_eltwise_elu, f.alpha, 0 }; return 1;
+    case ACT_HARD_SIGMOID:
+        part[0] = (struct part){ dnnl_eltwise_linear, f.alpha, f.beta };
+        part[1] = (struct part){ dnnl_eltwise_clip, 0, 1 };
+        return 2;
+    case ACT_HARD_SWISH: part[0] = (struct part){ dnnl_eltwise_hardswish, 0, 0 }; return 1;
+    case ACT_SWISH: part[0] = (struct part){ dnnl_eltwise_swish, f.alpha, 0 }; return 1;
+    case ACT_MISH: part[0] = (struct part){ dnnl_eltwise_mish, 0, 0 }; return 1;
+    case ACT_GELU: part[0] = (struct part){ dnnl_eltwise_gelu_erf, 0, 0 }; return 1;
+    case ACT_GELU_TANH: part[0] = (struct part){ dnnl_eltwise_gelu_tanh, 0, 0 }; return 1;
+    default: return 0;
+    }
+}
+
+const char *onednn_refuse_act(struct act_fn f)
+{
+    bool usual = f.alpha == 6 && f.beta == 6 && f.gamma == 3;
+    return f.kind != ACT_HARD_SWISH || usual ? NULL : "its hard_swish is not the usual one";
+}
+
+static void append_act(dnnl_post_ops_t ops, struct act_fn f)
+{
+    struct part part[2];
+    int count = act_parts(f, part);
+    for (int i = 0; i < count; i++)
+        dnnl_post_ops_append_eltwise(ops, 1, part[i].alg, part[i].alpha, part[i].beta);
+}
+
+/* What follows the convolution itself. */
+struct tail {
+    struct act_fn act;
+    bool sum, act_first;
+};
+
+static void append_tail(dnnl_primitive_attr_t attr, const struct tail *t)
+{
     dnnl_post_ops_t ops;
-    if (kind == ACT_NONE)
-        return;
     dnnl_post_ops_create(&ops);
-    dnnl_post_ops_append_eltwise(ops, 1, alg[kind], 0, 0);
+    if (t->act_first)
+        append_act(ops, t->act);
+    if (t->sum)
+        dnnl_post_ops_append_sum(ops, 1);
+    if (!t->act_first)
+        append_act(ops, t->act);
     dnnl_primitive_attr_set_post_ops(attr, ops);
     dnnl_post_ops_destroy(ops);
 }
-
-/* Which arguments a primitive of this kind takes. */
-static const int conv_args[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                                 DNNL_ARG_BIAS };
 
 static status make_slot(struct onednn *o, struct slot *s, struct err *e)
 {
@@ -100,31 +196,47 @@ static status make_slot(struct onednn *o, struct slot *s, struct err *e)
     TRY(fault(dnnl_stream_create(&s->stream, o->engine, dnnl_stream_default_flags), "a stream", e));
     for (int i = 0; i < o->arg_count; i++) {
         const dnnl_memory_desc_t *d =
-            dnnl_primitive_desc_query_md(o->desc, dnnl_query_exec_arg_md, conv_args[i]);
-        s->arg[i].arg = conv_args[i];
+            dnnl_primitive_desc_query_md(o->desc, dnnl_query_exec_arg_md, o->arg[i]);
+        s->arg[i].arg = o->arg[i];
         TRY(fault(dnnl_memory_create(&s->arg[i].memory, d, o->engine, DNNL_MEMORY_NONE),
                   "a memory object", e));
     }
     return OK;
 }
 
-static status make_primitive(struct onednn *o, const void *op_desc, int32_t kind, struct err *e)
+static status make_desc(struct onednn *o, const void *op_desc, const struct tail *tail,
+                        struct err *e)
 {
     dnnl_primitive_attr_t attr;
-    omp_set_num_threads(1);
-    TRY(fault(dnnl_engine_create(&o->engine, dnnl_cpu, 0), "an engine", e));
+    omp_set_num_threads(o->threads);
+    if (o->engine == NULL)
+        TRY(fault(dnnl_engine_create(&o->engine, dnnl_cpu, 0), "an engine", e));
     TRY(fault(dnnl_primitive_attr_create(&attr), "attributes", e));
     dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    add_act(attr, kind);
+    if (tail != NULL)
+        append_tail(attr, tail);
     dnnl_status_t s = dnnl_primitive_desc_create(&o->desc, op_desc, attr, o->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
-    TRY(fault(s, "a primitive's description", e));
+    return fault(s, "a primitive's description", e);
+}
+
+static status make_primitive(struct onednn *o, struct err *e)
+{
     TRY(fault(dnnl_primitive_create(&o->primitive, o->desc), "a primitive", e));
     o->scratch_bytes = dnnl_memory_desc_get_size(
         dnnl_primitive_desc_query_md(o->desc, dnnl_query_scratchpad_md, 0));
     for (int i = 0; i < SLOTS; i++)
         TRY(make_slot(o, &o->slot[i], e));
     return OK;
+}
+
+static struct onednn *new_onednn(const struct kernel_ctx *ctx, const int *arg, int arg_count)
+{
+    struct onednn *o = mem_zalloc(sizeof(*o));
+    o->threads = ctx->threads > 0 ? ctx->threads : 1;
+    o->arg_count = arg_count;
+    memcpy(o->arg, arg, (size_t)arg_count * sizeof(*arg));
+    return o;
 }
 
 static status finish(struct onednn *o, status s, struct onednn **out)
@@ -137,34 +249,57 @@ static status finish(struct onednn *o, status s, struct onednn **out)
     return OK;
 }
 
-static status describe_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
+static bool has(const struct kernel_ctx *ctx, int index)
+{
+    return ctx->in[index].shape.rank >= 0;
+}
+
+static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
+                            dnnl_format_tag_t src_tag, dnnl_format_tag_t dst_tag,
                             dnnl_convolution_desc_t *d, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
-    bool has_bias = ctx->in[2].shape.rank >= 0;
-    dnnl_memory_desc_t src = shape_desc(&ctx->in[0].shape), dst = shape_desc(&ctx->out[0].shape);
-    dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true), bias;
+    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, src_tag);
+    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, dst_tag), bias;
+    dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true);
     dnnl_dims_t stride = { w->stride_h, w->stride_w };
     dnnl_dims_t dilate = { w->dilation_h - 1, w->dilation_w - 1 }; /* oneDNN counts the holes */
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
-    o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
-    o->arg_count = has_bias ? 5 : 4;
-    if (has_bias)
-        bias = shape_desc(&ctx->in[2].shape);
+    if (has(ctx, CONV_BIAS))
+        bias = shape_desc(&ctx->in[CONV_BIAS].shape);
     return fault(dnnl_dilated_convolution_forward_desc_init(
                      d, dnnl_forward_inference, dnnl_convolution_auto, &src, &any,
-                     has_bias ? &bias : NULL, &dst, stride, dilate, before, after),
+                     has(ctx, CONV_BIAS) ? &bias : NULL, &dst, stride, dilate, before, after),
                  "the description of a convolution", e);
+}
+
+static status try_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
+                       bool any_layout, struct err *e)
+{
+    const struct conv_attrs *a = ctx->node->attrs;
+    const struct tail tail = { { a->act, a->act_alpha, a->act_beta, a->act_gamma },
+                               has(ctx, CONV_RESIDUAL),
+                               a->act_first };
+    dnnl_format_tag_t tag = any_layout ? dnnl_format_tag_any : dnnl_nchw;
+    dnnl_convolution_desc_t d;
+    TRY(describe_conv(ctx, w, tag, tag, &d, e));
+    TRY(make_desc(o, &d, &tail, e));
+    return tell_layouts(o, ctx) ? OK : err_set(e, UNSUPPORTED, "oneDNN wants a layout of its own");
 }
 
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e)
 {
-    struct onednn *o = mem_zalloc(sizeof(*o));
-    dnnl_convolution_desc_t d;
-    status s = describe_conv(ctx, w, o, &d, e);
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    const struct conv_attrs *a = ctx->node->attrs;
+    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
+    status s = try_conv(ctx, w, o, ctx->have != NULL, e);
+    if (s != OK && ctx->have != NULL)
+        s = try_conv(ctx, w, o, false, e);
     if (s == OK)
-        s = make_primitive(o, &d, ((const struct conv_attrs *)ctx->node->attrs)->act, e);
+        s = make_primitive(o, e);
     if (s == OK)
         o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
     return finish(o, s, out);
@@ -177,18 +312,23 @@ status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct 
                                            [POOL_AVG] = dnnl_pooling_avg_exclude_padding,
                                            [POOL_AVG_WITH_PADS] =
                                                dnnl_pooling_avg_include_padding };
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD };
     const struct pool_attrs *a = ctx->node->attrs;
-    struct onednn *o = mem_zalloc(sizeof(*o));
+    struct onednn *o = new_onednn(ctx, arg, ARRAY_LEN(arg));
     dnnl_pooling_desc_t d;
-    dnnl_memory_desc_t src = shape_desc(&ctx->in[0].shape), dst = shape_desc(&ctx->out[0].shape);
+    dnnl_format_tag_t tag = layout_tag[have(ctx, 0)];
+    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, tag);
+    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, tag);
     dnnl_dims_t stride = { w->stride_h, w->stride_w }, kernel = { w->kernel_h, w->kernel_w };
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
-    o->arg_count = 3;
     status s = fault(dnnl_pooling_forward_desc_init(&d, dnnl_forward_inference, alg[a->mode], &src,
                                                     &dst, stride, kernel, before, after),
                      "the description of a pooling", e);
     if (s == OK)
-        s = make_primitive(o, &d, ACT_NONE, e);
+        s = make_desc(o, &d, NULL, e);
+    if (s == OK)
+        s = tell_layouts(o, ctx) ? make_primitive(o, e)
+                                 : err_set(e, UNSUPPORTED, "oneDNN wants a layout of its own");
     return finish(o, s, out);
 }
 
@@ -214,9 +354,9 @@ size_t onednn_scratch_bytes(const struct onednn *o)
 
 /* ---- weights ---- */
 
-struct reorder {
+struct packing {
     const struct onednn *o;
-    const void *from;
+    const float *from, *scale;
     struct err *err;
 };
 
@@ -242,30 +382,61 @@ static dnnl_status_t run_reorder(const struct onednn *o, dnnl_memory_t from, dnn
     return s;
 }
 
-static status fill_pack(void *arg, void *memory)
+static dnnl_status_t pack_from(const struct onednn *o, const float *plain, void *memory)
 {
-    const struct reorder *r = arg;
     dnnl_memory_t from = NULL, to = NULL;
-    dnnl_status_t s = dnnl_memory_create(&from, &r->o->plain, r->o->engine, (void *)r->from);
+    dnnl_status_t s = dnnl_memory_create(&from, &o->plain, o->engine, (void *)plain);
     if (s == dnnl_success)
-        s = dnnl_memory_create(&to, &r->o->filter, r->o->engine, memory);
+        s = dnnl_memory_create(&to, &o->filter, o->engine, memory);
     if (s == dnnl_success)
-        s = run_reorder(r->o, from, to);
+        s = run_reorder(o, from, to);
     dnnl_memory_destroy(from);
     dnnl_memory_destroy(to);
-    return fault(s, "packing a filter", r->err);
+    return s;
+}
+
+/* The filter with each output channel multiplied; the channels are the first dimension, or the first two. */
+static void scale_filter(const struct packing *p, size_t elements, float *out)
+{
+    const dnnl_memory_desc_t *d = &p->o->plain;
+    size_t channels = (size_t)(d->ndims == 5 ? d->dims[0] * d->dims[1] : d->dims[0]);
+    size_t each = elements / channels;
+    for (size_t c = 0; c < channels; c++)
+        for (size_t i = 0; i < each; i++)
+            out[c * each + i] = p->from[c * each + i] * p->scale[c];
+}
+
+static status fill_pack(void *arg, void *memory)
+{
+    const struct packing *p = arg;
+    if (p->scale == NULL)
+        return fault(pack_from(p->o, p->from, memory), "packing a filter", p->err);
+    size_t bytes = dnnl_memory_desc_get_size(&p->o->plain);
+    float *scaled = mem_try_aligned(bytes, 64);
+    if (scaled == NULL)
+        return err_set(p->err, NO_MEMORY, "no memory for %zu bytes of a filter", bytes);
+    scale_filter(p, bytes / sizeof(float), scaled);
+    dnnl_status_t s = pack_from(p->o, scaled, memory);
+    mem_free(scaled);
+    return fault(s, "packing a filter", p->err);
 }
 
 status onednn_pack(const struct onednn *o, struct packs *packs, const void *filter,
-                   const void **packed, struct err *e)
+                   const float *scale, const void **packed, struct err *e)
 {
-    struct reorder r = { o, filter, e };
+    struct packing p = { o, filter, scale, e };
     *packed = filter;
-    if (dnnl_memory_desc_equal(&o->plain, &o->filter))
+    if (scale == NULL && dnnl_memory_desc_equal(&o->plain, &o->filter))
         return OK;
-    uint64_t key = map_hash((struct str){ (const char *)&o->filter, sizeof(o->filter) });
-    return packs_get(packs, filter, key, dnnl_memory_desc_get_size(&o->filter), fill_pack, &r,
-                     packed);
+    struct {
+        dnnl_memory_desc_t filter;
+        const float *scale;
+    } key;
+    memset(&key, 0, sizeof(key)); /* its holes are hashed too */
+    key.filter = o->filter;
+    key.scale = scale;
+    return packs_get(packs, filter, map_hash((struct str){ (const char *)&key, sizeof(key) }),
+                     dnnl_memory_desc_get_size(&o->filter), fill_pack, &p, packed);
 }
 
 /* ---- running ---- */
@@ -278,15 +449,35 @@ static struct slot *take_slot(struct onednn *o)
                 return &o->slot[i];
 }
 
-status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias,
-                  void *dst, void *scratch, struct err *e)
+static const void *data_of(const struct onednn_data *d, int arg)
 {
-    void *data[ARGS_MAX] = { (void *)src, dst, scratch, (void *)filter, (void *)bias };
+    switch (arg) {
+    case DNNL_ARG_SRC: return d->src;
+    case DNNL_ARG_DST: return d->dst;
+    case DNNL_ARG_SCRATCHPAD: return d->scratch;
+    case DNNL_ARG_WEIGHTS: return d->filter;
+    default: return d->bias;
+    }
+}
+
+static dnnl_status_t point(const struct onednn *o, struct slot *s, const struct onednn_data *d)
+{
     dnnl_status_t status_now = dnnl_success;
+    for (int i = 0; i < o->arg_count && status_now == dnnl_success; i++) {
+        const void *data = data_of(d, o->arg[i]);
+        if (s->data[i] == data)
+            continue;
+        status_now = dnnl_memory_set_data_handle_v2(s->arg[i].memory, (void *)data, s->stream);
+        s->data[i] = status_now == dnnl_success ? data : NULL;
+    }
+    return status_now;
+}
+
+status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e)
+{
     struct slot *s = take_slot(o);
-    omp_set_num_threads(1);
-    for (int i = 0; i < o->arg_count && status_now == dnnl_success; i++)
-        status_now = dnnl_memory_set_data_handle_v2(s->arg[i].memory, data[i], s->stream);
+    omp_set_num_threads(o->threads);
+    dnnl_status_t status_now = point(o, s, d);
     if (status_now == dnnl_success)
         status_now = dnnl_primitive_execute(o->primitive, s->stream, o->arg_count, s->arg);
     if (status_now == dnnl_success)

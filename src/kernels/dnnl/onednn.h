@@ -1,5 +1,5 @@
 /* oneDNN behind a small door: dnnl.h is included in onednn.c alone, so that what differs between its versions stays there.
- * Everything runs on the calling thread; images are NCHW, weights in whatever layout the primitive likes best. */
+ * Primitives choose the layouts of images and weights that they like best. */
 #pragma once
 
 #include "graph/attrs.h"
@@ -7,20 +7,29 @@
 
 struct onednn; /* one primitive; may be run by several threads at once */
 
-/* UNSUPPORTED when oneDNN does not take it. ctx is conv2d's or pool2d's; a conv2d's filter is a constant. */
+/* What a run reads and writes; NULL where the primitive has none. */
+struct onednn_data {
+    const void *src, *filter, *bias;
+    void *dst, *scratch;
+};
+
+/* UNSUPPORTED when oneDNN does not take it. ctx is conv2d's or pool2d's; a conv2d's filter is a constant. Fills in ctx's
+ * want and give. */
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e);
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e);
 void onednn_free(struct onednn *o);
 
+/* Why oneDNN does not do this activation as we do; NULL: it does. */
+const char *onednn_refuse_act(struct act_fn f);
+
 size_t onednn_scratch_bytes(const struct onednn *o);
-/* The constant filter in the primitive's layout, from packs; the filter itself where that is its layout already. */
+/* The constant filter in the primitive's layout, from packs, each of its output channels multiplied by its scale (NULL:
+ * as it is); the filter itself where that is its layout already. */
 status onednn_pack(const struct onednn *o, struct packs *packs, const void *filter,
-                   const void **packed, struct err *e);
-/* filter and bias NULL where the operator has none. */
-status onednn_run(struct onednn *o, const void *src, const void *filter, const void *bias,
-                  void *dst, void *scratch, struct err *e);
+                   const float *scale, const void **packed, struct err *e);
+status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e);
 
 /* out [m, n] = alpha * a x b, rows following each other; a [m, k] or [k, m], b [k, n] or [n, k]. */
 status onednn_sgemm(const struct matmul_dims *d, float alpha, const float *a, const float *b,

@@ -3,7 +3,8 @@
 
 struct state {
     struct matmul_dims d;
-    struct matmul_attrs attrs;
+    float alpha;
+    struct act_fn act;
     struct broadcast walk; /* over the batch dimensions, in matrices */
     int64_t count;
 };
@@ -11,8 +12,10 @@ struct state {
 static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
 {
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    s->attrs = *(const struct matmul_attrs *)ctx->node->attrs;
-    matmul_dims(&s->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &s->d);
+    const struct matmul_attrs *a = ctx->node->attrs;
+    s->alpha = a->alpha;
+    s->act = (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma };
+    matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &s->d);
     broadcast_plan(&s->d.stack_a, &s->d.stack_b, &s->d.stack, &s->walk);
     s->count = shape_numel(&ctx->out[0].shape);
     *state = s;
@@ -30,14 +33,16 @@ static double dot(const struct matmul_dims *d, const float *a, const float *b, i
     return sum;
 }
 
+/* residual: of this product; may be NULL, as bias. */
 static void multiply(const struct state *s, const float *a, const float *b, const float *bias,
-                     float *out)
+                     const float *residual, float *out)
 {
     const struct matmul_dims *d = &s->d;
     for (int64_t i = 0; i < d->m; i++)
         for (int64_t j = 0; j < d->n; j++) {
-            double v = s->attrs.alpha * dot(d, a, b, i, j) + (bias != NULL ? bias[j] : 0);
-            out[i * d->n + j] = (float)ref_act(s->attrs.act, v);
+            double v = s->alpha * dot(d, a, b, i, j) + (bias != NULL ? bias[j] : 0);
+            int64_t at = i * d->n + j;
+            out[at] = (float)(ref_act_fn(s->act, v) + (residual != NULL ? residual[at] : 0));
         }
 }
 
@@ -45,16 +50,18 @@ static status run(const void *state, const struct kernel_io *io)
 {
     const struct state *s = state;
     const struct matmul_dims *d = &s->d;
-    const float *a = io->in[0], *b = io->in[1];
+    const float *a = io->in[0], *b = io->in[1], *residual = io->in[3];
     float *out = io->out[0];
     int64_t index[SHAPE_MAX] = { 0 }, at_a = 0, at_b = 0;
     int last = s->walk.rank - 1;
     if (s->count == 0)
         return OK;
     do {
-        for (int64_t i = 0; i < s->walk.dim[last]; i++, out += d->m * d->n)
+        for (int64_t i = 0; i < s->walk.dim[last]; i++, out += d->m * d->n) {
             multiply(s, a + (at_a + i * s->walk.step_a[last]) * d->m * d->k,
-                     b + (at_b + i * s->walk.step_b[last]) * d->k * d->n, io->in[2], out);
+                     b + (at_b + i * s->walk.step_b[last]) * d->k * d->n, io->in[2], residual, out);
+            residual = residual != NULL ? residual + d->m * d->n : NULL;
+        }
     } while (broadcast_next(&s->walk, index, &at_a, &at_b));
     return OK;
 }

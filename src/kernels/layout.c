@@ -1,0 +1,135 @@
+#include "kernels/layout.h"
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/kernel.h"
+
+#include <string.h>
+
+int64_t layout_block(enum layout l)
+{
+    return l == LAYOUT_C16 ? 16 : (l == LAYOUT_C8 ? 8 : 1);
+}
+
+struct shape layout_shape(const struct shape *s, enum layout l)
+{
+    int64_t block = layout_block(l), blocks = 0;
+    if (l == LAYOUT_PLAIN || s->rank != 4)
+        return *s;
+    if (l == LAYOUT_LAST)
+        return SHAPE(s->dim[0], s->dim[2], s->dim[3], s->dim[1]);
+    blocks = s->dim[1] / block + (s->dim[1] % block != 0);
+    return SHAPE(s->dim[0], blocks, s->dim[2], s->dim[3], block);
+}
+
+int64_t layout_bytes(const struct shape *s, enum layout l)
+{
+    struct shape p = layout_shape(s, l);
+    int64_t n = shape_numel(&p), bytes;
+    return n >= 0 && !__builtin_mul_overflow(n, (int64_t)sizeof(float), &bytes) ? bytes : -1;
+}
+
+bool layout_same(const struct shape *s, enum layout a, enum layout b)
+{
+    if (a == b)
+        return true;
+    if (s->rank != 4 || s->dim[2] * s->dim[3] != 1)
+        return false;
+    return s->dim[1] % layout_block(a) == 0 && s->dim[1] % layout_block(b) == 0;
+}
+
+/* ---- reordering: n images of c channels by p places; one image at a time ---- */
+
+/* A tile of BLOCK channels by BLOCK places at a time goes through a local array, so that both sides are touched in whole
+ * lines. `count` of the channels are there; the others are written as zeros, or not at all. */
+#define TILES(B)                                                                                  \
+    CLONES static void pack_##B(const float *x, int64_t count, int64_t p, float *y)               \
+    {                                                                                             \
+        int64_t i = 0;                                                                            \
+        for (; i + (B) <= p && count == (B); i += (B)) {                                          \
+            float tile[B][B];                                                                     \
+            for (int c = 0; c < (B); c++)                                                         \
+                for (int j = 0; j < (B); j++)                                                     \
+                    tile[j][c] = x[c * p + i + j];                                                \
+            memcpy(y + i * (B), tile, sizeof(tile));                                              \
+        }                                                                                         \
+        for (; i < p; i++)                                                                        \
+            for (int c = 0; c < (B); c++)                                                         \
+                y[i * (B) + c] = c < count ? x[c * p + i] : 0;                                    \
+    }                                                                                             \
+    CLONES static void unpack_##B(const float *x, int64_t count, int64_t p, float *y)             \
+    {                                                                                             \
+        int64_t i = 0;                                                                            \
+        for (; i + (B) <= p && count == (B); i += (B)) {                                          \
+            float tile[B][B];                                                                     \
+            memcpy(tile, x + i * (B), sizeof(tile));                                              \
+            for (int c = 0; c < (B); c++)                                                         \
+                for (int j = 0; j < (B); j++)                                                     \
+                    y[c * p + i + j] = tile[j][c];                                                \
+        }                                                                                         \
+        for (; i < p; i++)                                                                        \
+            for (int c = 0; c < count; c++)                                                       \
+                y[c * p + i] = x[i * (B) + c];                                                    \
+    }
+TILES(8)
+TILES(16)
+
+static void pack(enum layout to, const float *x, int64_t channels, int64_t places, float *y)
+{
+    int64_t block = layout_block(to);
+    for (int64_t c = 0; c < channels; c += block, y += block * places) {
+        int64_t count = channels - c < block ? channels - c : block;
+        (block == 16 ? pack_16 : pack_8)(x + c * places, count, places, y);
+    }
+}
+
+static void unpack(enum layout from, const float *x, int64_t channels, int64_t places, float *y)
+{
+    int64_t block = layout_block(from);
+    for (int64_t c = 0; c < channels; c += block, x += block * places) {
+        int64_t count = channels - c < block ? channels - c : block;
+        (block == 16 ? unpack_16 : unpack_8)(x, count, places, y + c * places);
+    }
+}
+
+/* Where element (c, i) of an image lies. */
+static int64_t at(enum layout l, int64_t channels, int64_t places, int64_t c, int64_t i)
+{
+    int64_t block = l == LAYOUT_LAST ? channels : layout_block(l);
+    return (c / block * places + i) * block + c % block;
+}
+
+/* Any two layouts, one element at a time: pairs that a plan hardly ever meets. */
+static void move(const struct reorder *r, const float *x, int64_t channels, int64_t places,
+                 float *y, int64_t out_size)
+{
+    memset(y, 0, (size_t)out_size * sizeof(float));
+    for (int64_t i = 0; i < places; i++)
+        for (int64_t c = 0; c < channels; c++)
+            y[at(r->to, channels, places, c, i)] = x[at(r->from, channels, places, c, i)];
+}
+
+static status run(const void *state, const struct kernel_io *io)
+{
+    const struct reorder *r = state;
+    const float *x = io->in[0];
+    float *y = io->out[0];
+    int64_t images = r->shape.dim[0], channels = r->shape.dim[1];
+    int64_t places = r->shape.dim[2] * r->shape.dim[3];
+    struct shape one = r->shape;
+    one.dim[0] = 1;
+    int64_t in_size = layout_bytes(&one, r->from) / (int64_t)sizeof(float);
+    int64_t out_size = layout_bytes(&one, r->to) / (int64_t)sizeof(float);
+    for (int64_t n = 0; n < images; n++, x += in_size, y += out_size) {
+        if (r->from == r->to)
+            memcpy(y, x, (size_t)in_size * sizeof(float));
+        else if (r->from == LAYOUT_PLAIN && r->to != LAYOUT_LAST)
+            pack(r->to, x, channels, places, y);
+        else if (r->to == LAYOUT_PLAIN && r->from != LAYOUT_LAST)
+            unpack(r->from, x, channels, places, y);
+        else
+            move(r, x, channels, places, y, out_size);
+    }
+    return OK;
+}
+
+const struct kernel layout_reorder = { .op = "reorder", .name = "cpu reorder", .run = run };

@@ -1,0 +1,210 @@
+/* conv2d, pool2d and matmul with everything that passes hang on them: every kernel against ref, in every layout that it
+ * chooses for itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kernels/kernel.h"
+#include "spec_node.h"
+
+#define TOLERANCE 1e-5
+
+static void *bytes_for(struct arena *a, const struct type *t, enum layout l)
+{
+    int64_t bytes = layout_bytes(&t->shape, l);
+    assert_true(bytes >= 0);
+    void *p = mem_try_aligned((size_t)bytes + 64, 64);
+    assert_non_null(p);
+    memset(p, 0xff, (size_t)bytes + 64); /* NaN wherever a kernel does not write */
+    arena_defer(a, mem_free, p);
+    return p;
+}
+
+static const void *reorder(struct arena *a, const struct type *t, const void *from, enum layout had,
+                           enum layout wanted)
+{
+    struct reorder r = { t->shape, had, wanted };
+    struct err e = { "" };
+    void *to = bytes_for(a, t, wanted);
+    const void *in[] = { from };
+    void *out[] = { to };
+    struct kernel_io io = { .in = in, .out = out, .err = &e };
+    assert_int_equal(layout_reorder.run(&r, &io), OK);
+    return to;
+}
+
+/* As a plan does: choose layouts, bring the inputs to them, run, bring the result back. over: write over that input. */
+static void compute(const struct kernel *k, struct spec_node *n, struct packs *packs,
+                    struct tensor *result)
+{
+    enum layout have[8] = { 0 }, want[8] = { 0 }, give[1] = { 0 };
+    int over = -1;
+    struct err e = { "" };
+    struct kernel_ctx ctx = { .node = &n->node, .in = n->type, .out = n->out, .arena = &n->arena,
+                              .packs = packs, .threads = 1, .have = have, .want = want,
+                              .give = give, .over = &over };
+    void *state = NULL;
+    size_t scratch = 0;
+    if (k->prepare(&ctx, &state, &scratch, &e) != OK)
+        fail_msg("%s: %s", k->name, e.text);
+    const void *in[8] = { NULL };
+    for (int i = 0; i < n->node.in_count; i++)
+        if (n->type[i].shape.rank >= 0)
+            in[i] = want[i] == LAYOUT_PLAIN
+                        ? n->in[i].data
+                        : reorder(&n->arena, &n->type[i], n->in[i].data, LAYOUT_PLAIN, want[i]);
+    void *out[] = { bytes_for(&n->arena, &n->out[0], give[0]) };
+    struct tensor room = { .dtype = DTYPE_U8, .shape = SHAPE((int64_t)scratch + 64) };
+    spec_place(&room, &n->arena);
+    void *aligned = (void *)(((uintptr_t)room.data + 63) / 64 * 64);
+    struct kernel_io io = { .in = in, .out = out, .scratch = aligned, .err = &e };
+    for (int twice = 0; twice < 2; twice++) /* a state is used again */
+        if (k->run(state, &io) != OK)
+            fail_msg("%s: %s", k->name, e.text);
+    *result = (struct tensor){ .dtype = n->out[0].dtype, .shape = n->out[0].shape };
+    result->data = give[0] == LAYOUT_PLAIN
+                       ? out[0]
+                       : reorder(&n->arena, &n->out[0], out[0], give[0], LAYOUT_PLAIN);
+    if (k->release != NULL)
+        k->release(state);
+}
+
+static bool takes(const struct kernel *k, struct spec_node *n)
+{
+    enum layout have[8] = { 0 };
+    struct kernel_ctx ctx = { .node = &n->node, .in = n->type, .out = n->out, .have = have };
+    return k->refuse == NULL || k->refuse(&ctx) == NULL;
+}
+
+/* Compares all kernels of op on these inputs with the last one, ref; returns how many there were. */
+static int compare(const char *op, const char *attrs, const char *in)
+{
+    struct spec_node n;
+    struct err e = { "" };
+    spec_node_init(&n, op, attrs, in);
+    for (int i = 1; i < n.node.in_count; i++) /* weights; a residual never is asked for as a constant */
+        if (n.type[i].shape.rank >= 0)
+            n.type[i].constant = &n.in[i];
+    if (n.node.op->infer(&n.node, n.type, n.out, &e) != OK)
+        fail_msg("%s %s of %s: %s", op, attrs, in, e.text);
+    const struct kernel *k, *ref = NULL;
+    struct packs *packs = packs_new();
+    struct tensor want, got;
+    for (size_t i = 0; (k = kernel_at(op, i)) != NULL; i++)
+        ref = k;
+    compute(ref, &n, packs, &want);
+    int count = 0;
+    for (size_t i = 0; (k = kernel_at(op, i)) != ref; i++) {
+        if (!takes(k, &n))
+            continue;
+        count++;
+        compute(k, &n, packs, &got);
+        double error = spec_error(&got, &want);
+        if (!(error <= TOLERANCE))
+            fail_msg("%s: %s of %s differs by %g", k->name, attrs, in, error);
+    }
+    packs_free(packs);
+    spec_node_deinit(&n);
+    return count;
+}
+
+static const char *const acts[] = {
+    "",
+    "act=relu",
+    "act=tanh",
+    "act=sigmoid",
+    "act=clip act_alpha=-0.2 act_beta=0.5",
+    "act=leaky_relu act_alpha=0.1",
+    "act=elu act_alpha=0.7",
+    "act=hard_sigmoid act_alpha=0.2 act_beta=0.5",
+    "act=hard_swish act_alpha=6 act_beta=6 act_gamma=3",
+    "act=swish act_alpha=1",
+    "act=mish",
+    "act=gelu",
+    "act=gelu_tanh",
+};
+
+#define CONV "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 "
+#define MUL  "alpha=0.5 "
+
+static void convolutions_with_tails(void **state)
+{
+    static const char *const tail[] = { "", " f[8]", " - f[8]", " f[8] f[8]",
+                                        " f[8] f[8] f[1,8,4,5]", " - - f[1,8,4,5]" };
+    for (size_t a = 0; a < ARRAY_LEN(acts); a++)
+        for (size_t t = 0; t < ARRAY_LEN(tail); t++)
+            for (int first = 0; first < 2; first++) {
+                char attrs[256], in[256];
+                snprintf(attrs, sizeof(attrs), CONV "groups=1 %s%s%s", acts[a], *acts[a] ? " " : "",
+                         first ? "act_first=true" : "act_first=false");
+                snprintf(in, sizeof(in), "f[1,16,6,7] f[8,16,3,3]%s", tail[t]);
+                assert_true(compare("conv2d", attrs, in) > 0);
+            }
+}
+
+static void convolutions_of_all_shapes(void **state)
+{
+    static const char *const rows[][2] = {
+        { CONV "groups=1", "f[1,3,17,19] f[16,3,3,3] f[16]" },
+        { CONV "groups=1", "f[2,24,9,9] f[40,24,1,1] f[40] f[40] f[2,40,9,9]" },
+        { CONV "groups=1", "f[1,1,5,5] f[1,1,5,5]" },
+        { CONV "groups=1", "f[1,72,1,1] f[24,72,1,1] f[24]" },
+        { CONV "groups=24 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1",
+          "f[1,24,7,5] f[24,1,3,3] f[24] f[24]" },
+        { CONV "groups=5", "f[1,10,7,5] f[15,2,3,3] f[15] f[15] f[1,15,5,3]" },
+        { "stride_h=2 stride_w=2 dilation_h=1 dilation_w=1 groups=1 pad_top=3 pad_left=3 "
+          "pad_bottom=3 pad_right=3",
+          "f[1,3,32,32] f[64,3,7,7] f[64]" },
+        { "stride_h=1 stride_w=2 dilation_h=2 dilation_w=3 groups=1 pad_left=1",
+          "f[3,17,12,15] f[33,17,3,2] f[33]" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_true(compare("conv2d", rows[i][0], rows[i][1]) > 0);
+}
+
+static void products_with_tails(void **state)
+{
+    static const char *const in[] = {
+        "f[3,5] f[5,7]",           "f[3,5] f[5,7] f[7]",         "f[33,70] f[70,65] f[65] f[33,65]",
+        "f[2,3,40] f[40,48] f[48]", "f[1,64] f[64,1000] f[1000]", "f[130,64] f[64,96] - f[130,96]",
+        "f[4,3,8] f[4,8,9]",
+    };
+    for (size_t a = 0; a < ARRAY_LEN(acts); a++)
+        for (size_t i = 0; i < ARRAY_LEN(in); i++) {
+            char attrs[256];
+            snprintf(attrs, sizeof(attrs), "%s%s%s", "alpha=0.5", *acts[a] ? " " : "", acts[a]);
+            compare("matmul", attrs, in[i]);
+        }
+}
+
+/* There and back again through every pair of layouts. */
+static void reorders(void **state)
+{
+    static const char *const shapes[] = { "f[1,16,4,5]", "f[2,33,7,9]", "f[3,1,1,1]", "f[1,40,1,1]",
+                                          "f[1,48,16,16]" };
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
+        for (int a = LAYOUT_PLAIN; a <= LAYOUT_LAST; a++)
+            for (int b = LAYOUT_PLAIN; b <= LAYOUT_LAST; b++) {
+                struct spec_node n;
+                spec_node_init(&n, "relu", "", shapes[i]);
+                const void *p = reorder(&n.arena, &n.type[0], n.in[0].data, LAYOUT_PLAIN, a);
+                p = reorder(&n.arena, &n.type[0], p, a, b);
+                p = reorder(&n.arena, &n.type[0], p, b, LAYOUT_PLAIN);
+                assert_memory_equal(p, n.in[0].data, (size_t)tensor_bytes(&n.in[0]));
+                spec_node_deinit(&n);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convolutions_with_tails),
+        cmocka_unit_test(convolutions_of_all_shapes),
+        cmocka_unit_test(products_with_tails),
+        cmocka_unit_test(reorders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
