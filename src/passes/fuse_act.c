@@ -1,9 +1,10 @@
-/* An activation whose only input is a matmul's or conv2d's result becomes that node's last step. */
+/* An activation whose only input is a matmul's or conv2d's result becomes that node's last step, with its numbers. */
 #include "base/mem.h"
 #include "graph/attrs.h"
 #include "graph/op.h"
 #include "passes/rows.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int32_t act_of(const struct node *n)
@@ -14,13 +15,35 @@ static int32_t act_of(const struct node *n)
     return ACT_NONE;
 }
 
-/* The field of n that takes an activation. */
-static int32_t *act_field(struct node *n)
+void *pass_field(const struct node *n, const char *name)
 {
     for (const struct attr_field *f = n->op->attrs; f != NULL && f->name != NULL; f++)
-        if (f->type == ATTR_ENUM && f->names == act_names && strcmp(f->name, "act") == 0)
-            return (int32_t *)((char *)node_attrs(n) + f->offset);
+        if (strcmp(f->name, name) == 0)
+            return (char *)n->attrs + f->offset;
     return NULL;
+}
+
+/* alpha of the activation's node becomes act_alpha of the host, and so on; false where the host has no such field. */
+static bool copy_numbers(const struct node *from_node, const struct node *host)
+{
+    static const char *const names[] = { "alpha", "beta", "gamma" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "act_%s", names[i]);
+        const float *from = pass_field(from_node, names[i]);
+        float *to = pass_field(host, name);
+        if (from != NULL && to == NULL)
+            return false;
+        if (from != NULL)
+            *to = *from;
+    }
+    return true;
+}
+
+/* A matmul adds its residual behind the activation. */
+static bool has_closed(const struct node *host)
+{
+    return strcmp(host->op->name, "matmul") == 0 && host->in_count > 3 && host->in[3] != NULL;
 }
 
 static void try_fuse(struct node *n, const int *uses, int *changes)
@@ -29,10 +52,10 @@ static void try_fuse(struct node *n, const int *uses, int *changes)
     if (kind == ACT_NONE || n->in[0]->producer == NULL || uses[n->in[0]->id] != 1)
         return;
     struct node *host = n->in[0]->producer;
-    int32_t *field = act_field(host);
-    if (field == NULL || *field != ACT_NONE)
+    int32_t *kept = pass_field(host, "act");
+    if (kept == NULL || *kept != ACT_NONE || has_closed(host) || !copy_numbers(n, host))
         return;
-    *field = kind;
+    *kept = kind;
     graph_absorb(host, n);
     (*changes)++;
 }

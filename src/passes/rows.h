@@ -10,3 +10,5 @@ status fuse_act(struct graph *g, int *changes, struct err *e);
 
 /* For a fusion: the node that makes v, where it is the operator `op` and nobody but one node uses v; else NULL. */
 struct node *sole_producer(const struct value *v, const char *op, const int *uses);
+/* The field of n's attributes; NULL where its operator has none of this name. */
+void *pass_field(const struct node *n, const char *name);
