@@ -82,14 +82,10 @@ static status infer_matmul(const struct node *n, const struct type *in, struct t
 }
 
 static const struct attr_field fields[] = {
-    FIELD(matmul_attrs, trans_a, ATTR_BOOL),
-    FIELD(matmul_attrs, trans_b, ATTR_BOOL),
-    FIELD(matmul_attrs, alpha, ATTR_F32),
-    FIELD_ENUM(matmul_attrs, act, act_names),
-    FIELD(matmul_attrs, act_alpha, ATTR_F32),
-    FIELD(matmul_attrs, act_beta, ATTR_F32),
-    FIELD(matmul_attrs, act_gamma, ATTR_F32),
-    { 0 },
+    FIELD(matmul_attrs, trans_a, ATTR_BOOL),  FIELD(matmul_attrs, trans_b, ATTR_BOOL),
+    FIELD(matmul_attrs, alpha, ATTR_F32),     FIELD_ENUM(matmul_attrs, act, act_names),
+    FIELD(matmul_attrs, act_alpha, ATTR_F32), FIELD(matmul_attrs, act_beta, ATTR_F32),
+    FIELD(matmul_attrs, act_gamma, ATTR_F32), { 0 },
 };
 
 const struct op ops_matmul[] = {

@@ -23,8 +23,9 @@
  */
 #include "graph/ops.h"
 
-const char *const act_names[] = { "none",         "relu",       "tanh",  "sigmoid", "clip", "leaky_relu", "elu",
-                                  "hard_sigmoid", "hard_swish", "swish", "mish",    "gelu", "gelu_tanh",  NULL };
+const char *const act_names[] = { "none",       "relu", "tanh",         "sigmoid",    "clip",
+                                  "leaky_relu", "elu",  "hard_sigmoid", "hard_swish", "swish",
+                                  "mish",       "gelu", "gelu_tanh",    NULL };
 
 status infer_same(const struct node *n, const struct type *in, struct type *out, struct err *e)
 {

@@ -41,34 +41,34 @@ bool layout_same(const struct shape *s, enum layout a, enum layout b)
 
 /* A tile of BLOCK channels by BLOCK places at a time goes through a local array, so that both sides are touched in whole
  * lines. `count` of the channels are there; the others are written as zeros, or not at all. */
-#define TILES(B)                                                                                  \
-    CLONES static void pack_##B(const float *x, int64_t count, int64_t p, float *y)               \
-    {                                                                                             \
-        int64_t i = 0;                                                                            \
-        for (; i + (B) <= p && count == (B); i += (B)) {                                          \
-            float tile[B][B];                                                                     \
-            for (int c = 0; c < (B); c++)                                                         \
-                for (int j = 0; j < (B); j++)                                                     \
-                    tile[j][c] = x[c * p + i + j];                                                \
-            memcpy(y + i * (B), tile, sizeof(tile));                                              \
-        }                                                                                         \
-        for (; i < p; i++)                                                                        \
-            for (int c = 0; c < (B); c++)                                                         \
-                y[i * (B) + c] = c < count ? x[c * p + i] : 0;                                    \
-    }                                                                                             \
-    CLONES static void unpack_##B(const float *x, int64_t count, int64_t p, float *y)             \
-    {                                                                                             \
-        int64_t i = 0;                                                                            \
-        for (; i + (B) <= p && count == (B); i += (B)) {                                          \
-            float tile[B][B];                                                                     \
-            memcpy(tile, x + i * (B), sizeof(tile));                                              \
-            for (int c = 0; c < (B); c++)                                                         \
-                for (int j = 0; j < (B); j++)                                                     \
-                    y[c * p + i + j] = tile[j][c];                                                \
-        }                                                                                         \
-        for (; i < p; i++)                                                                        \
-            for (int c = 0; c < count; c++)                                                       \
-                y[c * p + i] = x[i * (B) + c];                                                    \
+#define TILES(B)                                                                      \
+    CLONES static void pack_##B(const float *x, int64_t count, int64_t p, float *y)   \
+    {                                                                                 \
+        int64_t i = 0;                                                                \
+        for (; i + (B) <= p && count == (B); i += (B)) {                              \
+            float tile[B][B];                                                         \
+            for (int c = 0; c < (B); c++)                                             \
+                for (int j = 0; j < (B); j++)                                         \
+                    tile[j][c] = x[c * p + i + j];                                    \
+            memcpy(y + i * (B), tile, sizeof(tile));                                  \
+        }                                                                             \
+        for (; i < p; i++)                                                            \
+            for (int c = 0; c < (B); c++)                                             \
+                y[i * (B) + c] = c < count ? x[c * p + i] : 0;                        \
+    }                                                                                 \
+    CLONES static void unpack_##B(const float *x, int64_t count, int64_t p, float *y) \
+    {                                                                                 \
+        int64_t i = 0;                                                                \
+        for (; i + (B) <= p && count == (B); i += (B)) {                              \
+            float tile[B][B];                                                         \
+            memcpy(tile, x + i * (B), sizeof(tile));                                  \
+            for (int c = 0; c < (B); c++)                                             \
+                for (int j = 0; j < (B); j++)                                         \
+                    y[c * p + i + j] = tile[j][c];                                    \
+        }                                                                             \
+        for (; i < p; i++)                                                            \
+            for (int c = 0; c < count; c++)                                           \
+                y[c * p + i] = x[i * (B) + c];                                        \
     }
 TILES(8)
 TILES(16)

@@ -43,9 +43,16 @@ static void compute(const struct kernel *k, struct spec_node *n, struct packs *p
     enum layout have[8] = { 0 }, want[8] = { 0 }, give[1] = { 0 };
     int over = -1;
     struct err e = { "" };
-    struct kernel_ctx ctx = { .node = &n->node, .in = n->type, .out = n->out, .arena = &n->arena,
-                              .packs = packs, .threads = 1, .have = have, .want = want,
-                              .give = give, .over = &over };
+    struct kernel_ctx ctx = { .node = &n->node,
+                              .in = n->type,
+                              .out = n->out,
+                              .arena = &n->arena,
+                              .packs = packs,
+                              .threads = 1,
+                              .have = have,
+                              .want = want,
+                              .give = give,
+                              .over = &over };
     void *state = NULL;
     size_t scratch = 0;
     if (k->prepare(&ctx, &state, &scratch, &e) != OK)
@@ -85,7 +92,8 @@ static int compare(const char *op, const char *attrs, const char *in)
     struct spec_node n;
     struct err e = { "" };
     spec_node_init(&n, op, attrs, in);
-    for (int i = 1; i < n.node.in_count; i++) /* weights; a residual never is asked for as a constant */
+    for (int i = 1; i < n.node.in_count;
+         i++) /* weights; a residual never is asked for as a constant */
         if (n.type[i].shape.rank >= 0)
             n.type[i].constant = &n.in[i];
     if (n.node.op->infer(&n.node, n.type, n.out, &e) != OK)
@@ -132,8 +140,9 @@ static const char *const acts[] = {
 
 static void convolutions_with_tails(void **state)
 {
-    static const char *const tail[] = { "", " f[8]", " - f[8]", " f[8] f[8]",
-                                        " f[8] f[8] f[1,8,4,5]", " - - f[1,8,4,5]" };
+    static const char *const tail[] = {
+        "", " f[8]", " - f[8]", " f[8] f[8]", " f[8] f[8] f[1,8,4,5]", " - - f[1,8,4,5]"
+    };
     for (size_t a = 0; a < ARRAY_LEN(acts); a++)
         for (size_t t = 0; t < ARRAY_LEN(tail); t++)
             for (int first = 0; first < 2; first++) {
@@ -168,8 +177,12 @@ static void convolutions_of_all_shapes(void **state)
 static void products_with_tails(void **state)
 {
     static const char *const in[] = {
-        "f[3,5] f[5,7]",           "f[3,5] f[5,7] f[7]",         "f[33,70] f[70,65] f[65] f[33,65]",
-        "f[2,3,40] f[40,48] f[48]", "f[1,64] f[64,1000] f[1000]", "f[130,64] f[64,96] - f[130,96]",
+        "f[3,5] f[5,7]",
+        "f[3,5] f[5,7] f[7]",
+        "f[33,70] f[70,65] f[65] f[33,65]",
+        "f[2,3,40] f[40,48] f[48]",
+        "f[1,64] f[64,1000] f[1000]",
+        "f[130,64] f[64,96] - f[130,96]",
         "f[4,3,8] f[4,8,9]",
     };
     for (size_t a = 0; a < ARRAY_LEN(acts); a++)

@@ -21,13 +21,13 @@
     X(GELU_TANH,    vmath_gelu_tanh(x))
 // clang-format on
 
-#define X(name, value)                                                                   \
+#define X(name, value)                                                                     \
     CLONES static void map_##name(struct act_fn f, const float *in, float *out, int64_t n) \
-    {                                                                                    \
-        for (int64_t i = 0; i < n; i++) {                                                \
-            float x = in[i];                                                             \
-            out[i] = value;                                                              \
-        }                                                                                \
+    {                                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                  \
+            float x = in[i];                                                               \
+            out[i] = value;                                                                \
+        }                                                                                  \
     }
 ACT_LIST(X)
 #undef X
@@ -96,31 +96,34 @@ static status prepare_act(const struct kernel_ctx *ctx, void **state, size_t *sc
     X(affine,     x * f.alpha + f.beta)
 // clang-format on
 
-#define X(name, value)                                                                       \
-    CLONES static void other_##name(struct act_fn f, const float *in, float *out, int64_t n) \
-    {                                                                                        \
-        for (int64_t i = 0; i < n; i++) {                                                    \
-            float x = in[i];                                                                 \
-            out[i] = value;                                                                  \
-        }                                                                                    \
-    }                                                                                        \
+#define X(name, value)                                                                        \
+    CLONES static void other_##name(struct act_fn f, const float *in, float *out, int64_t n)  \
+    {                                                                                         \
+        for (int64_t i = 0; i < n; i++) {                                                     \
+            float x = in[i];                                                                  \
+            out[i] = value;                                                                   \
+        }                                                                                     \
+    }                                                                                         \
     static status prepare_##name(const struct kernel_ctx *ctx, void **state, size_t *scratch, \
-                                 struct err *e)                                              \
-    {                                                                                        \
-        const struct affine_attrs *a = ctx->node->attrs;                                     \
+                                 struct err *e)                                               \
+    {                                                                                         \
+        const struct affine_attrs *a = ctx->node->attrs;                                      \
         struct act_fn f = { ACT_NONE, a != NULL ? a->scale : 0, a != NULL ? a->bias : 0, 0 }; \
-        return prepare(ctx, other_##name, f, state);                                         \
+        return prepare(ctx, other_##name, f, state);                                          \
     }
 OTHERS(X)
 #undef X
 
-#define ROW(op, prepare_fn) { op, "cpu " op, F32_ONLY, DEVICE_CPU, NULL, prepare_fn, run, NULL }
+#define ROW(op, prepare_fn)                                              \
+    {                                                                    \
+        op, "cpu " op, F32_ONLY, DEVICE_CPU, NULL, prepare_fn, run, NULL \
+    }
 
 const struct kernel cpu_unary[] = {
 #define X(name, value) ROW(#name, prepare_##name),
     OTHERS(X)
 #undef X
-    ROW("relu", prepare_act),
+        ROW("relu", prepare_act),
     ROW("tanh", prepare_act),
     ROW("sigmoid", prepare_act),
     ROW("clip", prepare_act),

@@ -21,8 +21,9 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
     struct matmul_dims d;
     matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &d);
-    s->gemm = (struct gemm){ d.m, d.n, d.k, d.k, d.trans_b, a->alpha,
-                             { a->act, a->act_alpha, a->act_beta, a->act_gamma } };
+    s->gemm = (struct gemm){
+        d.m, d.n, d.k, d.k, d.trans_b, a->alpha, { a->act, a->act_alpha, a->act_beta, a->act_gamma }
+    };
     broadcast_plan(&d.stack_a, &d.stack_b, &d.stack, &s->walk);
     s->size_a = d.m * d.k;
     s->size_b = d.k * d.n;

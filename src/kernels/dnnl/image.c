@@ -6,7 +6,7 @@
 
 struct state {
     struct onednn *onednn;
-    const void *filter;  /* packed; NULL for a pooling */
+    const void *filter;    /* packed; NULL for a pooling */
     size_t residual_bytes; /* 0 where nothing is added */
 };
 
@@ -38,8 +38,7 @@ static const char *refuse_conv(const struct kernel_ctx *ctx)
         return "its scale is not a constant";
     if (shape_numel(&ctx->out[0].shape) == 0 || shape_numel(&ctx->in[0].shape) == 0)
         return "there is nothing to compute";
-    return onednn_refuse_act(
-        (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma });
+    return onednn_refuse_act((struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma });
 }
 
 /* oneDNN adds to what lies in the result already, so the residual should be there, or is copied there first. */
@@ -55,7 +54,8 @@ static void place_residual(const struct kernel_ctx *ctx, struct state *s)
         *ctx->over = CONV_RESIDUAL;
 }
 
-static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
+static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                           struct err *e)
 {
     const struct tensor *scale = ctx->in[CONV_SCALE].constant;
     struct window w;
@@ -97,7 +97,8 @@ static const char *refuse_pool(const struct kernel_ctx *ctx)
     return NULL;
 }
 
-static status prepare_pool(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
+static status prepare_pool(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                           struct err *e)
 {
     const struct shape *x = &ctx->in[0].shape;
     struct window w;

@@ -37,7 +37,7 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 static void finish(const struct state *s, const float *bias, float *out)
 {
     const struct act_fn fn = { s->attrs.act, s->attrs.act_alpha, s->attrs.act_beta,
-                                s->attrs.act_gamma };
+                               s->attrs.act_gamma };
     for (int64_t i = 0; i < s->d.m; i++, out += s->d.n) {
         for (int64_t j = 0; bias != NULL && j < s->d.n; j++)
             out[j] += bias[j];

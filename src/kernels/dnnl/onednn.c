@@ -161,7 +161,8 @@ const char *onednn_refuse_act(struct act_fn f)
     bool usual_swish = f.alpha == 6 && f.beta == 6 && f.gamma == 3;
     if (f.kind == ACT_HARD_SWISH && !usual_swish)
         return "its hard_swish is not the usual one";
-    if (f.kind == ACT_MISH && f.alpha > 0 && f.alpha < 15) /* above, tanh(softplus(x)) is 1 in any case */
+    if (f.kind == ACT_MISH && f.alpha > 0 &&
+        f.alpha < 15) /* above, tanh(softplus(x)) is 1 in any case */
         return "its mish is not the usual one";
     return NULL;
 }

@@ -64,8 +64,8 @@ static void channel(const struct state *s, const struct arrays *a, const float *
             for (int64_t c = 0; c < per_group; c++)
                 sum += window_sum(s, image + (first + c) * s->in_h * s->in_w,
                                   a->filter + (o * per_group + c) * taps, oh, ow);
-            out[at] = (float)finish(s, sum * scale + bias,
-                                    a->residual != NULL ? a->residual[at] : 0);
+            out[at] =
+                (float)finish(s, sum * scale + bias, a->residual != NULL ? a->residual[at] : 0);
         }
 }
 
