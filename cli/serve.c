@@ -8,9 +8,9 @@
 #include <string.h>
 
 struct serve_args {
-    struct words words, models;
-    const char *host, *name, *log_level;
-    int64_t port, threads, max_body_bytes;
+    struct words words, models, roots, load;
+    const char *host, *name, *log_level, *control, *version_policy;
+    int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
     bool quiet;
 };
 
@@ -19,6 +19,12 @@ struct serve_args {
 // clang-format off
 static const struct option options[] = {
     { "model", OPT_LIST, FIELD(models), "[NAME=]DIR", NULL, "a model and the name it is served under; repeatable", 0, 0, NULL },
+    { "model-repository", OPT_LIST, FIELD(roots), "DIR", NULL, "a directory whose directories are models: NAME/VERSION/ or flat", 0, 0, "model-base-path" },
+    { "model-control", OPT_CHOICE, FIELD(control), "poll|none|explicit", "poll", "follow the repository, load it once, or load what is asked for", 0, 0, "model-control-mode" },
+    { "load-model", OPT_LIST, FIELD(load), "NAME", NULL, "explicit: a model of the repository to begin with", 0, 0, NULL },
+    { "version-policy", OPT_TEXT, FIELD(version_policy), "POLICY", "latest", "latest, latest:N, all or specific:N,N", 0, 0, NULL },
+    { "reload-interval-s", OPT_INT, FIELD(reload_interval_s), "N", "10", "how often to look for new versions where no file events tell; -1: never", -1, 86400, NULL },
+    { "settle-ms", OPT_INT, FIELD(settle_ms), "N", "1000", "files that did not change for so long are whole", 1, 3600000, NULL },
     { "port", OPT_INT, FIELD(port), "N", "9292", "the port of every protocol; 0 picks a free one", 0, 65535, NULL },
     { "thread", OPT_INT, FIELD(threads), "N", "4", "worker threads", 1, 1024, "threads" },
     { "name", OPT_TEXT, FIELD(name), "NAME", NULL, "serve /NAME/prediction", 0, 0, NULL },
@@ -60,6 +66,13 @@ static struct server_model model_of(const char *word, struct arena *a)
     return (struct server_model){ .name = arena_strndup(a, word, n), .path = word + n + 1 };
 }
 
+static model_control control_of(const char *word)
+{
+    if (strcmp(word, "explicit") == 0)
+        return CONTROL_EXPLICIT;
+    return strcmp(word, "none") == 0 ? CONTROL_NONE : CONTROL_POLL;
+}
+
 static int serve(const struct serve_args *args, struct arena *a)
 {
     struct server_model *model = arena_zalloc(a, (size_t)args->models.count * sizeof(*model));
@@ -72,6 +85,14 @@ static int serve(const struct serve_args *args, struct arena *a)
         .port = (int)args->port,
         .threads = (int)args->threads,
         .name = args->name,
+        .root = args->roots.word,
+        .root_count = args->roots.count,
+        .control = control_of(args->control),
+        .load = args->load.word,
+        .load_count = args->load.count,
+        .version_policy = args->version_policy,
+        .reload_interval_s = (int)args->reload_interval_s,
+        .settle_ms = (int)args->settle_ms,
         .max_body_bytes = (size_t)args->max_body_bytes,
         .quiet = args->quiet,
     };
@@ -92,9 +113,10 @@ int verb_serve(int argc, char **argv)
     int exit_status;
     arena_init(&arena, 0);
     if (options_parse(&command, argc, argv, &arena, &args, &exit_status))
-        exit_status = args.models.count > 0 ? serve(&args, &arena)
-                                            : command_misused(&command, "no model; usage: %s %s",
-                                                              command.name, command.usage);
+        exit_status =
+            args.models.count + args.roots.count > 0
+                ? serve(&args, &arena)
+                : command_misused(&command, "no model; usage: %s %s", command.name, command.usage);
     arena_deinit(&arena);
     return exit_status;
 }

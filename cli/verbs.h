@@ -7,4 +7,5 @@ int verb_run(int argc, char **argv);
 int verb_call(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_models(int argc, char **argv);
 int verb_version(int argc, char **argv);

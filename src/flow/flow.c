@@ -11,7 +11,8 @@
 
 struct flow {
     atomic_int refs;
-    struct model *model; /* one reference */
+    struct flow_options options; /* its name is the flow's own */
+    struct model *model;         /* one reference */
     struct flow_node node[CHAIN];
     int node_count;
     atomic_uint_fast64_t typical_ns;
@@ -42,27 +43,30 @@ static void learn(struct flow *f, uint64_t ns)
 }
 
 /* Two runs on zeros: the first brings pages and caches in, the second tells how quick the model is. What it thinks of zeros
- * is of no interest. */
-static void warm_up(struct flow *f)
+ * is of no interest: ids that it has not or lengths of nothing are the zeros' fault. */
+static status warm_up(struct flow *f, struct err *e)
 {
     struct arena a;
     struct tensor *in;
+    status s = OK;
     arena_init(&a, 0);
     if (model_sample(f->model, &a, &in)) {
         struct exec *x = exec_new();
         int outputs;
         model_outputs(f->model, &outputs);
         struct tensor *out = arena_zalloc(&a, ((size_t)outputs + 1) * sizeof(*out));
-        status s = exec_run(x, f->model, in, out, NULL);
+        s = exec_run(x, f->model, in, out, e);
         uint64_t begin = clock_ns();
-        if (s == OK && exec_run(x, f->model, in, out, NULL) == OK)
+        if (s == OK && exec_run(x, f->model, in, out, e) == OK)
             learn(f, clock_ns() - begin);
         exec_free(x);
     }
     arena_deinit(&a);
+    return s == INVALID ? OK : s;
 }
 
-struct flow *flow_for_model(struct model *m)
+status flow_for_model(struct model *m, const struct flow_options *opt, struct flow **out,
+                      struct err *e)
 {
     static const char *const chain[CHAIN][2] = {
         { "GeneralReaderOp", "GeneralReaderOp_0" },
@@ -71,11 +75,18 @@ struct flow *flow_for_model(struct model *m)
     };
     struct flow *f = mem_zalloc(sizeof(*f));
     atomic_init(&f->refs, 1);
+    f->options = *opt;
+    f->options.name = mem_strdup(opt->name);
     f->model = model_ref(m);
     for (int i = 0; i < CHAIN; i++)
         f->node[f->node_count++] = (struct flow_node){ flow_op_find(chain[i][0]), chain[i][1], m };
-    warm_up(f);
-    return f;
+    status s = warm_up(f, e);
+    if (s != OK) {
+        flow_destroy(f);
+        return err_prefix(e, s, "warming up: ");
+    }
+    *out = f;
+    return OK;
 }
 
 struct flow *flow_ref(struct flow *f)
@@ -88,13 +99,42 @@ void flow_unref(struct flow *f)
 {
     if (f == NULL || atomic_fetch_sub(&f->refs, 1) != 1)
         return;
+    if (f->options.dispose != NULL)
+        f->options.dispose(f, f->options.dispose_arg);
+    else
+        flow_destroy(f);
+}
+
+void flow_destroy(struct flow *f)
+{
     model_unref(f->model);
+    mem_free((void *)f->options.name);
     mem_free(f);
 }
 
 struct model *flow_model(const struct flow *f)
 {
     return f->model;
+}
+
+const char *flow_name(const struct flow *f)
+{
+    return f->options.name;
+}
+
+int64_t flow_version(const struct flow *f)
+{
+    return f->options.version;
+}
+
+const struct port *flow_inputs(const struct flow *f, int *count)
+{
+    return model_inputs(f->model, count);
+}
+
+const struct port *flow_outputs(const struct flow *f, int *count)
+{
+    return model_outputs(f->model, count);
 }
 
 static void stamp(struct infer_reply *r)

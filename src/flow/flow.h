@@ -14,6 +14,7 @@
 
 struct flow; /* immutable once built; refcounted; any thread */
 struct flow_node;
+struct flow_options;
 
 /* One request on its way. The caller fills the first four; what the operators make lives in the arena and the exec, until
  * the exec's next run. */
@@ -40,8 +41,25 @@ struct flow_node {
     struct model *model;
 };
 
-/* The chain that one model means, warmed up where the model can be tried on zeros; takes its own reference to m. */
-struct flow *flow_for_model(struct model *m);
+struct flow_options {
+    const char *name; /* what it is served as; copied */
+    int64_t version;
+    /* Takes a flow that nobody holds any more, on whatever thread let it go last, to flow_destroy it where that is no
+     * hindrance: giving a large model's memory back takes milliseconds. NULL: it is destroyed at once. */
+    void (*dispose)(struct flow *f, void *arg);
+    void *dispose_arg;
+};
+
+/* The chain that one model means, warmed up where the model can be tried on zeros; takes its own reference to m. INVALID
+ * apart (zeros may be no good input), what fails in warming up fails here. */
+status flow_for_model(struct model *m, const struct flow_options *opt, struct flow **out,
+                      struct err *e);
+void flow_destroy(struct flow *f); /* for dispose alone */
+const char *flow_name(const struct flow *f);
+int64_t flow_version(const struct flow *f);
+/* What requests give and get, as the graph as a whole has it. */
+const struct port *flow_inputs(const struct flow *f, int *count);
+const struct port *flow_outputs(const struct flow *f, int *count);
 struct flow *flow_ref(struct flow *f);
 void flow_unref(struct flow *f);
 struct model *flow_model(const struct flow *f); /* borrowed */

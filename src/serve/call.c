@@ -67,6 +67,7 @@ struct call *call_new(struct conn *conn)
     }
     c->conn = conn;
     c->deadline_ns = 0;
+    c->detour = NULL;
     conn->calls++;
     atomic_fetch_add(&conn->lane->server->calls, 1);
     return c;
@@ -178,13 +179,18 @@ static void come_home(struct loop_post *p)
     c->done(c);
 }
 
+void call_return(struct call *c)
+{
+    c->post.fn = come_home;
+    loop_post(c->conn->lane->loop, &c->post);
+}
+
 static void run_job(struct job *j, int worker)
 {
     struct call *c = LIST_ENTRY(j, struct call, job);
     struct lane *lane = c->conn->lane;
     run(c, lane->server->worker_exec[worker]);
-    c->post.fn = come_home;
-    loop_post(lane->loop, &c->post);
+    call_return(c);
 }
 
 /* The body leaves the connection's buffer: with the whole buffer where nothing else is in it, else as a copy. */
@@ -216,15 +222,25 @@ static bool is_quick(const struct call *c)
     return ns != 0 && ns < QUICK_NS && c->body.n < QUICK_BYTES;
 }
 
+static status start_detour(struct call *c, struct buf *in, size_t used)
+{
+    TRY(take_body(c, in, used));
+    c->result = OK;
+    c->err.text[0] = '\0';
+    c->compressed = false;
+    c->detour(c);
+    return OK;
+}
+
 void call_start(struct call *c, struct buf *in, size_t used)
 {
-    if (is_quick(c)) {
+    if (c->detour == NULL && is_quick(c)) {
         run(c, c->conn->lane->exec);
         c->done(c);
         buf_consume(in, used);
         return;
     }
-    status s = submit(c, in, used);
+    status s = c->detour != NULL ? start_detour(c, in, used) : submit(c, in, used);
     if (in->len > 0) /* else the whole buffer went along */
         buf_consume(in, used);
     if (s != OK) {

@@ -90,3 +90,15 @@ void http_infer(const struct http_request *r, struct flow *flow, const struct ca
     net_conn_owe(r->conn->net, 1);
     r->carrier->start(r, call);
 }
+
+void http_detour(const struct http_request *r, void (*detour)(struct call *c), void *arg)
+{
+    struct call *call = call_new(r->conn);
+    call->format = &format_predict; /* whose faults are JSON */
+    call->body = r->body;
+    call->content_type = "application/json";
+    call->detour = detour;
+    call->detour_arg = arg;
+    net_conn_owe(r->conn->net, 1);
+    r->carrier->start(r, call);
+}

@@ -41,6 +41,10 @@ void http_answer_error(const struct http_request *r, int code, const char *words
 void http_infer(const struct http_request *r, struct flow *flow, const struct call_format *format,
                 const char *content_type);
 
+/* Hands the request to somebody who works beside the loops, and answers when that returns it (call_return) with what then
+ * stands in the call's result, err and reply, as JSON. */
+void http_detour(const struct http_request *r, void (*detour)(struct call *c), void *arg);
+
 /* For carriers: the answer that a call which has ended means; it is a view of the call and of `room`. */
 struct http_answer_room {
     char extra[64];

@@ -12,30 +12,10 @@
 #include "exec/exec.h"
 #include "flow/flow.h"
 #include "net/loop.h"
+#include "serve/repository.h"
 #include "serve/server.h"
 
 #include <stdatomic.h>
-
-/* ---- models under names (repository.c) ---- */
-
-struct served {
-    const char *name;
-    const char *path;
-    struct flow *flow; /* one reference */
-};
-
-struct repository {
-    struct arena arena;
-    struct served *item;
-    int count;
-    const char *alias; /* --name: also means the first model; or NULL */
-};
-
-status repository_open(struct repository *r, const struct server_options *opt, struct err *e);
-void repository_close(struct repository *r);
-/* The flow that answers to a name, borrowed; NULL: none. */
-struct flow *repository_find(const struct repository *r, struct str name);
-struct flow *repository_first(const struct repository *r);
 
 /* ---- the server ---- */
 
@@ -43,6 +23,10 @@ struct lane {
     struct server *server;
     struct loop *loop;
     struct exec *exec;
+    struct table *table; /* the models that requests find; see lane_table */
+    uint64_t table_generation;
+    struct loop_post refresh; /* on its way while refresh_posted */
+    atomic_bool refresh_posted;
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     int spare_count;
@@ -51,7 +35,7 @@ struct lane {
 
 struct server {
     struct server_options options;
-    struct repository models;
+    struct repository *models;
     struct loop_group *loops;
     struct lane *lane; /* one for each loop */
     int lane_count;
@@ -62,6 +46,19 @@ struct server {
     atomic_bool ready, draining;
     atomic_int calls; /* admitted and not yet answered, all lanes */
 };
+
+/* ---- which models there are (lane.c); on the lane's loop ---- */
+
+/* The newest table, borrowed until the loop's next turn. */
+const struct table *lane_table(struct lane *lane);
+/* The flow that a request for a model means, borrowed until the loop's next turn: a call takes a reference of its own.
+ * version as in table_find. NULL: *code and the words say why not. */
+struct flow *lane_flow(struct lane *lane, struct str name, struct str version, status *code,
+                       struct err *e);
+/* The same for services whose requests name no model. */
+struct flow *lane_first_flow(struct lane *lane, status *code, struct err *e);
+/* For repository_options.changed: makes every loop let go of the table that it had. arg: struct server. Any thread. */
+void lanes_refresh(void *arg);
 
 /* ---- connections (conn.c) ---- */
 
@@ -143,6 +140,9 @@ struct call {
     size_t compress_from; /* smaller replies go as they are */
     uint64_t deadline_ns; /* 0: none */
     void (*done)(struct call *c);
+    /* NULL, or who gets the call in place of the inference; ends with call_return. On the loop. */
+    void (*detour)(struct call *c);
+    void *detour_arg;
     int64_t correlation_id;   /* baidu_std */
     const char *content_type; /* HTTP, of the reply */
     bool keep_alive, http10;
@@ -157,6 +157,8 @@ struct call *call_new(struct conn *c);
 /* Runs it at once, or on a worker when its model is not a quick one, and consumes its `used` bytes of the connection's
  * input; the body is a view of them, of `taken`, or empty. `done` may be called before this returns. */
 void call_start(struct call *call, struct buf *in, size_t used);
+/* Ends a detour: done is called on the connection's loop soon. Any thread. */
+void call_return(struct call *call);
 /* To be called by `done`, last. */
 void call_free(struct call *call);
 void calls_drop_spare(struct lane *lane);

@@ -11,14 +11,20 @@ static void put_port(struct buf *b, const char *what, const struct port *p)
                shape_text(&p->shape, shape, sizeof(shape)), p->ragged ? " LoD" : "");
 }
 
-static void put_model(struct buf *b, const struct served *s)
+static void put_model(struct buf *b, const struct served_model *sm)
 {
+    const struct served *s = sm->current;
+    if (s == NULL) {
+        buf_printf(b, "  model %s: not ready: %s\n", sm->name,
+                   sm->version_count > 0 ? sm->version[0].reason : "");
+        return;
+    }
     const struct model *m = flow_model(s->flow);
     int inputs, outputs;
     const struct port *in = model_inputs(m, &inputs), *out = model_outputs(m, &outputs);
-    buf_printf(b, "  model %s: %s, %s, %llu parameters, loaded in %.1f ms\n", s->name, s->path,
-               model_imported(m)->format, (unsigned long long)model_imported(m)->param_count,
-               (double)model_load_ns(m) / 1e6);
+    buf_printf(b, "  model %s: %s, version %lld, %s, %llu parameters, loaded in %.1f ms\n", s->name,
+               s->path, (long long)s->version, model_imported(m)->format,
+               (unsigned long long)model_imported(m)->param_count, (double)model_load_ns(m) / 1e6);
     for (int i = 0; i < inputs; i++)
         put_port(b, "in", &in[i]);
     for (int i = 0; i < outputs; i++)
@@ -44,9 +50,11 @@ void ready_print(const struct server *s, uint64_t start_ns)
                s->port, s->options.host);
     for (size_t i = 0; protocol_at(i) != NULL; i++)
         buf_printf(&b, "%s%s", i > 0 ? " and " : "", protocol_at(i)->name);
-    buf_printf(&b, ", %d model%s\n", s->models.count, s->models.count > 1 ? "s" : "");
-    for (int i = 0; i < s->models.count; i++)
-        put_model(&b, &s->models.item[i]);
+    struct table *t = repository_table(s->models);
+    buf_printf(&b, ", %d model%s\n", table_count(t), table_count(t) != 1 ? "s" : "");
+    for (int i = 0; i < table_count(t); i++)
+        put_model(&b, table_at(t, i));
+    table_unref(t);
     if (write(STDERR_FILENO, b.data, b.len) < 0) {
         /* nobody is there to read it */
     }

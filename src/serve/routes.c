@@ -1,6 +1,7 @@
 /* What each URL means: one row a path. '*' stands for one part of it. */
 #include "proto/general_model.h"
 #include "serve/http.h"
+#include "serve/manage.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,15 +52,17 @@ static void put_port(struct buf *b, const char *what, const struct port *p)
 /* For somebody who opens the address in a browser. */
 static void index_page(const struct http_request *r, struct str part)
 {
-    const struct repository *models = &r->conn->lane->server->models;
+    const struct table *models = lane_table(r->conn->lane);
     struct buf b;
     buf_init(&b, 1 << 20);
     buf_str(&b, "oar " OAR_VERSION "\n\n");
-    for (int i = 0; i < models->count; i++) {
-        const struct served *s = &models->item[i];
+    for (int i = 0; i < table_count(models); i++) {
+        const struct served *s = table_at(models, i)->current;
+        if (s == NULL)
+            continue;
         int inputs, outputs;
-        const struct port *in = model_inputs(flow_model(s->flow), &inputs);
-        const struct port *out = model_outputs(flow_model(s->flow), &outputs);
+        const struct port *in = flow_inputs(s->flow, &inputs);
+        const struct port *out = flow_outputs(s->flow, &outputs);
         buf_printf(&b, "%s: POST /%s/prediction\n", s->name, s->name);
         for (int k = 0; k < inputs; k++)
             put_port(&b, "in", &in[k]);
@@ -85,7 +88,13 @@ static struct str media_type(const struct http_head *head)
 /* Everything that is not said to be protobuf is JSON, as brpc has it. */
 static void general(const struct http_request *r, struct str part)
 {
-    struct flow *flow = repository_first(&r->conn->lane->server->models);
+    struct err e = { "" };
+    status code;
+    struct flow *flow = lane_first_flow(r->conn->lane, &code, &e);
+    if (flow == NULL) {
+        http_answer_error(r, status_http(code), e.text);
+        return;
+    }
     struct str type = media_type(r->head);
     if (str_eq_nocase(type, STR("application/proto")))
         http_infer(r, flow, &format_general_pb, "application/proto");
@@ -97,16 +106,13 @@ static void general(const struct http_request *r, struct str part)
 
 static void prediction(const struct http_request *r, struct str part)
 {
-    const struct repository *models = &r->conn->lane->server->models;
-    struct flow *flow = repository_find(models, part);
-    char words[ERR_TEXT_MAX];
-    if (flow != NULL) {
+    struct err e = { "" };
+    status code;
+    struct flow *flow = lane_flow(r->conn->lane, part, STR(""), &code, &e);
+    if (flow != NULL)
         http_infer(r, flow, &format_predict, "application/json");
-        return;
-    }
-    snprintf(words, sizeof(words), "no model is called '%.*s'; the first of %d is '%s'",
-             STR_ARG(part), models->count, models->item[0].name);
-    http_answer_error(r, 404, words);
+    else
+        http_answer_error(r, status_http(code), e.text);
 }
 
 // clang-format off
@@ -121,6 +127,11 @@ static const struct route routes[] = {
     { "POST", "/" GENERAL_MODEL_SERVICE "/inference",         general },
     { "POST", "/" GENERAL_MODEL_SERVICE "/debug",             general },
     { "POST", "/*/prediction",                                prediction },
+    { "POST", "/v2/repository/index",                         manage_index },
+    { "POST", "/v2/repository/models/*/load",                 manage_load },
+    { "POST", "/v2/repository/models/*/unload",               manage_unload },
+    { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
+    { "POST", "/v2/repository/models/*/label",                manage_label },
 };
 // clang-format on
 

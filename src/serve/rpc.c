@@ -88,9 +88,17 @@ static uint64_t deadline_of(const struct baidu_meta *m)
 
 static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, size_t used)
 {
+    struct err e = { "" };
+    status code;
+    struct flow *flow = lane_first_flow(c->lane, &code, &e);
+    if (flow == NULL) {
+        answer_fault(c, f->meta.correlation_id, status_brpc(code), e.text);
+        buf_consume(in, used);
+        return;
+    }
     struct call *call = call_new(c);
     call->format = &format_general_pb;
-    call->flow = flow_ref(repository_first(&c->lane->server->models));
+    call->flow = flow_ref(flow);
     call->body = f->payload;
     call->body_compression = call->reply_compression = (compression)f->meta.compress_type;
     call->compress_from = 0;

@@ -13,6 +13,8 @@
 #define QUEUE_PER_WORKER 256
 #define DRAIN_LIMIT_MS   30000
 #define DRAIN_POLL_MS    5
+#define RELOAD_S         10 /* the original's */
+#define SETTLE_MS        1000
 
 /* ---- starting ---- */
 
@@ -63,10 +65,15 @@ static status listen_on(struct server *s, struct err *e)
 
 static status start(struct server *s, struct err *e)
 {
+    const struct repository_options models = { .server = &s->options,
+                                               .changed = lanes_refresh,
+                                               .arg = s };
     block_signals();
-    TRY(repository_open(&s->models, &s->options, e));
+    TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
-    return listen_on(s, e);
+    TRY(listen_on(s, e));
+    repository_watch(s->models);
+    return OK;
 }
 
 static void set_defaults(struct server_options *o)
@@ -77,6 +84,12 @@ static void set_defaults(struct server_options *o)
         o->threads = 4;
     if (o->max_body_bytes == 0)
         o->max_body_bytes = LIMIT_BODY_BYTES;
+    if (o->version_policy == NULL)
+        o->version_policy = "latest";
+    if (o->reload_interval_s == 0)
+        o->reload_interval_s = RELOAD_S;
+    if (o->settle_ms == 0)
+        o->settle_ms = SETTLE_MS;
 }
 
 status server_start(const struct server_options *opt, struct server **out, struct err *e)
@@ -174,6 +187,7 @@ static void stop_threads(struct server *s)
         workers_free(s->workers);
     for (int i = 0; s->lane != NULL && i < s->lane_count; i++) {
         calls_drop_spare(&s->lane[i]);
+        table_unref(s->lane[i].table);
         exec_free(s->lane[i].exec);
     }
     for (int i = 0; i < s->worker_count; i++)
@@ -186,7 +200,9 @@ void server_free(struct server *s)
 {
     if (s == NULL)
         return;
+    if (s->models != NULL) /* first: it posts to the loops */
+        repository_stop(s->models);
     stop_threads(s);
-    repository_close(&s->models);
+    repository_close(s->models);
     mem_free(s);
 }

@@ -13,12 +13,27 @@ struct server_model {
     const char *path;
 };
 
+/* What happens to the models of a repository's directory. */
+typedef enum model_control {
+    CONTROL_POLL,     /* what is there is served, and followed */
+    CONTROL_NONE,     /* what is there at the start is served, and nothing changes */
+    CONTROL_EXPLICIT, /* only what is asked for, at the start or later */
+} model_control;
+
 struct server_options {
     const struct server_model *model;
     int model_count;
-    const char *host; /* NULL: "0.0.0.0" */
-    int port;         /* 0: any free one */
-    int threads;      /* 0: 4; worker threads; event loops are at most the processors */
+    const char *const *root; /* directories whose directories are models */
+    int root_count;
+    model_control control;
+    const char *const *load; /* CONTROL_EXPLICIT: models of the roots to begin with */
+    int load_count;
+    const char *version_policy; /* NULL: "latest" */
+    int reload_interval_s;      /* how often directories are looked at; 0: 10; < 0: never */
+    int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */
+    const char *host;           /* NULL: "0.0.0.0" */
+    int port;                   /* 0: any free one */
+    int threads;                /* 0: 4; worker threads; event loops are at most the processors */
     const char
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes; /* 0: LIMIT_BODY_BYTES */

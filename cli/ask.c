@@ -1,0 +1,98 @@
+#include "ask.h"
+
+#include "base/clock.h"
+#include "client/transport.h"
+#include "codec/json.h"
+#include "proto/http1.h"
+
+#include <unistd.h>
+
+static void put_request(const struct ask *q, struct buf *out)
+{
+    buf_printf(
+        out,
+        "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        "Content-Length: %zu\r\n\r\n",
+        q->method, q->path, q->at, q->body.n);
+    buf_append(out, q->body.p, q->body.n);
+}
+
+/* The whole body, or MORE; chunked bodies are joined in `out`. */
+static struct parse cut(struct str bytes, struct buf *out, int *code)
+{
+    struct http_head head;
+    struct http_chunked chunks = { 0 };
+    struct parse p = http1_response(bytes, 0, &head);
+    if (p.state != PARSE_DONE)
+        return p;
+    struct str rest = { bytes.p + p.used, bytes.n - p.used };
+    *code = head.code;
+    buf_clear(out);
+    if (head.chunked)
+        return http1_chunked(&chunks, rest, out);
+    if (rest.n < head.content_length)
+        return parse_more();
+    buf_append(out, rest.p, head.content_length);
+    return buf_check(out) == OK ? parse_done(bytes.n) : parse_bad(TOO_LARGE);
+}
+
+static status talk(const struct ask *q, int fd, uint64_t deadline_ns, struct buf *out, int *code,
+                   struct err *e)
+{
+    struct buf bytes;
+    struct parse p = parse_more();
+    buf_init(&bytes, LIMIT_BODY_BYTES);
+    put_request(q, &bytes);
+    status s = transport_send(fd, buf_view(&bytes), deadline_ns, e);
+    buf_clear(&bytes);
+    while (s == OK && p.state == PARSE_MORE) {
+        s = transport_receive(fd, &bytes, deadline_ns, e);
+        if (s == OK)
+            p = cut(buf_view(&bytes), out, code);
+    }
+    if (s == OK && p.state == PARSE_BAD)
+        s = err_set(e, INVALID, "%s does not answer in HTTP", q->at);
+    buf_deinit(&bytes);
+    return s;
+}
+
+status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e)
+{
+    struct endpoint at;
+    int fd;
+    uint64_t deadline_ns =
+        clock_ns() + (uint64_t)(q->timeout_ms > 0 ? q->timeout_ms : 600000) * 1000000;
+    TRY(endpoint_parse(str_of(q->at), &at, e));
+    TRY(transport_connect(&at, deadline_ns, &fd, e));
+    status s = talk(q, fd, deadline_ns, out, code, e);
+    close(fd);
+    return s;
+}
+
+static struct str words_of(struct str body, struct arena *a)
+{
+    struct json j;
+    struct str key, words = body;
+    json_init(&j, body, a);
+    json_object(&j);
+    while (json_key(&j, &key))
+        if (str_is(key, "error"))
+            words = json_string(&j);
+        else
+            json_skip(&j);
+    return words;
+}
+
+status ask_fine(const struct ask *q, struct buf *out, struct err *e)
+{
+    struct arena a;
+    int code;
+    TRY(ask_http(q, out, &code, e));
+    if (code == 200)
+        return OK;
+    arena_init(&a, 0);
+    struct str words = words_of(buf_view(out), &a);
+    err_set(e, INVALID, "%s answers %d: %.*s", q->at, code, STR_ARG(words));
+    arena_deinit(&a);
+    return INVALID;
+}
