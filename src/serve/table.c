@@ -127,7 +127,10 @@ static status unknown_model(const struct table *t, struct str name, struct err *
             told == NULL   ? ""
             : near != NULL ? "; did you mean '"
                            : "; the first there is, is '",
-            told != NULL ? told : "", near != NULL ? "'?" : told != NULL ? "'" : "");
+            told != NULL ? told : "",
+            near != NULL   ? "'?"
+            : told != NULL ? "'"
+                           : "");
     arena_deinit(&a);
     return NOT_FOUND;
 }
