@@ -5,10 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+// clang-format off
 static const struct op *const families[] = {
-    ops_unary,   ops_binary, ops_matmul, ops_conv,     ops_pool,
-    ops_softmax, ops_shape,  ops_index,  ops_sequence, ops_rnn,
+    ops_unary, ops_binary, ops_matmul, ops_conv, ops_pool, ops_softmax, ops_shape, ops_index,
+    ops_sequence, ops_rnn,
+    ops_move, ops_reduce,
 };
+// clang-format on
 
 const struct op *op_at(size_t index)
 {

@@ -8,6 +8,8 @@
 extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
     ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[];
 
+extern const struct op ops_move[], ops_reduce[];
+
 #define FIELD(type, member, kind)                          \
     {                                                      \
 #member, kind, offsetof(struct type, member), NULL \

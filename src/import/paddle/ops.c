@@ -1,7 +1,11 @@
 #include "import/paddle/ops.h"
 
-static const struct op_row *const family[] = { paddle_math,     paddle_image, paddle_shape,
-                                               paddle_sequence, paddle_unary, paddle_binary };
+// clang-format off
+static const struct op_row *const family[] = {
+    paddle_math, paddle_image, paddle_shape, paddle_sequence, paddle_unary, paddle_binary,
+    paddle_move, paddle_index, paddle_reduce,
+};
+// clang-format on
 
 const struct op_row *op_row_find(struct str type)
 {

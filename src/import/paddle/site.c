@@ -208,18 +208,29 @@ static const char *name_value(const struct site *s, struct str name)
 
 status site_bind(struct site *s, const char *slot, struct value *v)
 {
-    const struct slot_desc *d = op_slot_out(s->op, slot);
-    if (d == NULL || d->arg_count == 0)
+    int count = site_out_count(s, slot);
+    if (count > 1)
+        return site_fault(s, INVALID, "expected one variable as output %s, got %d", slot, count);
+    return site_bind_at(s, slot, 0, v);
+}
+
+status site_bind_at(struct site *s, const char *slot, int i, struct value *v)
+{
+    if (i >= site_out_count(s, slot))
         return OK;
-    if (d->arg_count > 1)
-        return site_fault(s, INVALID, "expected one variable as output %s, got %d", slot,
-                          d->arg_count);
-    v->name = name_value(s, d->arg[0]);
-    declare(s, d->arg[0], v);
+    struct str name = op_slot_out(s->op, slot)->arg[i];
+    v->name = name_value(s, name);
+    declare(s, name, v);
     if (s->row->lod == LOD_SHARE && s->ragged != NULL)
         site_share_lod(v, s->ragged, s->ragged->lod_levels);
-    site_bind_name(s, d->arg[0], v);
+    site_bind_name(s, name, v);
     return OK;
+}
+
+int site_out_count(const struct site *s, const char *slot)
+{
+    const struct slot_desc *d = op_slot_out(s->op, slot);
+    return d != NULL ? d->arg_count : 0;
 }
 
 /* ---- attributes ---- */

@@ -85,6 +85,9 @@ status site_reshape(struct site *s, struct value *x, const struct attr_ints *sha
 /* The output variable in this slot is v from now on. v comes fresh from a node of this operator,
  * and gets its name, declared type and, by the row's rule, LoD. An absent slot binds nothing. */
 status site_bind(struct site *s, const char *slot, struct value *v);
+/* The same for the i-th variable of a slot that may hold several. */
+status site_bind_at(struct site *s, const char *slot, int i, struct value *v);
+int site_out_count(const struct site *s, const char *slot); /* variables in an output slot */
 /* Binds a variable that no operator makes: a feed, a parameter. */
 void site_bind_name(struct site *s, struct str name, struct value *v);
 
