@@ -249,6 +249,7 @@ static const struct row rnn_rows[] = {
 };
 
 #include "elementwise_rows.h"
+#include "move_rows.h"
 
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
 static const struct {
@@ -258,6 +259,7 @@ static const struct {
     FAMILY(unary_rows), FAMILY(binary_rows), FAMILY(matmul_rows), FAMILY(conv_rows),
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
     FAMILY(rnn_rows), FAMILY(elementwise_rows),
+    FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
 };
 // clang-format on
 
