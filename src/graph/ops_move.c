@@ -297,8 +297,7 @@ status expand_as_view(const struct node *n, const struct type *in, struct view *
     for (int i = 2; i < n->in_count; i++, to = wider)
         if (!shape_broadcast(&to, &in[i].shape, &wider))
             return err_set(e, INVALID, "shapes %s and %s do not broadcast",
-                           shape_text(&to, a, sizeof(a)),
-                           shape_text(&in[i].shape, b, sizeof(b)));
+                           shape_text(&to, a, sizeof(a)), shape_text(&in[i].shape, b, sizeof(b)));
     if (to.rank < in[0].shape.rank)
         return err_set(e, INVALID, "an input of %d dimensions cannot be repeated to %d",
                        in[0].shape.rank, to.rank);

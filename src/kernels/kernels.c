@@ -7,10 +7,10 @@
 
 /* Best first; ref last. */
 static const struct kernel *const families[] = {
-    cpu_move, ref_move, ref_sort, ref_reduce,
-    dnnl_matmul, dnnl_conv,   dnnl_pool, cpu_matmul, cpu_binary,   cpu_sequence,
-    cpu_rnn,     cpu_unary,   ref_unary, ref_binary, ref_matmul,   ref_conv,
-    ref_pool,    ref_softmax, ref_shape, ref_index,  ref_sequence, ref_rnn,
+    cpu_move,  ref_move,   ref_sort,     ref_reduce,   dnnl_matmul, dnnl_conv,
+    dnnl_pool, cpu_matmul, cpu_binary,   cpu_sequence, cpu_rnn,     cpu_unary,
+    ref_unary, ref_binary, ref_matmul,   ref_conv,     ref_pool,    ref_softmax,
+    ref_shape, ref_index,  ref_sequence, ref_rnn,
 };
 
 const struct kernel *kernel_at(const char *op, size_t index)

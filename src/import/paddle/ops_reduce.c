@@ -52,8 +52,8 @@ static status widen(struct site *s, struct value *x, struct value **out)
         program_dtype(v->data_type, &want);
     *out = x;
     return want == x->dtype ? OK
-                            : site_fault(s, UNSUPPORTED, "a sum of %s as %s",
-                                         dtype_name(x->dtype), dtype_name(want));
+                            : site_fault(s, UNSUPPORTED, "a sum of %s as %s", dtype_name(x->dtype),
+                                         dtype_name(want));
 }
 
 static status import_reduce(struct site *s)
