@@ -9,7 +9,7 @@
 
 struct serve_args {
     struct words words, models, roots, load;
-    const char *host, *name, *log_level, *control, *version_policy;
+    const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
     int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
     bool quiet;
 };
@@ -31,6 +31,8 @@ static const struct option options[] = {
     { "host", OPT_TEXT, FIELD(host), "ADDRESS", "0.0.0.0", "the address to listen on", 0, 0, "bind" },
     { "max-body-size", OPT_INT, FIELD(max_body_bytes), "BYTES", "536870912", "the largest request", 1, 1e15, NULL },
     { "log-level", OPT_CHOICE, FIELD(log_level), "debug|info|warn|error", "info", "the least that is logged", 0, 0, NULL },
+    { "server-name", OPT_TEXT, FIELD(server_name), "NAME", "oar", "what GET /v2 calls the server", 0, 0, "id" },
+    { "compat", OPT_CHOICE, FIELD(compat), "none|triton", "none", "triton: malformed messages are answered 500, as Triton does", 0, 0, NULL },
     { "quiet", OPT_FLAG, FIELD(quiet), NULL, NULL, "no access lines, no ready line", 0, 0, NULL },
 };
 // clang-format on
@@ -95,6 +97,8 @@ static int serve(const struct serve_args *args, struct arena *a)
         .settle_ms = (int)args->settle_ms,
         .max_body_bytes = (size_t)args->max_body_bytes,
         .quiet = args->quiet,
+        .server_name = args->server_name,
+        .triton_codes = strcmp(args->compat, "triton") == 0,
     };
     struct server *server;
     struct err e = { "" };

@@ -24,7 +24,8 @@
     X(CORRUPT,     -10,   500, 15, 2001, "damaged file")                /* bytes on disk that cannot be right */    \
     X(IO_FAILED,   -11,   500, 13, 2001, "input or output failed")      /* the system said no */                    \
     X(BAD_METHOD,  -12,   405, 12, 1002, "method not allowed")                                                      \
-    X(CONFLICT,    -13,   400,  9, 2001, "contradiction")               /* two inputs that cannot both be right */
+    X(CONFLICT,    -13,   400,  9, 2001, "contradiction")               /* two inputs that cannot both be right */  \
+    X(MALFORMED,   -14,   400,  3, 1003, "malformed message")           /* INVALID before it has any meaning */
 // clang-format on
 
 typedef enum status {

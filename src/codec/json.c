@@ -704,6 +704,18 @@ static void take_row(struct json *j, struct rows *r, int level)
         json_fail(j, "a row of another length than the one before");
 }
 
+/* Scalars and arrays of any depth, all in one row. */
+static void take_any(struct json *j, struct rows *r)
+{
+    skip_space(j);
+    if (j->p >= j->end || *j->p != '[') {
+        take_scalar(j, r);
+        return;
+    }
+    for (json_array(j); json_item(j);)
+        take_any(j, r); /* no deeper than json_array allows */
+}
+
 void json_numbers(struct json *j, struct json_array *a)
 {
     struct rows r = { .a = a, .to = a->to, .size = dtype_size(a->dtype) };
@@ -715,6 +727,10 @@ void json_numbers(struct json *j, struct json_array *a)
         return;
     }
     r.store = store[a->dtype];
+    if (a->any_rank) {
+        take_any(j, &r);
+        return;
+    }
     r.rank = a->dims != NULL ? -1 : 1;
     for (int i = 0; i < SHAPE_MAX; i++)
         r.dims[i] = -1;

@@ -79,6 +79,7 @@ struct json_array {
     int64_t count;
     int64_t *dims; /* may be NULL: one flat array is then expected */
     int rank;
+    bool any_rank; /* with dims NULL: nested in any way, even a bare number */
 };
 void json_numbers(struct json *j, struct json_array *a);
 /* Upper bound for the number of scalars in the value ahead (commas + 1), by one fast scan that takes nothing. */
@@ -94,3 +95,6 @@ void json_put_float(struct buf *b,
 void json_put_i64(struct buf *b, int64_t v);
 /* n elements of dtype d as "[a,b,...]", a complex one as its two parts; the hot path of JSON replies. */
 void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n);
+/* The same, but a float32 (float16, bfloat16) has the fewest digits that read back as the same float32: for readers that
+ * know the type. */
+void json_put_shortest(struct buf *b, dtype d, const void *data, int64_t n);

@@ -77,7 +77,7 @@ static size_t i64_text(char *to, int64_t v)
 
 typedef unsigned __int128 u128;
 
-/* 5^k for k up to 32. */
+/* 5^k for k up to 54. */
 static u128 power_of_five(unsigned k)
 {
     // clang-format off
@@ -122,6 +122,82 @@ static void shortest(uint64_t m, int e, uint64_t *digits, int *x)
         *digits = low_fits && (!high_fits || low_nearer) ? low : high;
         return;
     }
+}
+
+/* The same for a float32 v = c * 2^q of any size, by Schubfach (R. Giulietti, "The Schubfach way to render doubles",
+ * 2020): with 10^k the largest power of ten not above the distance of v's neighbours, the answer is among the two
+ * multiples of 10^(k+1) around v, else among those of 10^k. The bounds of what reads back as v are computed in units of a
+ * quarter of 10^k, rounded to odd, which keeps every comparison exact. */
+
+/* floor(10^k / 2^(floor(log2(10^k)) - 63)) + 1 for k = -31 .. 45. */
+static uint64_t scaled_power_of_ten(int k)
+{
+    // clang-format off
+    static const uint64_t power[] = {
+        0x81ceb32c4b43fcf5, 0xa2425ff75e14fc32, 0xcad2f7f5359a3b3f, 0xfd87b5f28300ca0e,
+        0x9e74d1b791e07e49, 0xc612062576589ddb, 0xf79687aed3eec552, 0x9abe14cd44753b53,
+        0xc16d9a0095928a28, 0xf1c90080baf72cb2, 0x971da05074da7bef, 0xbce5086492111aeb,
+        0xec1e4a7db69561a6, 0x9392ee8e921d5d08, 0xb877aa3236a4b44a, 0xe69594bec44de15c,
+        0x901d7cf73ab0acda, 0xb424dc35095cd810, 0xe12e13424bb40e14, 0x8cbccc096f5088cc,
+        0xafebff0bcb24aaff, 0xdbe6fecebdedd5bf, 0x89705f4136b4a598, 0xabcc77118461cefd,
+        0xd6bf94d5e57a42bd, 0x8637bd05af6c69b6, 0xa7c5ac471b478424, 0xd1b71758e219652c,
+        0x83126e978d4fdf3c, 0xa3d70a3d70a3d70b, 0xcccccccccccccccd, 0x8000000000000001,
+        0xa000000000000001, 0xc800000000000001, 0xfa00000000000001, 0x9c40000000000001,
+        0xc350000000000001, 0xf424000000000001, 0x9896800000000001, 0xbebc200000000001,
+        0xee6b280000000001, 0x9502f90000000001, 0xba43b74000000001, 0xe8d4a51000000001,
+        0x9184e72a00000001, 0xb5e620f480000001, 0xe35fa931a0000001, 0x8e1bc9bf04000001,
+        0xb1a2bc2ec5000001, 0xde0b6b3a76400001, 0x8ac7230489e80001, 0xad78ebc5ac620001,
+        0xd8d726b7177a8001, 0x878678326eac9001, 0xa968163f0a57b401, 0xd3c21bcecceda101,
+        0x84595161401484a1, 0xa56fa5b99019a5c9, 0xcecb8f27f4200f3b, 0x813f3978f8940985,
+        0xa18f07d736b90be6, 0xc9f2c9cd04674edf, 0xfc6f7c4045812297, 0x9dc5ada82b70b59e,
+        0xc5371912364ce306, 0xf684df56c3e01bc7, 0x9a130b963a6c115d, 0xc097ce7bc90715b4,
+        0xf0bdc21abb48db21, 0x96769950b50d88f5, 0xbc143fa4e250eb32, 0xeb194f8e1ae525fe,
+        0x92efd1b8d0cf37bf, 0xb7abc627050305ae, 0xe596b7b0c643c71a, 0x8f7e32ce7bea5c70,
+        0xb35dbf821ae4f38c,
+    };
+    // clang-format on
+    return power[k + 31];
+}
+
+/* g * c / 2^64, its last bit set when anything was cut off. */
+static inline uint32_t round_to_odd(uint64_t g, uint32_t c)
+{
+    u128 p = (u128)g * c;
+    uint32_t whole = (uint32_t)(p >> 64), rest = (uint32_t)(p >> 32);
+    return whole | (rest > 1);
+}
+
+static inline int floor_shift(int v, int bits)
+{
+    return v >> bits; /* arithmetic: towards minus infinity */
+}
+
+static inline void shortest_single(uint32_t bits, uint64_t *digits, int *x)
+{
+    uint32_t fraction = bits & 0x7fffff, biased = bits >> 23;
+    uint32_t c = biased != 0 ? fraction | 1u << 23 : fraction;
+    int q = (biased != 0 ? (int)biased : 1) - 150;
+    bool odd = c % 2 != 0, closer = fraction == 0 && biased > 1; /* the neighbour below a power of two */
+    int k = floor_shift(q * 1262611 - (closer ? 524031 : 0), 22);
+    int h = q + floor_shift(-k * 1741647, 19) + 1;
+    uint64_t g = scaled_power_of_ten(-k);
+    uint32_t v = round_to_odd(g, (4 * c) << h);
+    uint32_t lower = round_to_odd(g, (4 * c - 2 + closer) << h) + odd;
+    uint32_t upper = round_to_odd(g, (4 * c + 2) << h) - odd;
+    uint32_t s = v / 4, tens = s / 10;
+    *x = k;
+    if (s >= 10) {
+        bool below = lower <= 40 * tens, above = 40 * tens + 40 <= upper;
+        if (below != above) {
+            *digits = tens + above;
+            *x = k + 1;
+            return;
+        }
+    }
+    bool below = lower <= 4 * s, above = 4 * s + 4 <= upper;
+    uint32_t middle = 4 * s + 2;
+    bool up = below != above ? above : v > middle || (v == middle && s % 2 != 0);
+    *digits = s + up;
 }
 
 /* For sizes that are rare in answers: asks the C library for more and more digits until they read
@@ -172,21 +248,8 @@ static size_t place_point(char *to, uint64_t digits, int x)
     return len + n - before;
 }
 
-static size_t positive_text(char *to, double v)
+static size_t put_digits(char *to, uint64_t digits, int x)
 {
-    uint64_t bits, digits;
-    int x;
-    if (v < 0x1p53 && v == (double)(uint64_t)v) {
-        size_t n = u64_text(to, (uint64_t)v);
-        memcpy(to + n, ".0", 2);
-        return n + 2;
-    }
-    memcpy(&bits, &v, sizeof(bits));
-    if (v >= 1e-15 && v < 0x1p52)
-        shortest((bits & 0xfffffffffffff) | (uint64_t)1 << 52, (int)(bits >> 52) - 1075, &digits,
-                 &x);
-    else
-        library_shortest(v, &digits, &x);
     if (digits % 100000000 == 0) {
         digits /= 100000000;
         x += 8;
@@ -194,6 +257,45 @@ static size_t positive_text(char *to, double v)
     for (; digits % 10 == 0; x++)
         digits /= 10;
     return place_point(to, digits, x);
+}
+
+static bool whole_text(char *to, double v, size_t *n)
+{
+    if (v >= 0x1p53 || v != (double)(uint64_t)v)
+        return false;
+    *n = u64_text(to, (uint64_t)v);
+    memcpy(to + *n, ".0", 2);
+    *n += 2;
+    return true;
+}
+
+static size_t positive_text(char *to, double v)
+{
+    uint64_t bits, digits;
+    int x;
+    size_t n;
+    if (whole_text(to, v, &n))
+        return n;
+    memcpy(&bits, &v, sizeof(bits));
+    if (v >= 1e-15 && v < 0x1p52)
+        shortest((bits & 0xfffffffffffff) | (uint64_t)1 << 52, (int)(bits >> 52) - 1075, &digits,
+                 &x);
+    else
+        library_shortest(v, &digits, &x);
+    return put_digits(to, digits, x);
+}
+
+static size_t positive_single(char *to, float v)
+{
+    uint32_t bits;
+    uint64_t digits;
+    int x;
+    size_t n;
+    if (whole_text(to, (double)v, &n))
+        return n;
+    memcpy(&bits, &v, sizeof(bits));
+    shortest_single(bits, &digits, &x);
+    return put_digits(to, digits, x);
 }
 
 static size_t word_text(char *to, const char *word)
@@ -213,6 +315,16 @@ static size_t double_text(char *to, double v)
         return positive_text(to, v);
     *to = '-';
     return 1 + positive_text(to + 1, -v);
+}
+
+static size_t single_text(char *to, float v)
+{
+    if (!isfinite(v))
+        return double_text(to, (double)v);
+    if (!signbit(v))
+        return positive_single(to, v);
+    *to = '-';
+    return 1 + positive_single(to + 1, -v);
 }
 
 void json_put_double(struct buf *b, double v)
@@ -254,6 +366,9 @@ ELEMENT(put_f64, double, double_text(to, v))
 ELEMENT(put_f32, float, double_text(to, (double)v))
 ELEMENT(put_f16, uint16_t, double_text(to, (double)f16_to_f32(v)))
 ELEMENT(put_bf16, uint16_t, double_text(to, (double)bf16_to_f32(v)))
+ELEMENT(put_single, float, single_text(to, v))
+ELEMENT(put_single_f16, uint16_t, single_text(to, f16_to_f32(v)))
+ELEMENT(put_single_bf16, uint16_t, single_text(to, bf16_to_f32(v)))
 ELEMENT(put_bool, uint8_t, word_text(to, v != 0 ? "true" : "false"))
 
 static size_t put_pair(char *to, const void *p, element_fn *put, size_t size)
@@ -282,16 +397,26 @@ static element_fn *const element[] = {
 };
 // clang-format on
 
-void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n)
+static element_fn *shortest_element(dtype d)
+{
+    switch (d) {
+    case DTYPE_F32: return put_single;
+    case DTYPE_F16: return put_single_f16;
+    case DTYPE_BF16: return put_single_bf16;
+    default: return element[d];
+    }
+}
+
+static void put_list(struct buf *b, element_fn *put, size_t size, const void *data, int64_t n)
 {
     char text[2048];
     const uint8_t *p = data;
-    size_t len = 0, size = dtype_size(d);
+    size_t len = 0;
     text[len++] = '[';
     for (int64_t i = 0; i < n; i++, p += size) {
         if (i > 0)
             text[len++] = ',';
-        len += element[d](text + len, p);
+        len += put(text + len, p);
         if (len < sizeof(text) - TEXT_MAX)
             continue;
         buf_append(b, text, len);
@@ -301,4 +426,14 @@ void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n)
     }
     text[len++] = ']';
     buf_append(b, text, len);
+}
+
+void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n)
+{
+    put_list(b, element[d], dtype_size(d), data, n);
+}
+
+void json_put_shortest(struct buf *b, dtype d, const void *data, int64_t n)
+{
+    put_list(b, shortest_element(d), dtype_size(d), data, n);
 }

@@ -19,7 +19,7 @@ struct int_list {
 
 /* What has been gathered for one port. */
 struct feed {
-    const struct predict_port *port;
+    const struct call_port *port;
     int members; /* of "feed" that gave it so far */
     uint8_t *data;
     int64_t count, room; /* elements */
@@ -35,7 +35,7 @@ struct feed {
 struct reading {
     struct json j;
     struct arena *arena;
-    const struct predict_ports *ports;
+    const struct call_ports *ports;
     struct feed *feed;   /* one a port */
     struct feed **given; /* those that the first member has */
     int given_count;
@@ -62,7 +62,7 @@ static struct feed *find_by(struct reading *r, struct str key, bool alias)
 {
     for (int i = 0; i < r->ports->count; i++) {
         int at = (r->next + i) % r->ports->count;
-        const struct predict_port *p = &r->ports->port[at];
+        const struct call_port *p = &r->ports->port[at];
         if (!str_eq(key, alias ? p->alias : p->name))
             continue;
         r->next = at + 1;
@@ -143,7 +143,7 @@ static bool dense_rows(const struct shape *value, const struct shape *port, int6
 }
 
 /* How many rows a value is and of which shape; false when it is of no fitting rank. */
-static bool split_rows(const struct predict_port *p, const struct shape *value, int64_t *rows,
+static bool split_rows(const struct call_port *p, const struct shape *value, int64_t *rows,
                        struct shape *tail)
 {
     *rows = 1;
@@ -254,7 +254,7 @@ static status take_lod(struct reading *r, struct feed *f, struct str key, struct
 
 static status unknown_name(struct reading *r, struct str key, struct err *e)
 {
-    const struct predict_ports *p = r->ports;
+    const struct call_ports *p = r->ports;
     const char *candidates[64];
     size_t n = 0;
     for (int i = 0; i < p->count && n < ARRAY_LEN(candidates); i++) {
@@ -438,7 +438,7 @@ static status finish(const struct reading *r, struct infer_request *out, struct 
     return OK;
 }
 
-status predict_request_from_json(struct str text, const struct predict_ports *ports,
+status predict_request_from_json(struct str text, const struct call_ports *ports,
                                  struct arena *a, struct infer_request *out, struct err *e)
 {
     struct reading r = { .arena = a, .ports = ports };

@@ -13,19 +13,7 @@
 #include "base/err.h"
 #include "tensor/call.h"
 
-struct predict_port {
-    struct str name, alias;
-    dtype dtype;
-    bool ragged;
-    struct shape shape; /* with the batch dimension, -1 where open */
-};
-
-struct predict_ports {
-    const struct predict_port *port;
-    int count;
-};
-
-status predict_request_from_json(struct str text, const struct predict_ports *ports,
+status predict_request_from_json(struct str text, const struct call_ports *ports,
                                  struct arena *a, struct infer_request *out, struct err *e);
 void predict_request_to_json(const struct infer_request *r, struct buf *out);
 /* Nested lists by shape; "NAME.lod" follows a ragged one. Keys are aliases (of the first output that has each). */

@@ -31,20 +31,46 @@ static status decode_predict(struct call *c, struct str body, struct infer_reque
                              struct err *e)
 {
     int count;
-    const struct port *port = model_inputs(flow_model(c->flow), &count);
-    struct predict_port *p = arena_zalloc(&c->arena, ((size_t)count + 1) * sizeof(*p));
-    for (int i = 0; i < count; i++)
-        p[i] = (struct predict_port){ .name = str_of(port[i].name),
-                                      .alias = str_of(port[i].alias),
-                                      .dtype = port[i].dtype,
-                                      .ragged = port[i].ragged,
-                                      .shape = port[i].shape };
-    return predict_request_from_json(body, &(struct predict_ports){ p, count }, &c->arena, out, e);
+    const struct port *port = flow_inputs(c->flow, &count);
+    struct call_ports ports = call_ports(c, port, count);
+    return predict_request_from_json(body, &ports, &c->arena, out, e);
 }
 
-const struct call_format format_general_pb = { decode_pb, general_reply_to_pb };
-const struct call_format format_general_json = { decode_json, general_reply_to_json };
-const struct call_format format_predict = { decode_predict, predict_reply_to_json };
+static status encode_pb(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+{
+    general_reply_to_pb(r, out);
+    return OK;
+}
+
+static status encode_json(struct call *c, const struct infer_reply *r, struct buf *out,
+                          struct err *e)
+{
+    general_reply_to_json(r, out);
+    return OK;
+}
+
+static status encode_predict(struct call *c, const struct infer_reply *r, struct buf *out,
+                             struct err *e)
+{
+    predict_reply_to_json(r, out);
+    return OK;
+}
+
+const struct call_format format_general_pb = { decode_pb, encode_pb, false };
+const struct call_format format_general_json = { decode_json, encode_json, false };
+const struct call_format format_predict = { decode_predict, encode_predict, true };
+
+struct call_ports call_ports(struct call *c, const struct port *port, int count)
+{
+    struct call_port *p = arena_alloc(&c->arena, ((size_t)count + 1) * sizeof(*p));
+    for (int i = 0; i < count; i++)
+        p[i] = (struct call_port){ .name = str_of(port[i].name),
+                                   .alias = str_of(port[i].alias),
+                                   .dtype = port[i].dtype,
+                                   .ragged = port[i].ragged,
+                                   .shape = port[i].shape };
+    return (struct call_ports){ p, count };
+}
 
 /* ---- life ---- */
 
@@ -66,8 +92,11 @@ struct call *call_new(struct conn *conn)
         buf_init(&c->reply, LIMIT_ARENA_BYTES);
     }
     c->conn = conn;
+    c->begin_ns = clock_ns();
     c->deadline_ns = 0;
     c->detour = NULL;
+    c->headers = NULL;
+    c->form = NULL;
     conn->calls++;
     atomic_fetch_add(&conn->lane->server->calls, 1);
     return c;
@@ -133,7 +162,7 @@ static status inflate_body(struct call *c, struct err *e)
 static status put_reply(struct call *c, const struct infer_reply *r, struct err *e)
 {
     struct buf *out = c->reply_compression == COMPRESSION_NONE ? &c->reply : &c->plain;
-    c->format->encode(r, out);
+    TRY(c->format->encode(c, r, out, e));
     if (buf_check(out) != OK)
         return err_set(e, buf_check(out), "the reply could not be written: %s",
                        status_text(buf_check(out)));
@@ -148,6 +177,13 @@ static status put_reply(struct call *c, const struct infer_reply *r, struct err 
     return OK;
 }
 
+static status check_deadline(const struct call *c, struct err *e)
+{
+    if (c->deadline_ns == 0 || clock_ns() <= c->deadline_ns)
+        return OK;
+    return err_set(e, TIMED_OUT, "the request's time ran out before its turn came");
+}
+
 static status execute(struct call *c, struct exec *exec, struct err *e)
 {
     struct infer_request request = { 0 };
@@ -155,10 +191,10 @@ static status execute(struct call *c, struct exec *exec, struct err *e)
     struct flow_call run = {
         .request = &request, .reply = &reply, .arena = &c->arena, .exec = exec
     };
-    if (c->deadline_ns != 0 && clock_ns() > c->deadline_ns)
-        return err_set(e, TIMED_OUT, "the request's time ran out before its turn came");
+    TRY(check_deadline(c, e));
     TRY(inflate_body(c, e));
     TRY(c->format->decode(c, c->body, &request, e));
+    TRY(check_deadline(c, e)); /* the request itself may have brought one */
     TRY(flow_run(c->flow, &run, e));
     return put_reply(c, &reply, e);
 }

@@ -37,9 +37,22 @@ struct http_answer {
 void http_answer(const struct http_request *r, const struct http_answer *a);
 /* An error as JSON, {"error": words}. */
 void http_answer_error(const struct http_request *r, int code, const char *words);
-/* Answers with an inference: format says how bodies are written, content_type what the reply is labelled. */
+/* Answers with an inference: begin makes the call (NULL: the request was refused and answered), whose format's own fields
+ * the caller fills; start runs it. format says how bodies are written, content_type what the reply is labelled. */
+struct call *http_begin(const struct http_request *r, struct flow *flow,
+                        const struct call_format *format, const char *content_type);
+void http_start(const struct http_request *r, struct call *call);
+/* Both at once. */
 void http_infer(const struct http_request *r, struct flow *flow, const struct call_format *format,
                 const char *content_type);
+void http_answer_json(const struct http_request *r, int code, const struct buf *json);
+
+/* "application/json; charset=utf-8" without its parameters. */
+struct str http_media_type(const struct http_head *head);
+/* A part of a path without its percent signs, in the lane's scratch; as it is where it has none. */
+struct str http_decoded(const struct http_request *r, struct str part);
+/* The code for a fault: status_http, unless --compat says that clients look for another. */
+int http_code(const struct server *s, status fault);
 
 /* Hands the request to somebody who works beside the loops, and answers when that returns it (call_return) with what then
  * stands in the call's result, err and reply, as JSON. */
@@ -53,6 +66,22 @@ struct http_answer_room {
 struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room);
 /* {"error": words} */
 void http_put_error(struct buf *b, const char *words);
+
+/* Parts of a path that '*' in a route stood for, as they came. */
+#define ROUTE_PARTS 3
+struct route_parts {
+    struct str at[ROUTE_PARTS];
+    int count;
+};
+
+struct route {
+    const char *method;  /* GET also answers HEAD */
+    const char *pattern; /* '*' stands for one part */
+    void (*handle)(const struct http_request *r, const struct route_parts *parts);
+};
+
+/* Tables of routes, one a protocol; each ends with a row without method. */
+extern const struct route oip_routes[];
 
 /* Finds the route of r and lets it answer (routes.c). */
 void route_request(const struct http_request *r);

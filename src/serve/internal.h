@@ -30,6 +30,7 @@ struct lane {
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     int spare_count;
+    struct arena scratch; /* of the request that a route looks at */
     struct loop_post drain; /* posted once, by server_drain */
 };
 
@@ -113,10 +114,12 @@ const struct protocol *protocol_at(size_t index); /* NULL behind the last */
 
 struct call;
 
-/* How a request's and a reply's bytes are read and written; one row for each representation. */
+/* How a request's and a reply's bytes are read and written; one row for each representation. What decode has to keep for
+ * encode it leaves in call->form. */
 struct call_format {
     status (*decode)(struct call *c, struct str body, struct infer_request *out, struct err *e);
-    void (*encode)(const struct infer_reply *r, struct buf *out);
+    status (*encode)(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e);
+    bool json_faults; /* over HTTP: {"error": words}; else plain words with brpc's code in a header */
 };
 
 extern const struct call_format format_general_pb, format_general_json, format_predict;
@@ -138,6 +141,7 @@ struct call {
     struct str body;
     compression body_compression, reply_compression;
     size_t compress_from; /* smaller replies go as they are */
+    uint64_t begin_ns;    /* when it was made */
     uint64_t deadline_ns; /* 0: none */
     void (*done)(struct call *c);
     /* NULL, or who gets the call in place of the inference; ends with call_return. On the loop. */
@@ -145,6 +149,8 @@ struct call {
     void *detour_arg;
     int64_t correlation_id;   /* baidu_std */
     const char *content_type; /* HTTP, of the reply */
+    const char *headers;      /* HTTP: further lines of a good reply, or NULL */
+    void *form;               /* of the format; in the arena */
     bool keep_alive, http10;
 
     status result;
@@ -154,6 +160,8 @@ struct call {
 };
 
 struct call *call_new(struct conn *c);
+/* The ports of a model as codecs want them, in the call's arena. */
+struct call_ports call_ports(struct call *c, const struct port *port, int count);
 /* Runs it at once, or on a worker when its model is not a quick one, and consumes its `used` bytes of the connection's
  * input; the body is a view of them, of `taken`, or empty. `done` may be called before this returns. */
 void call_start(struct call *call, struct buf *in, size_t used);

@@ -48,7 +48,7 @@ static void put_index(struct buf *b, const struct table *t, bool ready_only)
     buf_str(b, "]");
 }
 
-void manage_index(const struct http_request *r, struct str part)
+void manage_index(const struct http_request *r, const struct route_parts *parts)
 {
     struct arena a;
     struct buf b;
@@ -191,9 +191,9 @@ static status run_load(struct repository *r, struct change *c, struct err *e)
     return repository_load(r, &q, e);
 }
 
-void manage_load(const struct http_request *r, struct str part)
+void manage_load(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, part, run_load);
+    start(r, parts->at[0], run_load);
 }
 
 /* ---- the others ---- */
@@ -203,9 +203,9 @@ static status run_unload(struct repository *r, struct change *c, struct err *e)
     return repository_unload(r, c->name, e);
 }
 
-void manage_unload(const struct http_request *r, struct str part)
+void manage_unload(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, part, run_unload);
+    start(r, parts->at[0], run_unload);
 }
 
 static status run_rollback(struct repository *r, struct change *c, struct err *e)
@@ -213,9 +213,9 @@ static status run_rollback(struct repository *r, struct change *c, struct err *e
     return repository_rollback(r, c->name, e);
 }
 
-void manage_rollback(const struct http_request *r, struct str part)
+void manage_rollback(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, part, run_rollback);
+    start(r, parts->at[0], run_rollback);
 }
 
 static status run_label(struct repository *r, struct change *c, struct err *e)
@@ -239,7 +239,7 @@ static status run_label(struct repository *r, struct change *c, struct err *e)
     return repository_label(r, c->name, label, version, e);
 }
 
-void manage_label(const struct http_request *r, struct str part)
+void manage_label(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, part, run_label);
+    start(r, parts->at[0], run_label);
 }

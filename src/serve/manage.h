@@ -4,11 +4,11 @@
 #include "serve/http.h"
 
 /* POST /v2/repository/index: every version with its state; {"ready": true} lists those alone that are. */
-void manage_index(const struct http_request *r, struct str part);
+void manage_index(const struct http_request *r, const struct route_parts *parts);
 /* POST /v2/repository/models/NAME/load; the body may bring {"parameters": {"config": JSON, "file:PATH": base64}}. */
-void manage_load(const struct http_request *r, struct str part);
-void manage_unload(const struct http_request *r, struct str part);
+void manage_load(const struct http_request *r, const struct route_parts *parts);
+void manage_unload(const struct http_request *r, const struct route_parts *parts);
 /* POST /v2/repository/models/NAME/rollback: back to the next lower version. */
-void manage_rollback(const struct http_request *r, struct str part);
+void manage_rollback(const struct http_request *r, const struct route_parts *parts);
 /* POST /v2/repository/models/NAME/label with {"label": "stable", "version": 3}; version 0 takes it away. */
-void manage_label(const struct http_request *r, struct str part);
+void manage_label(const struct http_request *r, const struct route_parts *parts);

@@ -6,12 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct route {
-    const char *method; /* GET also answers HEAD */
-    const char *pattern;
-    void (*handle)(const struct http_request *r, struct str part);
-};
-
 /* ---- health ---- */
 
 static void answer_text(const struct http_request *r, int code, const char *text)
@@ -20,24 +14,12 @@ static void answer_text(const struct http_request *r, int code, const char *text
                        .code = code, .content_type = "text/plain", .body = str_of(text) });
 }
 
-static void live(const struct http_request *r, struct str part)
-{
-    answer_text(r, 200, "");
-}
-
-static void ready(const struct http_request *r, struct str part)
-{
-    const struct server *s = r->conn->lane->server;
-    bool is_ready = atomic_load(&s->ready) && !atomic_load(&s->draining);
-    answer_text(r, is_ready ? 200 : 503, is_ready ? "" : "not ready\n");
-}
-
-static void health(const struct http_request *r, struct str part)
+static void health(const struct http_request *r, const struct route_parts *parts)
 {
     answer_text(r, 200, "OK\n");
 }
 
-static void version(const struct http_request *r, struct str part)
+static void version(const struct http_request *r, const struct route_parts *parts)
 {
     answer_text(r, 200, "oar " OAR_VERSION "\n");
 }
@@ -50,7 +32,7 @@ static void put_port(struct buf *b, const char *what, const struct port *p)
 }
 
 /* For somebody who opens the address in a browser. */
-static void index_page(const struct http_request *r, struct str part)
+static void index_page(const struct http_request *r, const struct route_parts *parts)
 {
     const struct table *models = lane_table(r->conn->lane);
     struct buf b;
@@ -77,16 +59,8 @@ static void index_page(const struct http_request *r, struct str part)
 
 /* ---- inference ---- */
 
-/* The type without its parameters. */
-static struct str media_type(const struct http_head *head)
-{
-    struct str type = http_header_find(head, "Content-Type"), first;
-    str_cut(&type, ';', &first);
-    return str_trim(first);
-}
-
 /* Everything that is not said to be protobuf is JSON, as brpc has it. */
-static void general(const struct http_request *r, struct str part)
+static void general(const struct http_request *r, const struct route_parts *parts)
 {
     struct err e = { "" };
     status code;
@@ -95,7 +69,7 @@ static void general(const struct http_request *r, struct str part)
         http_answer_error(r, status_http(code), e.text);
         return;
     }
-    struct str type = media_type(r->head);
+    struct str type = http_media_type(r->head);
     if (str_eq_nocase(type, STR("application/proto")))
         http_infer(r, flow, &format_general_pb, "application/proto");
     else if (str_eq_nocase(type, STR("application/x-protobuf")))
@@ -104,11 +78,11 @@ static void general(const struct http_request *r, struct str part)
         http_infer(r, flow, &format_general_json, "application/json");
 }
 
-static void prediction(const struct http_request *r, struct str part)
+static void prediction(const struct http_request *r, const struct route_parts *parts)
 {
     struct err e = { "" };
     status code;
-    struct flow *flow = lane_flow(r->conn->lane, part, STR(""), &code, &e);
+    struct flow *flow = lane_flow(r->conn->lane, parts->at[0], STR(""), &code, &e);
     if (flow != NULL)
         http_infer(r, flow, &format_predict, "application/json");
     else
@@ -117,8 +91,6 @@ static void prediction(const struct http_request *r, struct str part)
 
 // clang-format off
 static const struct route routes[] = {
-    { "GET",  "/v2/health/live",                              live },
-    { "GET",  "/v2/health/ready",                             ready },
     { "GET",  "/health",                                      health },
     { "GET",  "/version",                                     version },
     { "GET",  "/",                                            index_page },
@@ -132,24 +104,34 @@ static const struct route routes[] = {
     { "POST", "/v2/repository/models/*/unload",               manage_unload },
     { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
     { "POST", "/v2/repository/models/*/label",                manage_label },
+    { 0 },
 };
 // clang-format on
 
 /* ---- finding one ---- */
 
-/* Whether path is pattern, in which one '*' takes a part without slashes. */
-static bool matches(const char *pattern, struct str path, struct str *part)
+/* The tables, those with the hottest rows first. */
+static const struct route *const tables[] = { oip_routes, routes };
+
+/* Whether path is pattern, in which a '*' takes a part: one byte at least, and no slash. */
+static bool matches(const char *pattern, struct str path, struct route_parts *parts)
 {
-    const char *star = strchr(pattern, '*');
-    *part = (struct str){ NULL, 0 };
-    if (star == NULL)
-        return str_is(path, pattern);
-    size_t before = (size_t)(star - pattern), after = strlen(star + 1);
-    if (path.n <= before + after || memcmp(path.p, pattern, before) != 0 ||
-        memcmp(path.p + path.n - after, star + 1, after) != 0)
-        return false;
-    *part = (struct str){ path.p + before, path.n - before - after };
-    return memchr(part->p, '/', part->n) == NULL;
+    const char *p = path.p, *end = p + path.n;
+    parts->count = 0;
+    for (; *pattern != '\0'; pattern++) {
+        if (*pattern != '*') {
+            if (p == end || *p++ != *pattern)
+                return false;
+            continue;
+        }
+        const char *from = p;
+        while (p < end && *p != '/')
+            p++;
+        if (p == from)
+            return false;
+        parts->at[parts->count++] = (struct str){ from, (size_t)(p - from) };
+    }
+    return p == end;
 }
 
 static bool method_fits(const struct route *route, struct str method)
@@ -184,21 +166,37 @@ static void answer_not_found(const struct http_request *r)
                                           .body = { words, (size_t)n } });
 }
 
-void route_request(const struct http_request *r)
+/* true: it was answered. *allow: the methods of a row that has the path alone. */
+static bool route_by(const struct route *row, const struct http_request *r, const char **allow)
+{
+    struct route_parts parts;
+    for (; row->method != NULL; row++) {
+        if (!matches(row->pattern, r->head->path, &parts))
+            continue;
+        if (method_fits(row, r->head->method)) {
+            row->handle(r, &parts);
+            return true;
+        }
+        *allow = row->method;
+    }
+    return false;
+}
+
+static void answer_by_table(const struct http_request *r)
 {
     const char *allow = NULL;
-    struct str part;
-    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-        if (!matches(routes[i].pattern, r->head->path, &part))
-            continue;
-        if (method_fits(&routes[i], r->head->method)) {
-            routes[i].handle(r, part);
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        if (route_by(tables[i], r, &allow))
             return;
-        }
-        allow = routes[i].method;
-    }
     if (allow != NULL)
         answer_bad_method(r, allow);
     else
         answer_not_found(r);
+}
+
+void route_request(const struct http_request *r)
+{
+    struct lane *lane = r->conn->lane; /* r's own may end with the answer */
+    answer_by_table(r);
+    arena_reset(&lane->scratch);
 }

@@ -51,6 +51,7 @@ static status start_threads(struct server *s, struct err *e)
         lane->exec = exec_new();
         list_init(&lane->conns);
         list_init(&lane->spare);
+        arena_init(&lane->scratch, 0);
     }
     return OK;
 }
@@ -188,6 +189,7 @@ static void stop_threads(struct server *s)
     for (int i = 0; s->lane != NULL && i < s->lane_count; i++) {
         calls_drop_spare(&s->lane[i]);
         table_unref(s->lane[i].table);
+        arena_deinit(&s->lane[i].scratch);
         exec_free(s->lane[i].exec);
     }
     for (int i = 0; i < s->worker_count; i++)

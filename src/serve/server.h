@@ -38,6 +38,8 @@ struct server_options {
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes; /* 0: LIMIT_BODY_BYTES */
     bool quiet;            /* no ready line */
+    const char *server_name; /* in the Open Inference Protocol's metadata; NULL: "oar" */
+    bool triton_codes;       /* 500 for malformed messages, where clients of Triton look for it */
 };
 
 /* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread

@@ -9,6 +9,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* An input or output of a model as codecs need to know it. */
+struct call_port {
+    struct str name, alias;
+    dtype dtype;
+    bool ragged;
+    struct shape shape; /* with the batch dimension, -1 where open */
+};
+
+struct call_ports {
+    const struct call_port *port;
+    int count;
+};
+
 struct infer_request {
     struct named_tensor *feed;
     int feed_count;

@@ -31,6 +31,11 @@ const char *dtype_name(dtype d)
     return dtype_valid((int)d) ? rows[d].text : "unknown";
 }
 
+const char *dtype_oip(dtype d)
+{
+    return dtype_valid((int)d) ? rows[d].oip : "unknown";
+}
+
 bool dtype_from_name(struct str name, dtype *out)
 {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

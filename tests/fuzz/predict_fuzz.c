@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 // clang-format off
-static const struct predict_port port[] = {
+static const struct call_port port[] = {
     { { "x_var", 5 }, { "x", 1 }, DTYPE_F32,   false, { 2, { -1, 3 } } },
     { { "w_var", 5 }, { "w", 1 }, DTYPE_I64,   true,  { 2, { -1, 1 } } },
     { { "e_var", 5 }, { "e", 1 }, DTYPE_F16,   true,  { 2, { -1, 2 } } },
@@ -19,7 +19,7 @@ static const struct predict_port port[] = {
     { { "b_var", 5 }, { "b", 1 }, DTYPE_BOOL,  false, { 2, { -1, 2 } } },
 };
 // clang-format on
-static const struct predict_ports ports = { port, ARRAY_LEN(port) };
+static const struct call_ports ports = { port, ARRAY_LEN(port) };
 
 static void must(bool good)
 {

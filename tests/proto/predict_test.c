@@ -26,7 +26,7 @@ static int teardown(void **state)
 }
 
 // clang-format off
-static const struct predict_port port[] = {
+static const struct call_port port[] = {
     { { "x_var", 5 },     { "x", 1 },     DTYPE_F32,   false, { 2, { -1, 3 } } },
     { { "words_var", 9 }, { "words", 5 }, DTYPE_I64,   true,  { 2, { -1, 1 } } },
     { { "id_var", 6 },    { "id", 2 },    DTYPE_I32,   false, { 2, { -1, 1 } } },
@@ -36,7 +36,7 @@ static const struct predict_port port[] = {
     { { "scalar", 6 },    { "", 0 },      DTYPE_F32,   false, { 0 } },
 };
 // clang-format on
-static const struct predict_ports ports = { port, ARRAY_LEN(port) };
+static const struct call_ports ports = { port, ARRAY_LEN(port) };
 
 static struct infer_request read_text(const char *text)
 {

@@ -1,0 +1,337 @@
+/* The Open Inference Protocol V2 over HTTP: one row a path, Triton's extensions among them. */
+#include "base/limits.h"
+#include "codec/json.h"
+#include "serve/http.h"
+#include "serve/oip.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define REPLY_BYTES ((size_t)16 << 20) /* of an answer about models */
+#define HEADER_LINE "Inference-Header-Content-Length: "
+
+/* ---- answers ---- */
+
+static const struct server *server_of(const struct http_request *r)
+{
+    return r->conn->lane->server;
+}
+
+static void answer_err(const struct http_request *r, status s, const struct err *e)
+{
+    http_answer_error(r, http_code(server_of(r), s), e->text);
+}
+
+static void answer_buf(const struct http_request *r, struct buf *b)
+{
+    http_answer_json(r, 200, b);
+    buf_deinit(b);
+}
+
+/* The model, of the version that the path names; NULL: answered. */
+static struct flow *find(const struct http_request *r, const struct route_parts *parts)
+{
+    struct err e = { "" };
+    struct str version = parts->count > 1 ? parts->at[1] : STR("");
+    int64_t number;
+    status code = NOT_FOUND;
+    struct flow *flow = NULL;
+    if (version.n > 0 && !str_to_i64(version, &number))
+        err_set(&e, NOT_FOUND, "Not Found: version '%.*s' is no whole number", STR_ARG(version));
+    else
+        flow = lane_flow(r->conn->lane, http_decoded(r, parts->at[0]), version, &code, &e);
+    if (flow == NULL)
+        answer_err(r, code, &e);
+    return flow;
+}
+
+/* ---- the server ---- */
+
+static bool is_ready(const struct server *s)
+{
+    return atomic_load(&s->ready) && !atomic_load(&s->draining);
+}
+
+static void server_metadata(const struct http_request *r, const struct route_parts *parts)
+{
+    static const char *const extensions[] = {
+        "classification",      "model_repository", "model_configuration", "system_shared_memory",
+        "binary_tensor_data",  "parameters",       "statistics",          "trace",
+        "logging",
+    };
+    const char *name = server_of(r)->options.server_name;
+    struct buf b;
+    buf_init(&b, REPLY_BYTES);
+    buf_str(&b, "{\"name\":");
+    json_put_string(&b, str_of(name != NULL ? name : "oar"));
+    buf_str(&b, ",\"version\":\"" OAR_VERSION "\",\"extensions\":[");
+    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
+        buf_printf(&b, "%s\"%s\"", i > 0 ? "," : "", extensions[i]);
+    buf_str(&b, "]}");
+    answer_buf(r, &b);
+}
+
+static void answer_flag(const struct http_request *r, const char *name, bool flag, int otherwise)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "{\"%s\":%s}", name, flag ? "true" : "false");
+    http_answer(r, &(struct http_answer){ .code = flag ? 200 : otherwise,
+                                          .content_type = "application/json",
+                                          .body = { text, (size_t)n } });
+}
+
+static void live(const struct http_request *r, const struct route_parts *parts)
+{
+    answer_flag(r, "live", true, 503);
+}
+
+static void ready(const struct http_request *r, const struct route_parts *parts)
+{
+    answer_flag(r, "ready", is_ready(server_of(r)), 503);
+}
+
+/* ---- models ---- */
+
+static const char *platform(const struct flow *flow)
+{
+    const struct model *m = flow_model(flow);
+    return m != NULL ? model_imported(m)->format : "flow";
+}
+
+static void put_shape(struct buf *b, const struct shape *s, int from)
+{
+    buf_byte(b, '[');
+    for (int i = from; i < s->rank; i++) {
+        if (i > from)
+            buf_byte(b, ',');
+        json_put_i64(b, s->dim[i]);
+    }
+    buf_byte(b, ']');
+}
+
+static void put_port(struct buf *b, struct str name, const char *suffix, dtype d,
+                     const struct shape *s)
+{
+    char whole[LIMIT_NAME_BYTES + 8];
+    snprintf(whole, sizeof(whole), "%.*s%s", STR_ARG(name), suffix);
+    buf_str(b, "{\"name\":");
+    json_put_string(b, str_of(whole));
+    buf_printf(b, ",\"datatype\":\"%s\",\"shape\":", dtype_oip(d));
+    put_shape(b, s, 0);
+    buf_byte(b, '}');
+}
+
+static void put_ports(struct buf *b, const struct port *port, int count)
+{
+    const struct shape offsets = SHAPE(-1);
+    buf_byte(b, '[');
+    for (int i = 0; i < count; i++) {
+        if (i > 0)
+            buf_byte(b, ',');
+        put_port(b, str_of(port[i].alias), "", port[i].dtype, &port[i].shape);
+        if (!port[i].ragged)
+            continue;
+        buf_byte(b, ',');
+        put_port(b, str_of(port[i].alias), ".lod", DTYPE_I64, &offsets);
+    }
+    buf_byte(b, ']');
+}
+
+/* All versions that can be asked, the highest first. */
+static void put_versions(struct buf *b, const struct lane *lane, const struct flow *flow)
+{
+    const struct served_model *m = table_model(lane->table, str_of(flow_name(flow)));
+    const char *separator = "";
+    for (int i = 0; m != NULL && i < m->version_count; i++) {
+        if (m->version[i].state != MODEL_READY)
+            continue;
+        buf_printf(b, "%s\"%lld\"", separator, (long long)m->version[i].version);
+        separator = ",";
+    }
+}
+
+static void model_metadata(const struct http_request *r, const struct route_parts *parts)
+{
+    struct buf b;
+    int count;
+    struct flow *flow = find(r, parts);
+    if (flow == NULL)
+        return;
+    buf_init(&b, REPLY_BYTES);
+    buf_str(&b, "{\"name\":");
+    json_put_string(&b, str_of(flow_name(flow)));
+    buf_str(&b, ",\"versions\":[");
+    put_versions(&b, r->conn->lane, flow);
+    buf_printf(&b, "],\"platform\":\"%s\",\"inputs\":", platform(flow));
+    const struct port *port = flow_inputs(flow, &count);
+    put_ports(&b, port, count);
+    buf_str(&b, ",\"outputs\":");
+    port = flow_outputs(flow, &count);
+    put_ports(&b, port, count);
+    buf_byte(&b, '}');
+    answer_buf(r, &b);
+}
+
+static void model_ready(const struct http_request *r, const struct route_parts *parts)
+{
+    struct err e = { "" };
+    struct str name = http_decoded(r, parts->at[0]);
+    status code;
+    if (lane_flow(r->conn->lane, name, parts->count > 1 ? parts->at[1] : STR(""), &code, &e) ==
+        NULL) {
+        char words[ERR_TEXT_MAX + 32];
+        snprintf(words, sizeof(words), "Model version not ready: %s", e.text);
+        http_answer_error(r, 400, words);
+        return;
+    }
+    struct buf b;
+    buf_init(&b, REPLY_BYTES);
+    buf_str(&b, "{\"name\":");
+    json_put_string(&b, name);
+    buf_printf(&b, ",\"ready\":%s}", is_ready(server_of(r)) ? "true" : "false");
+    http_answer_json(r, is_ready(server_of(r)) ? 200 : 503, &b);
+    buf_deinit(&b);
+}
+
+/* ---- configuration ---- */
+
+/* The batch dimension is not among dims where the model takes batches. */
+#define MAX_BATCH 4096
+
+static bool is_batched(const struct port *port, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (port[i].ragged || port[i].shape.rank == 0 || port[i].shape.dim[0] != -1)
+            return false;
+    return true;
+}
+
+static const char *config_type(dtype d)
+{
+    return d == DTYPE_BYTES ? "STRING" : dtype_oip(d);
+}
+
+static void put_config_port(struct buf *b, const struct port *p, bool input, bool batched)
+{
+    buf_str(b, "{\"name\":");
+    json_put_string(b, str_of(p->alias));
+    buf_printf(b, ",\"data_type\":\"TYPE_%s\"%s,\"dims\":", config_type(p->dtype),
+               input ? ",\"format\":\"FORMAT_NONE\"" : "");
+    put_shape(b, &p->shape, batched ? 1 : 0);
+    buf_str(b, input ? ",\"is_shape_tensor\":false,\"allow_ragged_batch\":false,\"optional\":false}"
+                     : ",\"label_filename\":\"\",\"is_shape_tensor\":false}");
+}
+
+static void put_config_ports(struct buf *b, const struct port *port, int count, bool input,
+                             bool batched)
+{
+    buf_byte(b, '[');
+    for (int i = 0; i < count; i++) {
+        if (i > 0)
+            buf_byte(b, ',');
+        put_config_port(b, &port[i], input, batched);
+    }
+    buf_byte(b, ']');
+}
+
+static void model_config(const struct http_request *r, const struct route_parts *parts)
+{
+    struct buf b;
+    int inputs, outputs;
+    struct flow *flow = find(r, parts);
+    if (flow == NULL)
+        return;
+    const struct port *in = flow_inputs(flow, &inputs), *out = flow_outputs(flow, &outputs);
+    bool batched = is_batched(in, inputs) && is_batched(out, outputs);
+    buf_init(&b, REPLY_BYTES);
+    buf_str(&b, "{\"name\":");
+    json_put_string(&b, str_of(flow_name(flow)));
+    buf_printf(&b,
+               ",\"platform\":\"%s\",\"backend\":\"oar\",\"version_policy\":{\"latest\":"
+               "{\"num_versions\":1}},\"max_batch_size\":%d,\"input\":",
+               platform(flow), batched ? MAX_BATCH : 0);
+    put_config_ports(&b, in, inputs, true, batched);
+    buf_str(&b, ",\"output\":");
+    put_config_ports(&b, out, outputs, false, batched);
+    buf_str(&b, ",\"parameters\":{},\"model_transaction_policy\":{\"decoupled\":false}}");
+    answer_buf(r, &b);
+}
+
+/* ---- inference ---- */
+
+static status header_range(uint64_t got, size_t body, struct err *e)
+{
+    return err_set(e, INVALID, "inference header size should be in range (0, %zu), got: %llu", body,
+                   (unsigned long long)got);
+}
+
+static status decode(struct call *c, struct str body, struct infer_request *out, struct err *e)
+{
+    struct oip_call *o = c->form;
+    uint64_t n = o->header_bytes == UINT64_MAX ? body.n : o->header_bytes;
+    if (n > body.n)
+        return header_range(n, body.n, e);
+    if (o->header_bytes == 0) {
+        TRY(oip_request_from_raw(body, &o->model, &c->arena, &o->request, e));
+    } else {
+        struct str text = { body.p, (size_t)n }, tail = { body.p + n, body.n - (size_t)n };
+        TRY(oip_request_from_json(text, tail, &o->model, &c->arena, &o->request, e));
+    }
+    return oip_call_bind(c, out, e);
+}
+
+static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+{
+    struct oip_call *o = c->form;
+    size_t json_bytes;
+    bool binary;
+    TRY(oip_call_outputs(c, r, e));
+    oip_reply_to_json(&(struct oip_reply){ .id = o->request.id,
+                                           .model = &o->model,
+                                           .output = o->output,
+                                           .output_count = o->output_count },
+                      out, &json_bytes, &binary);
+    if (binary) {
+        c->content_type = "application/octet-stream";
+        c->headers = arena_printf(&c->arena, HEADER_LINE "%zu\r\n", json_bytes);
+    }
+    return OK;
+}
+
+static const struct call_format format_oip = { decode, encode, true };
+
+static void infer(const struct http_request *r, const struct route_parts *parts)
+{
+    struct str header = http_header_find(r->head, "Inference-Header-Content-Length");
+    uint64_t header_bytes = UINT64_MAX;
+    struct flow *flow = find(r, parts);
+    if (flow == NULL)
+        return;
+    if (header.p != NULL && (!str_to_u64(header, &header_bytes) || header_bytes == UINT64_MAX)) {
+        http_answer_error(r, 400, "Inference-Header-Content-Length is no whole number");
+        return;
+    }
+    struct call *call = http_begin(r, flow, &format_oip, "application/json");
+    if (call == NULL)
+        return;
+    oip_call_new(call)->header_bytes = header_bytes;
+    http_start(r, call);
+}
+
+// clang-format off
+const struct route oip_routes[] = {
+    { "POST", "/v2/models/*/infer",                  infer },
+    { "POST", "/v2/models/*/versions/*/infer",       infer },
+    { "GET",  "/v2/health/live",                     live },
+    { "GET",  "/v2/health/ready",                    ready },
+    { "GET",  "/v2",                                 server_metadata },
+    { "GET",  "/v2/",                                server_metadata },
+    { "GET",  "/v2/models/*",                        model_metadata },
+    { "GET",  "/v2/models/*/versions/*",             model_metadata },
+    { "GET",  "/v2/models/*/ready",                  model_ready },
+    { "GET",  "/v2/models/*/versions/*/ready",       model_ready },
+    { "GET",  "/v2/models/*/config",                 model_config },
+    { "GET",  "/v2/models/*/versions/*/config",      model_config },
+    { 0 },
+};
+// clang-format on
