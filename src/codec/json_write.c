@@ -177,7 +177,8 @@ static inline void shortest_single(uint32_t bits, uint64_t *digits, int *x)
     uint32_t fraction = bits & 0x7fffff, biased = bits >> 23;
     uint32_t c = biased != 0 ? fraction | 1u << 23 : fraction;
     int q = (biased != 0 ? (int)biased : 1) - 150;
-    bool odd = c % 2 != 0, closer = fraction == 0 && biased > 1; /* the neighbour below a power of two */
+    bool odd = c % 2 != 0,
+         closer = fraction == 0 && biased > 1; /* the neighbour below a power of two */
     int k = floor_shift(q * 1262611 - (closer ? 524031 : 0), 22);
     int h = q + floor_shift(-k * 1741647, 19) + 1;
     uint64_t g = scaled_power_of_ten(-k);

@@ -154,8 +154,10 @@ status oip_take_output_param(struct oip_wanted *out, const struct oip_param *p, 
         return OK;
     TRY(take_size(p, &classes, e));
     if (classes == 0 || classes > INT32_MAX)
-        return err_set(e, INVALID, "classification count must be in range [1, 2147483647] for "
-                                   "output '%.*s'", STR_ARG(out->name));
+        return err_set(e, INVALID,
+                       "classification count must be in range [1, 2147483647] for "
+                       "output '%.*s'",
+                       STR_ARG(out->name));
     out->classes = (int64_t)classes;
     return OK;
 }
@@ -168,10 +170,11 @@ status oip_input_type(struct oip_input *in, struct err *e)
         in->dtype = (dtype)d;
         return OK;
     }
-    return err_set(e, INVALID,
-                   "invalid datatype for input %.*s: '%.*s'; expected BOOL, UINT8 to UINT64, INT8 to "
-                   "INT64, FP16, BF16, FP32, FP64 or BYTES",
-                   STR_ARG(in->name), STR_ARG(in->datatype));
+    return err_set(
+        e, INVALID,
+        "invalid datatype for input %.*s: '%.*s'; expected BOOL, UINT8 to UINT64, INT8 to "
+        "INT64, FP16, BF16, FP32, FP64 or BYTES",
+        STR_ARG(in->name), STR_ARG(in->datatype));
 }
 
 /* ---- a request and its model ---- */
@@ -339,8 +342,9 @@ static status cut_strings(struct binding *b, const struct oip_input *in, struct 
     for (int64_t i = 0; i < count; i++) {
         uint32_t n;
         if (raw.n < sizeof(n))
-            return err_set(e, INVALID, "incomplete string length indicator for inference input "
-                                       "'%.*s', expecting 4 bytes but only %zu bytes available",
+            return err_set(e, INVALID,
+                           "incomplete string length indicator for inference input "
+                           "'%.*s', expecting 4 bytes but only %zu bytes available",
                            STR_ARG(in->name), raw.n);
         memcpy(&n, raw.p, sizeof(n));
         if (n > raw.n - sizeof(n))
@@ -383,10 +387,11 @@ static status read_region(struct binding *b, const struct oip_input *in, struct 
                           struct err *e)
 {
     if (b->read == NULL)
-        return err_set(e, UNSUPPORTED,
-                       "input '%.*s': this server takes nothing from shared memory; it is allowed by "
-                       "--allow-shared-memory",
-                       STR_ARG(in->name));
+        return err_set(
+            e, UNSUPPORTED,
+            "input '%.*s': this server takes nothing from shared memory; it is allowed by "
+            "--allow-shared-memory",
+            STR_ARG(in->name));
     return b->read(b->read_arg, &in->region, raw, e);
 }
 
@@ -422,10 +427,9 @@ static status check_type(const struct binding *b, const struct oip_input *in,
 {
     if (in->dtype == port->dtype || (in->dtype == DTYPE_BYTES && port->dtype == DTYPE_U8))
         return OK;
-    return err_set(e, INVALID,
-                   "inference input '%.*s' data-type is '%s', but model '%.*s' expects '%s'",
-                   STR_ARG(in->name), dtype_oip(in->dtype), STR_ARG(b->m->name),
-                   dtype_oip(port->dtype));
+    return err_set(
+        e, INVALID, "inference input '%.*s' data-type is '%s', but model '%.*s' expects '%s'",
+        STR_ARG(in->name), dtype_oip(in->dtype), STR_ARG(b->m->name), dtype_oip(port->dtype));
 }
 
 /* A batch of sequences that are equally long comes with one dimension more than the port has. */
@@ -451,11 +455,10 @@ static status check_shape(const struct binding *b, const struct oip_input *in,
         s.dim[s.rank++] = 1; /* ids without their last 1: the reader mends it */
     if (t->dtype == DTYPE_BYTES || shape_matches(&s, &port->shape))
         return OK;
-    return err_set(e, INVALID,
-                   "unexpected shape for input '%.*s' for model '%.*s'. Expected %s, got %s.",
-                   STR_ARG(in->name), STR_ARG(b->m->name),
-                   shape_text(&port->shape, want, sizeof(want)),
-                   shape_text(&in->shape, got, sizeof(got)));
+    return err_set(
+        e, INVALID, "unexpected shape for input '%.*s' for model '%.*s'. Expected %s, got %s.",
+        STR_ARG(in->name), STR_ARG(b->m->name), shape_text(&port->shape, want, sizeof(want)),
+        shape_text(&in->shape, got, sizeof(got)));
 }
 
 static status no_lod_memory(struct binding *b, int64_t count, int64_t **out, struct err *e)
@@ -617,8 +620,8 @@ static struct str class_text(const struct oip_model *m, dtype d, const struct sc
 }
 
 /* The best k of each row of a batch, as "value:index[:label]". */
-static status classify(const struct oip_model *m, const struct tensor *t, int64_t k, struct arena *a,
-                       struct oip_output *out, struct err *e)
+static status classify(const struct oip_model *m, const struct tensor *t, int64_t k,
+                       struct arena *a, struct oip_output *out, struct err *e)
 {
     int64_t total = shape_numel(&t->shape), rows = t->shape.rank > 1 ? t->shape.dim[0] : 1;
     int64_t n = rows > 0 ? total / rows : 0, keep = k < n ? k : n;
@@ -690,8 +693,8 @@ static void count_bytes(struct oip_output *o)
 }
 
 static status make_output(const struct oip_model *m, const struct oip_wanted *w,
-                          const struct tensor *t, bool lod, struct arena *a,
-                          struct oip_output *out, struct err *e)
+                          const struct tensor *t, bool lod, struct arena *a, struct oip_output *out,
+                          struct err *e)
 {
     out->dtype = t->dtype;
     out->shape = t->shape;
@@ -704,10 +707,11 @@ static status make_output(const struct oip_model *m, const struct oip_wanted *w,
         TRY(cut_bytes(t, a, out, e));
     count_bytes(out);
     if (w->region.name.p != NULL && out->bytes > w->region.bytes)
-        return err_set(e, INVALID,
-                       "shared memory size specified with the request for output '%.*s' (%llu bytes) "
-                       "should be at least %zu bytes to hold the results",
-                       STR_ARG(out->name), (unsigned long long)w->region.bytes, out->bytes);
+        return err_set(
+            e, INVALID,
+            "shared memory size specified with the request for output '%.*s' (%llu bytes) "
+            "should be at least %zu bytes to hold the results",
+            STR_ARG(out->name), (unsigned long long)w->region.bytes, out->bytes);
     return OK;
 }
 

@@ -54,7 +54,7 @@ struct oip_input {
 /* An output as it is wanted. */
 struct oip_wanted {
     struct str name;
-    int binary; /* binary_data: 1, 0, or -1 where nothing is said */
+    int binary;      /* binary_data: 1, 0, or -1 where nothing is said */
     int64_t classes; /* 0: the tensor itself */
     struct oip_region region;
 };
@@ -104,9 +104,9 @@ struct oip_output {
     struct str name;
     dtype dtype;
     struct shape shape;
-    const void *data;        /* not of BYTES */
-    const struct str *text;  /* BYTES: shape_numel of them */
-    size_t bytes;            /* as the protocol lays it out */
+    const void *data;       /* not of BYTES */
+    const struct str *text; /* BYTES: shape_numel of them */
+    size_t bytes;           /* as the protocol lays it out */
     bool binary;
     struct oip_region region;
 };
@@ -137,5 +137,5 @@ struct oip_reply {
 };
 /* Appends the JSON, then the binary outputs. *json_bytes: where the JSON ends; *binary: whether anything follows it, which a
  * tensor without elements does too. */
-void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_bytes, bool *binary);
-
+void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_bytes,
+                       bool *binary);

@@ -217,11 +217,12 @@ static status take_tail(struct reading *x, struct oip_input *in, struct err *e)
     if (!in->has_raw)
         return OK;
     if (in->raw_bytes > x->tail.n)
-        return err_set(e, INVALID,
-                       "unexpected size for input '%.*s', expecting %llu additional bytes for model "
-                       "'%.*s'",
-                       STR_ARG(in->name), (unsigned long long)(in->raw_bytes - x->tail.n),
-                       STR_ARG(x->m->name));
+        return err_set(
+            e, INVALID,
+            "unexpected size for input '%.*s', expecting %llu additional bytes for model "
+            "'%.*s'",
+            STR_ARG(in->name), (unsigned long long)(in->raw_bytes - x->tail.n),
+            STR_ARG(x->m->name));
     in->raw = (struct str){ x->tail.p, (size_t)in->raw_bytes };
     x->tail = (struct str){ x->tail.p + in->raw.n, x->tail.n - in->raw.n };
     return OK;
@@ -397,10 +398,11 @@ status oip_request_from_raw(struct str body, const struct oip_model *m, struct a
             opens++;
         }
     if (opens > 2)
-        return err_set(e, INVALID,
-                       "The shape of Raw input '%.*s' can not be deduced because there are more than "
-                       "one variable-sized dimension",
-                       STR_ARG(in->name));
+        return err_set(
+            e, INVALID,
+            "The shape of Raw input '%.*s' can not be deduced because there are more than "
+            "one variable-sized dimension",
+            STR_ARG(in->name));
     /* Of one or two open dimensions the last takes what is there: the first is then the batch. */
     int64_t rest = shape_numel(&in->shape);
     if (open >= 0 && rest > 0)

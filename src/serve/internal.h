@@ -30,7 +30,7 @@ struct lane {
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     int spare_count;
-    struct arena scratch; /* of the request that a route looks at */
+    struct arena scratch;   /* of the request that a route looks at */
     struct loop_post drain; /* posted once, by server_drain */
 };
 
@@ -119,7 +119,8 @@ struct call;
 struct call_format {
     status (*decode)(struct call *c, struct str body, struct infer_request *out, struct err *e);
     status (*encode)(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e);
-    bool json_faults; /* over HTTP: {"error": words}; else plain words with brpc's code in a header */
+    bool
+        json_faults; /* over HTTP: {"error": words}; else plain words with brpc's code in a header */
 };
 
 extern const struct call_format format_general_pb, format_general_json, format_predict;

@@ -55,8 +55,14 @@ static bool is_ready(const struct server *s)
 static void server_metadata(const struct http_request *r, const struct route_parts *parts)
 {
     static const char *const extensions[] = {
-        "classification",      "model_repository", "model_configuration", "system_shared_memory",
-        "binary_tensor_data",  "parameters",       "statistics",          "trace",
+        "classification",
+        "model_repository",
+        "model_configuration",
+        "system_shared_memory",
+        "binary_tensor_data",
+        "parameters",
+        "statistics",
+        "trace",
         "logging",
     };
     const char *name = server_of(r)->options.server_name;

@@ -36,8 +36,8 @@ struct server_options {
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */
     const char
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
-    size_t max_body_bytes; /* 0: LIMIT_BODY_BYTES */
-    bool quiet;            /* no ready line */
+    size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
+    bool quiet;              /* no ready line */
     const char *server_name; /* in the Open Inference Protocol's metadata; NULL: "oar" */
     bool triton_codes;       /* 500 for malformed messages, where clients of Triton look for it */
 };

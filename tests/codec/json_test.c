@@ -619,9 +619,78 @@ static void strings_are_escaped(void **state)
     buf_deinit(&b);
 }
 
+static void floats_have_the_fewest_digits_that_read_back(void **state)
+{
+    static const struct {
+        float v;
+        const char *text;
+    } rows[] = {
+        { 0.1f, "[0.1]" },
+        { 18.901152f, "[18.901152]" },
+        { 0, "[0.0]" },
+        { -0.0f, "[-0.0]" },
+        { 1e-45f, "[1e-45]" },
+        { 3.4028235e38f, "[3.4028235e38]" },
+        { 1.17549435e-38f, "[1.1754944e-38]" },
+        { 0x1p-24f, "[5.9604645e-8]" },
+        { 9.8e7f, "[98000000.0]" },
+        { 1e23f, "[1e23]" },
+        { -7.5f, "[-7.5]" },
+        { (float)INFINITY, "[\"Infinity\"]" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf b;
+        buf_init(&b, 100);
+        json_put_shortest(&b, DTYPE_F32, &rows[i].v, 1);
+        buf_byte(&b, 0);
+        assert_string_equal((const char *)b.data, rows[i].text);
+        buf_deinit(&b);
+    }
+}
+
+/* Every exponent and sign, and what lies beside powers of two: strtof is the judge. */
+static void floats_read_back(void **state)
+{
+    struct buf b;
+    buf_init(&b, 100);
+    for (uint32_t bits = 1; bits < 0xff800000; bits += bits % 8388608 < 3 ? 1 : 838609) {
+        float v;
+        memcpy(&v, &bits, sizeof(v));
+        if (isnan(v) || isinf(v))
+            continue;
+        buf_clear(&b);
+        json_put_shortest(&b, DTYPE_F32, &v, 1);
+        buf_byte(&b, 0);
+        if (strtof((const char *)b.data + 1, NULL) != v)
+            fail_msg("%a became %s", (double)v, (const char *)b.data);
+    }
+    buf_deinit(&b);
+}
+
+static void numbers_nested_in_any_way(void **state)
+{
+    struct json j;
+    int32_t to[4];
+    struct json_array a = { .dtype = DTYPE_I32, .to = to, .max = 4, .any_rank = true };
+    json_init(&j, STR("[1,[[2],[]],[3,4]]"), NULL);
+    json_numbers(&j, &a);
+    assert_int_equal(json_end(&j, NULL), OK);
+    assert_int_equal(a.count, 4);
+    assert_int_equal(to[3], 4);
+    json_init(&j, STR("5"), NULL);
+    json_numbers(&j, &a);
+    assert_int_equal(to[0], 5);
+    json_init(&j, STR("[1,2,3,4,5]"), NULL);
+    json_numbers(&j, &a);
+    assert_int_equal(json_end(&j, NULL), INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(floats_have_the_fewest_digits_that_read_back),
+        cmocka_unit_test(floats_read_back),
+        cmocka_unit_test(numbers_nested_in_any_way),
         cmocka_unit_test_setup_teardown(values_are_taken_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(faults_name_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_json_is_refused, setup, teardown),
