@@ -438,8 +438,8 @@ static status finish(const struct reading *r, struct infer_request *out, struct 
     return OK;
 }
 
-status predict_request_from_json(struct str text, const struct call_ports *ports,
-                                 struct arena *a, struct infer_request *out, struct err *e)
+status predict_request_from_json(struct str text, const struct call_ports *ports, struct arena *a,
+                                 struct infer_request *out, struct err *e)
 {
     struct reading r = { .arena = a, .ports = ports };
     *out = (struct infer_request){ 0 };

@@ -13,8 +13,8 @@
 #include "base/err.h"
 #include "tensor/call.h"
 
-status predict_request_from_json(struct str text, const struct call_ports *ports,
-                                 struct arena *a, struct infer_request *out, struct err *e);
+status predict_request_from_json(struct str text, const struct call_ports *ports, struct arena *a,
+                                 struct infer_request *out, struct err *e);
 void predict_request_to_json(const struct infer_request *r, struct buf *out);
 /* Nested lists by shape; "NAME.lod" follows a ragged one. Keys are aliases (of the first output that has each). */
 void predict_reply_to_json(const struct infer_reply *r, struct buf *out);

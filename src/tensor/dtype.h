@@ -40,7 +40,7 @@ bool dtype_valid(int code);
 size_t dtype_size(dtype d);      /* bytes of one element; 0 for a code that is none */
 const char *dtype_name(dtype d); /* "float32"; "unknown" for a code that is none */
 bool dtype_from_name(struct str name, dtype *out); /* either vocabulary: "float32", "FP32" */
-const char *dtype_oip(dtype d); /* the Open Inference Protocol's name: "FP32" */
+const char *dtype_oip(dtype d);                    /* the Open Inference Protocol's name: "FP32" */
 /* The descr of a .npy header ("<f4"), and back. */
 bool dtype_from_npy(struct str descr, dtype *out);
 void dtype_to_npy(dtype d, char out[8]);

@@ -25,7 +25,8 @@ static void every_status_has_its_numbers(void **state)
         { TOO_LARGE, 413, 8, 1003, "larger than the limit" },
         { TIMED_OUT, 504, 4, 1008, "deadline passed" },
         { CONFLICT, 400, 9, 2001, "contradiction" },
-        { MALFORMED, 400, 3, 1003, "malformed message" }, /* the last: the rows are in order of number */
+        { MALFORMED, 400, 3, 1003,
+          "malformed message" }, /* the last: the rows are in order of number */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_int_equal(status_http(rows[i].s), rows[i].http);
