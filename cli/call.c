@@ -92,7 +92,7 @@ static status call(const struct call_args *args, struct arena *a, struct err *e)
     client_set_timeout_ms(client, args->timeout_ms);
     status s = feeds_open(&args->feeds, a, &file, &request, e);
     if (s == OK) {
-        s = client_infer(client, &request, &reply, e);
+        s = client_infer(client, &request, 0, &reply, e);
         if (s == OK)
             s = deliver(args, &reply, a, e);
         arrays_close(&file);

@@ -29,7 +29,28 @@ typedef struct oar_array {
     const void *data;
     const int64_t *lod; /* offsets of level 0, or NULL */
     int64_t lod_count;
+    const char *alias;  /* feeds: the name that clients use, NULL: the same as name */
+    const char *engine; /* results: the operator of the service's graph that gave it; may be empty */
 } oar_array;
+
+/* One call and its answer. Zero what is not wanted. */
+typedef struct oar_call {
+    const oar_array *feeds; /* by real name */
+    int feed_count;
+    const char *const *fetch; /* aliases; none: every output */
+    int fetch_count;
+    uint64_t log_id;
+    int profile;        /* stamps of every operator are wanted */
+    int64_t timeout_ms; /* of this call; 0: the client's own */
+} oar_call;
+
+typedef struct oar_answer {
+    const oar_array *results;
+    int result_count;
+    int output_count;         /* outputs that the results come from; each has its own engine */
+    const int64_t *stamps_us; /* wall clock: begin and end of each operator, then of the service */
+    int stamp_count;
+} oar_answer;
 
 /* protocol: "brpc", "http" (protobuf over HTTP) or "http-json". endpoint: "host:port". */
 /* Touches no network: the first call connects. *out is set even on failure, so that its words can be read; it is then good for
@@ -41,7 +62,12 @@ OAR_API void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms);
 OAR_API int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
                              const char *const *fetch, int fetch_count, const oar_array **results,
                              int *result_count);
+/* The same with everything that a call can say. The answer points into the client until its next call. */
+OAR_API int oar_client_call(oar_client *c, const oar_call *call, oar_answer *answer);
 OAR_API const char *oar_client_error(const oar_client *c);
+/* The server's own number for the last refusal (baidu_std error_code, HTTP status); 0: the last call was answered, or failed
+ * before a server had said anything. */
+OAR_API int oar_client_code(const oar_client *c);
 
 #ifdef __cplusplus
 }

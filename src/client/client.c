@@ -20,7 +20,8 @@ struct client {
     struct endpoint at;
     char authority[sizeof(struct endpoint) + 4];
     int64_t timeout_ms;
-    int fd; /* -1: not connected */
+    int code; /* of the last answer */
+    int fd;   /* -1: not connected */
     struct session session;
     struct buf out, in, scratch, inflated;
     struct arena arena; /* of the last reply */
@@ -92,9 +93,19 @@ void client_close(struct client *c)
     mem_free(c);
 }
 
+static int64_t timeout_or(int64_t timeout_ms, int64_t otherwise)
+{
+    return timeout_ms > 0 && timeout_ms < INT32_MAX ? timeout_ms : otherwise;
+}
+
 void client_set_timeout_ms(struct client *c, int64_t timeout_ms)
 {
-    c->timeout_ms = timeout_ms > 0 && timeout_ms < INT32_MAX ? timeout_ms : CLIENT_TIMEOUT_MS;
+    c->timeout_ms = timeout_or(timeout_ms, CLIENT_TIMEOUT_MS);
+}
+
+int client_code(const struct client *c)
+{
+    return c->code;
 }
 
 static status build(struct client *c, const struct infer_request *r, struct err *e)
@@ -130,12 +141,13 @@ static status exchange(struct client *c, uint64_t deadline_ns, struct answer *an
     }
 }
 
-status client_infer(struct client *c, const struct infer_request *r, struct infer_reply *out,
-                    struct err *e)
+status client_infer(struct client *c, const struct infer_request *r, int64_t timeout_ms,
+                    struct infer_reply *out, struct err *e)
 {
     struct answer answer;
     bool kept = c->fd >= 0;
-    uint64_t deadline_ns = clock_ns() + (uint64_t)c->timeout_ms * 1000000;
+    uint64_t deadline_ns = clock_ns() + (uint64_t)timeout_or(timeout_ms, c->timeout_ms) * 1000000;
+    c->code = 0;
     TRY(build(c, r, e));
     status s = exchange(c, deadline_ns, &answer, e);
     if (s == IO_FAILED && kept && c->in.len == 0) { /* closed while it was idle */
@@ -144,6 +156,8 @@ status client_infer(struct client *c, const struct infer_request *r, struct infe
     }
     if (s != OK || !answer.keep_alive)
         disconnect(c);
+    if (s == OK && answer.refused != OK)
+        c->code = answer.code;
     if (s == OK)
         s = session_reply(&answer, &c->arena, &c->inflated, out, e);
     return s == OK ? OK : err_prefix(e, s, "%s: ", c->authority);

@@ -20,8 +20,11 @@ void client_close(struct client *c); /* NULL is fine */
 void client_set_timeout_ms(struct client *c,
                            int64_t timeout_ms); /* of a whole call; <= 0: CLIENT_TIMEOUT_MS */
 
-/* The reply's tensors and names live in the client until its next call. A connection that the
+/* timeout_ms: of this call alone; 0: the client's own.
+ * The reply's tensors and names live in the client until its next call. A connection that the
  * server has closed since the last call is replaced once, silently; nothing else is tried twice.
  * The words begin with the endpoint. */
-status client_infer(struct client *c, const struct infer_request *r, struct infer_reply *out,
-                    struct err *e);
+status client_infer(struct client *c, const struct infer_request *r, int64_t timeout_ms,
+                    struct infer_reply *out, struct err *e);
+/* The server's own number for the last refusal: baidu_std error_code, HTTP status; 0: there was none. */
+int client_code(const struct client *c);

@@ -54,7 +54,8 @@ static status feed_from(const oar_array *a, struct named_tensor *out, struct err
     if (!dtype_valid(a->dtype))
         return err_set(e, INVALID, "feed '%s': no dtype has code %d", name, a->dtype);
     struct tensor *t = &out->tensor;
-    *out = (struct named_tensor){ .name = str_of(name), .alias = str_of(name) };
+    *out = (struct named_tensor){ .name = str_of(name),
+                                  .alias = str_of(a->alias != NULL ? a->alias : name) };
     t->dtype = (dtype)a->dtype;
     t->shape.rank = a->rank;
     if (a->rank > 0)
@@ -68,25 +69,29 @@ static status feed_from(const oar_array *a, struct named_tensor *out, struct err
     return lod_check(&t->lod, a->rank > 0 ? t->shape.dim[0] : 1, name, e);
 }
 
-static status request_from(oar_client *c, const oar_array *feeds, int feed_count,
-                           const char *const *fetch, int fetch_count, struct infer_request *out)
+static status request_from(oar_client *c, const oar_call *call, struct infer_request *out)
 {
-    if (feed_count < 0 || feed_count > LIMIT_REQUEST_TENSORS || fetch_count < 0 ||
-        fetch_count > LIMIT_FETCH_NAMES)
+    if (call->feed_count < 0 || call->feed_count > LIMIT_REQUEST_TENSORS || call->fetch_count < 0 ||
+        call->fetch_count > LIMIT_FETCH_NAMES)
         return err_set(&c->err, INVALID, "%d feeds and %d fetch names: more than a request holds",
-                       feed_count, fetch_count);
-    out->feed = arena_zalloc(&c->feeds, (size_t)feed_count * sizeof(*out->feed));
-    out->fetch = arena_zalloc(&c->feeds, (size_t)fetch_count * sizeof(*out->fetch));
-    out->feed_count = feed_count;
-    out->fetch_count = fetch_count;
-    for (int i = 0; i < feed_count; i++)
-        TRY(feed_from(&feeds[i], &out->feed[i], &c->err));
-    for (int i = 0; i < fetch_count; i++)
-        out->fetch[i] = str_of(fetch[i]);
+                       call->feed_count, call->fetch_count);
+    *out = (struct infer_request){
+        .feed = arena_zalloc(&c->feeds, (size_t)call->feed_count * sizeof(*out->feed)),
+        .fetch = arena_zalloc(&c->feeds, (size_t)call->fetch_count * sizeof(*out->fetch)),
+        .feed_count = call->feed_count,
+        .fetch_count = call->fetch_count,
+        .profile = call->profile != 0,
+        .log_id = call->log_id,
+    };
+    for (int i = 0; i < call->feed_count; i++)
+        TRY(feed_from(&call->feeds[i], &out->feed[i], &c->err));
+    for (int i = 0; i < call->fetch_count; i++)
+        out->fetch[i] = str_of(call->fetch[i]);
     return OK;
 }
 
-static void result_from(struct arena *a, const struct named_tensor *t, oar_array *out)
+static void result_from(struct arena *a, const struct named_tensor *t, const char *engine,
+                        oar_array *out)
 {
     struct str name = t->alias.n != 0 ? t->alias : t->name;
     const struct lod *lod = &t->tensor.lod;
@@ -98,35 +103,63 @@ static void result_from(struct arena *a, const struct named_tensor *t, oar_array
         .data = t->tensor.data,
         .lod = lod->levels > 0 ? lod->level[0].offset : NULL,
         .lod_count = lod->levels > 0 ? lod->level[0].count : 0,
+        .engine = engine,
     };
 }
 
-static oar_array *results_from(struct arena *a, const struct infer_reply *reply, int *count)
+static void answer_from(struct arena *a, const struct infer_reply *reply, oar_answer *out)
 {
     size_t total = 0;
     for (int i = 0; i < reply->output_count; i++)
         total += (size_t)reply->output[i].tensor_count;
     oar_array *all = arena_zalloc(a, total * sizeof(*all)), *next = all;
-    for (int i = 0; i < reply->output_count; i++)
-        for (int k = 0; k < reply->output[i].tensor_count; k++)
-            result_from(a, &reply->output[i].tensor[k], next++);
-    *count = (int)total;
-    return all;
+    for (int i = 0; i < reply->output_count; i++) {
+        const struct infer_output *o = &reply->output[i];
+        const char *engine = arena_strndup(a, o->engine.p, o->engine.n);
+        for (int k = 0; k < o->tensor_count; k++)
+            result_from(a, &o->tensor[k], engine, next++);
+    }
+    *out = (oar_answer){
+        .results = all,
+        .result_count = (int)total,
+        .output_count = reply->output_count,
+        .stamps_us = reply->stamp_us,
+        .stamp_count = reply->stamp_count,
+    };
 }
 
-int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
-                     const char *const *fetch, int fetch_count, const oar_array **results,
-                     int *result_count)
+int oar_client_call(oar_client *c, const oar_call *call, oar_answer *answer)
 {
-    struct infer_request request = { 0 };
+    struct infer_request request;
     struct infer_reply reply = { 0 };
     if (c->client == NULL) /* the words of the open that failed still stand */
         return INVALID;
     c->err.text[0] = '\0';
     arena_reset(&c->feeds);
     arena_reset(&c->results);
-    TRY(request_from(c, feeds, feed_count, fetch, fetch_count, &request));
-    TRY(client_infer(c->client, &request, &reply, &c->err));
-    *results = results_from(&c->results, &reply, result_count);
+    TRY(request_from(c, call, &request));
+    TRY(client_infer(c->client, &request, call->timeout_ms, &reply, &c->err));
+    answer_from(&c->results, &reply, answer);
     return OK;
+}
+
+int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
+                     const char *const *fetch, int fetch_count, const oar_array **results,
+                     int *result_count)
+{
+    oar_call call = {
+        .feeds = feeds, .feed_count = feed_count, .fetch = fetch, .fetch_count = fetch_count
+    };
+    oar_answer answer;
+    int s = oar_client_call(c, &call, &answer);
+    if (s == OK) {
+        *results = answer.results;
+        *result_count = answer.result_count;
+    }
+    return s;
+}
+
+int oar_client_code(const oar_client *c)
+{
+    return c->client != NULL ? client_code(c->client) : 0;
 }

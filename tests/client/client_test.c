@@ -120,7 +120,7 @@ static status ask(struct client *c, struct err *e)
 {
     struct infer_request r = { 0 };
     struct infer_reply reply;
-    return client_infer(c, &r, &reply, e);
+    return client_infer(c, &r, 0, &reply, e);
 }
 
 static void connections_are_kept(void **state)
