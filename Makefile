@@ -10,10 +10,10 @@ CTEST   = ctest --output-on-failure --parallel $(JOBS)
 export PYTHON JOBS
 
 .NOTPARALLEL:
-.PHONY: all test demo install asan tsan fuzz lint fmt bench clean help
+.PHONY: all test demo install wheel asan tsan fuzz lint fmt bench clean help
 
 all: setup-build ## build the binary and the libraries
-	@cmake --preset release -B $(BUILD) $(CMAKE_ARGS) --log-level=WARNING >/dev/null
+	@cmake --preset release -B $(BUILD) -DOAR_PYTHON=$(PYTHON) $(CMAKE_ARGS) --log-level=WARNING >/dev/null
 	@cmake --build $(BUILD) --target product --parallel $(JOBS)
 
 test: setup-test all ## build and run every test
@@ -26,6 +26,10 @@ demo: all ## start a server on a real model, ask it in every protocol
 
 install: all ## PREFIX=/usr/local DESTDIR=
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX) --strip
+
+wheel: setup-test all ## the Python package, in build/dist
+	@cmake --build $(BUILD) --target python --parallel $(JOBS)
+	@OAR_BUILD=$(abspath $(BUILD)) $(PYTHON) bindings/python/build_backend.py $(BUILD)/dist
 
 asan tsan: %: setup-test ## unit tests and fuzz corpora under sanitizers
 	@cmake --preset $* --log-level=WARNING >/dev/null

@@ -22,8 +22,8 @@ static int dtype_of(char kind, int size)
     static const struct {
         char kind, size, code;
     } rows[] = {
-        { 'f', 4, 1 },  { 'i', 8, 0 },  { 'i', 4, 2 },  { 'f', 8, 3 },  { 'i', 2, 4 },
-        { 'f', 2, 5 },  { 'V', 2, 6 },  { 'u', 1, 7 },  { 'i', 1, 8 },  { 'b', 1, 9 },
+        { 'f', 4, 1 },  { 'i', 8, 0 },   { 'i', 4, 2 },  { 'f', 8, 3 },  { 'i', 2, 4 },
+        { 'f', 2, 5 },  { 'V', 2, 6 },   { 'u', 1, 7 },  { 'i', 1, 8 },  { 'b', 1, 9 },
         { 'c', 8, 10 }, { 'c', 16, 11 }, { 'u', 2, 12 }, { 'u', 4, 13 }, { 'u', 8, 14 },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -74,9 +74,10 @@ static bool view(PyObject *value, int want, struct array *out)
 static bool wrong_kind(PyObject *array, int want, const char *what)
 {
     PyObject *from = PyObject_GetAttr(array, ext.dtype_name);
-    PyObject *can = from == NULL ? NULL
-                                 : PyObject_CallFunctionObjArgs(ext.numpy_can_cast, from,
-                                                                ext.dtype[want], ext.same_kind, NULL);
+    PyObject *can = from == NULL
+                        ? NULL
+                        : PyObject_CallFunctionObjArgs(ext.numpy_can_cast, from, ext.dtype[want],
+                                                       ext.same_kind, NULL);
     int fine = can != NULL ? PyObject_IsTrue(can) : -1;
     if (fine == 0)
         PyErr_Format(PyExc_TypeError,
@@ -88,12 +89,21 @@ static bool wrong_kind(PyObject *array, int want, const char *what)
     return fine != 1;
 }
 
+/* What numpy.asarray would make an object of: a producer of DLPack alone. */
+static bool only_dlpack(PyObject *value)
+{
+    return ext.numpy_from_dlpack != NULL && PyObject_HasAttrString(value, "__dlpack__") &&
+           !PyObject_HasAttrString(value, "__array__");
+}
+
 static PyObject *convert(PyObject *value, int want, bool strict, const char *what)
 {
     PyObject *first = NULL, *to = want >= 0 ? ext.dtype[want] : Py_None;
-    if (strict && want >= 0) {
-        first = PyObject_CallFunctionObjArgs(ext.numpy_asarray, value, NULL);
-        if (first == NULL || wrong_kind(first, want, what)) {
+    bool dlpack = only_dlpack(value);
+    if (dlpack || (strict && want >= 0)) {
+        first = PyObject_CallFunctionObjArgs(dlpack ? ext.numpy_from_dlpack : ext.numpy_asarray,
+                                             value, NULL);
+        if (first == NULL || (strict && want >= 0 && wrong_kind(first, want, what))) {
             Py_XDECREF(first);
             return NULL;
         }
@@ -139,8 +149,9 @@ static PyObject *text_bytes(PyObject *value, const char *what)
         Py_INCREF(value);
         return value;
     }
-    PyErr_Format(PyExc_TypeError, "feed '%s': text (str or bytes, or a list of them) was expected, not %R",
-                 what, (PyObject *)Py_TYPE(value));
+    PyErr_Format(PyExc_TypeError,
+                 "feed '%s': text (str or bytes, or a list of them) was expected, not %R", what,
+                 (PyObject *)Py_TYPE(value));
     return NULL;
 }
 
@@ -221,8 +232,7 @@ PyObject *array_out(int dtype, int rank, const int64_t *shape, const void *data)
     for (int i = 0; i < rank; i++)
         bytes *= (size_t)shape[i];
     if (bytes >= COPY_WITHOUT_GIL) {
-        Py_BEGIN_ALLOW_THREADS
-        memcpy(to, data, bytes);
+        Py_BEGIN_ALLOW_THREADS memcpy(to, data, bytes);
         Py_END_ALLOW_THREADS
     } else if (bytes != 0) {
         memcpy(to, data, bytes);

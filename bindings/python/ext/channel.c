@@ -13,8 +13,7 @@
 #define MAX_FEEDS        4096
 
 struct channel {
-    PyObject_HEAD
-    PyObject *endpoint, *protocol; /* bytes */
+    PyObject_HEAD PyObject *endpoint, *protocol; /* bytes */
     pthread_mutex_t lock;
     oar_client *idle[IDLE_CONNECTIONS]; /* guarded by lock */
     int idle_count;                     /* guarded by lock */
@@ -95,8 +94,8 @@ struct call {
 static bool call_new(struct call *call, Py_ssize_t feeds, Py_ssize_t fetches)
 {
     if (feeds > MAX_FEEDS || fetches > MAX_FEEDS) {
-        PyErr_Format(PyExc_ValueError, "%zd feeds and %zd fetch names are more than %d", feeds, fetches,
-                     MAX_FEEDS);
+        PyErr_Format(PyExc_ValueError, "%zd feeds and %zd fetch names are more than %d", feeds,
+                     fetches, MAX_FEEDS);
         return false;
     }
     call->count = (int)feeds;
@@ -195,7 +194,8 @@ static bool shape_feed(const struct call *call, const struct spec_var *v, PyObje
     if ((PyList_Check(value) || PyTuple_Check(value)) && !shape_list(v, f, a))
         return false;
     if (a->rank >= EXT_MAX_RANK) {
-        PyErr_Format(PyExc_ValueError, "feed '%s': %d dimensions and one for the batch are more than %d",
+        PyErr_Format(PyExc_ValueError,
+                     "feed '%s': %d dimensions and one for the batch are more than %d",
                      v->alias_text, a->rank, EXT_MAX_RANK);
         return false;
     }
@@ -244,7 +244,8 @@ static bool wrong_name(const struct spec *s, PyObject *key)
     PyObject *known = PyList_New(0);
     for (int i = 0; i < s->feed_count && known != NULL; i++)
         PyList_Append(known, s->feed[i].alias);
-    PyErr_Format(PyExc_ValueError, "Wrong feed name: %S. The client's configuration has %R.", key, known);
+    PyErr_Format(PyExc_ValueError, "Wrong feed name: %S. The client's configuration has %R.", key,
+                 known);
     Py_XDECREF(known);
     return false;
 }
@@ -277,6 +278,11 @@ static bool finish_by_spec(struct call *call, PyObject *feed)
     const struct spec *s = call->spec;
     int n = 0;
     for (int i = 0; i < s->feed_count; i++) {
+        if (call->array[i].name == NULL && call->array[i].lod != NULL) {
+            PyErr_Format(PyExc_ValueError, "'%s.lod' gives offsets for '%s', which is not fed",
+                         s->feed[i].alias_text, s->feed[i].alias_text);
+            return false;
+        }
         if (call->array[i].name == NULL)
             continue;
         PyObject *value = PyDict_GetItemWithError(feed, s->feed[i].alias);
@@ -315,7 +321,8 @@ static bool fill_as_is(struct call *call, PyObject *feed)
                 continue;
             int i = lod ? find_name(call, n, name, (size_t)length - 4) : n++;
             if (i < 0) {
-                PyErr_Format(PyExc_ValueError, "'%s' has offsets for a feed that is not given", name);
+                PyErr_Format(PyExc_ValueError, "'%s' has offsets for a feed that is not given",
+                             name);
                 return false;
             }
             Py_INCREF(value);
@@ -339,7 +346,8 @@ static bool fill_fetch(struct call *call, PyObject *fetch)
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_ssize_t n;
         PyObject *name = PySequence_GetItem(fetch, i); /* the list keeps it */
-        call->fetch[i] = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &n) : NULL;
+        call->fetch[i] =
+            name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &n) : NULL;
         Py_XDECREF(name);
         if (call->fetch[i] == NULL) {
             if (!PyErr_Occurred())
@@ -376,7 +384,8 @@ static bool put(PyObject *to, PyObject *key, const char *name, const char *suffi
 static bool put_result(PyObject *to, const struct spec *s, const oar_array *r)
 {
     const struct spec_var *v = find_fetch(s, r->name);
-    if (!put(to, v != NULL ? v->alias : NULL, r->name, "", array_out(r->dtype, r->rank, r->shape, r->data)))
+    if (!put(to, v != NULL ? v->alias : NULL, r->name, "",
+             array_out(r->dtype, r->rank, r->shape, r->data)))
         return false;
     if (r->lod_count == 0 || (v != NULL && !v->ragged))
         return true;
@@ -434,13 +443,11 @@ static PyObject *ask(struct channel *c, struct call *call)
     double begin, end;
     call->out.feeds = call->array;
     call->out.fetch = call->fetch;
-    Py_BEGIN_ALLOW_THREADS
-    begin = now_us();
+    Py_BEGIN_ALLOW_THREADS begin = now_us();
     client = take(c);
     status = oar_client_call(client, &call->out, &answer);
     end = now_us();
-    Py_END_ALLOW_THREADS
-    PyObject *r = NULL;
+    Py_END_ALLOW_THREADS PyObject *r = NULL;
     if (status != 0)
         ext_fail(status, oar_client_code(client), oar_client_error(client));
     else
@@ -455,10 +462,11 @@ static PyObject *channel_call(PyObject *self, PyObject *const *arg, Py_ssize_t c
 {
     struct channel *c = (struct channel *)self;
     if (count != 8)
-        return PyErr_Format(PyExc_TypeError,
-                            "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) takes 8 "
-                            "arguments, not %zd",
-                            count);
+        return PyErr_Format(
+            PyExc_TypeError,
+            "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) takes 8 "
+            "arguments, not %zd",
+            count);
     if (!PyDict_Check(arg[1]))
         return PyErr_Format(PyExc_TypeError, "a feed is a dict of arrays by name, not %R",
                             (PyObject *)Py_TYPE(arg[1]));
@@ -509,7 +517,8 @@ static PyObject *channel_close(PyObject *self, PyObject *unused)
 static int check(const struct channel *c)
 {
     oar_client *client;
-    int status = oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client);
+    int status =
+        oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client);
     if (status != 0)
         ext_fail(status, 0, oar_client_error(client));
     oar_client_close(client);
@@ -546,9 +555,12 @@ static void channel_dealloc(PyObject *self)
 
 static PyMethodDef methods[] = {
     { "call", (PyCFunction)(void (*)(void))channel_call, METH_FASTCALL,
-      "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) -> dict of arrays, with profile: (dict, stamps)" },
-    { "load", channel_load, METH_NOARGS, "load() -> (calls on their way, smoothed microseconds of a call)" },
-    { "close", channel_close, METH_NOARGS, "close(): ends the idle connections; calls open new ones" },
+      "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) -> dict of arrays, with "
+      "profile: (dict, stamps)" },
+    { "load", channel_load, METH_NOARGS,
+      "load() -> (calls on their way, smoothed microseconds of a call)" },
+    { "close", channel_close, METH_NOARGS,
+      "close(): ends the idle connections; calls open new ones" },
     { 0 },
 };
 
@@ -559,7 +571,7 @@ PyObject *channel_type(void)
         { Py_tp_new, PyType_GenericNew },
         { Py_tp_dealloc, channel_dealloc },
         { Py_tp_methods, methods },
-        { Py_tp_doc, "Channel(endpoint, protocol): calls to one server." },
+        { Py_tp_doc, (void *)(uintptr_t) "Channel(endpoint, protocol): calls to one server." },
         { 0 },
     };
     static PyType_Spec spec = {

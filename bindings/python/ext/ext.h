@@ -30,6 +30,7 @@ extern const char *PyUnicode_AsUTF8AndSize(PyObject *text, Py_ssize_t *size);
  * object to its module's state. Set when the module is imported, then constant. */
 struct ext_state {
     PyObject *numpy_asarray, *numpy_empty, *numpy_can_cast;
+    PyObject *numpy_from_dlpack; /* NULL: NumPy is older than 1.23 */
     PyObject *dtype[EXT_DTYPES]; /* NULL: no such code, or no NumPy type for it */
     PyObject *array_struct;      /* "__array_struct__" */
     PyObject *order_c;           /* "C" */
@@ -78,9 +79,9 @@ struct spec_var {
 };
 
 struct spec {
-    PyObject_HEAD
-    struct spec_var *feed, *fetch;
+    PyObject_HEAD struct spec_var *feed, *fetch;
     int feed_count, fetch_count;
-    PyObject *feed_index, *fetch_index; /* dict of alias (and "alias.lod", number + count) to number */
-    PyObject *texts;                    /* keeps the UTF-8 of all names */
+    PyObject *feed_index,
+        *fetch_index; /* dict of alias (and "alias.lod", number + count) to number */
+    PyObject *texts;  /* keeps the UTF-8 of all names */
 };

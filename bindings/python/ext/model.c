@@ -15,11 +15,11 @@ struct port {
 };
 
 struct model {
-    PyObject_HEAD
-    oar_model *model;
+    PyObject_HEAD oar_model *model;
     struct port *in, *out;
     int in_count, out_count;
-    PyObject *in_index, *out_index; /* name or alias -> number; inputs: "alias.lod" -> number + in_count */
+    PyObject *in_index,
+        *out_index; /* name or alias -> number; inputs: "alias.lod" -> number + in_count */
     pthread_mutex_t lock;
     oar_session *idle[IDLE_SESSIONS]; /* guarded by lock */
     int idle_count;                   /* guarded by lock */
@@ -97,7 +97,8 @@ static bool set_lod(struct model *m, struct feeds *f, int i, PyObject *value)
         return false;
     if (f->lod[i].rank != 1) {
         PyErr_Format(PyExc_ValueError,
-                     "feed '%s.lod': one list of offsets was expected (such as [0, 3, 8]), not %d dimensions",
+                     "feed '%s.lod': one list of offsets was expected (such as [0, 3, 8]), not %d "
+                     "dimensions",
                      m->in[i].info.alias, f->lod[i].rank);
         return false;
     }
@@ -125,7 +126,8 @@ static bool fill_from_dict(struct model *m, struct feeds *f, PyObject *feed)
         if (number == NULL)
             return PyErr_Occurred() ? false : unknown_feed(m, key);
         int i = (int)PyLong_AsLong(number);
-        bool fine = i < m->in_count ? set_feed(m, f, i, value) : set_lod(m, f, i - m->in_count, value);
+        bool fine =
+            i < m->in_count ? set_feed(m, f, i, value) : set_lod(m, f, i - m->in_count, value);
         if (!fine)
             return false;
     }
@@ -149,8 +151,9 @@ static bool fill(struct model *m, struct feeds *f, PyObject *feed)
         return fill_from_dict(m, f, feed) && all_given(m, f);
     if (m->in_count == 1)
         return set_feed(m, f, 0, feed);
-    PyErr_Format(PyExc_TypeError, "the model has %d inputs: feed it a dict of arrays by name, not %R",
-                 m->in_count, (PyObject *)Py_TYPE(feed));
+    PyErr_Format(PyExc_TypeError,
+                 "the model has %d inputs: feed it a dict of arrays by name, not %R", m->in_count,
+                 (PyObject *)Py_TYPE(feed));
     return false;
 }
 
@@ -179,8 +182,8 @@ static PyObject *results(struct model *m, const oar_tensor *out, PyObject *fetch
             PyObject *name = PySequence_GetItem(fetch, k);
             PyObject *number = name != NULL ? PyDict_GetItemWithError(m->out_index, name) : NULL;
             if (number == NULL && !PyErr_Occurred())
-                PyErr_Format(PyExc_ValueError, "the model has no output %R; its outputs are %R", name,
-                             m->out_index);
+                PyErr_Format(PyExc_ValueError, "the model has no output %R; its outputs are %R",
+                             name, m->out_index);
             i = number != NULL ? (int)PyLong_AsLong(number) : -1;
             Py_XDECREF(name);
         }
@@ -202,10 +205,9 @@ static PyObject *run_fed(struct model *m, const struct feeds *f, PyObject *fetch
         return s == NULL ? ext_fail(-6, 0, e.text) : PyErr_NoMemory();
     }
     int status;
-    Py_BEGIN_ALLOW_THREADS
-    status = oar_session_run(s, f->tensor, out, &e);
-    Py_END_ALLOW_THREADS
-    PyObject *r = status == 0 ? results(m, out, fetch) : ext_fail(status, 0, e.text);
+    Py_BEGIN_ALLOW_THREADS status = oar_session_run(s, f->tensor, out, &e);
+    Py_END_ALLOW_THREADS PyObject *r =
+        status == 0 ? results(m, out, fetch) : ext_fail(status, 0, e.text);
     give_session(m, s);
     PyMem_Free(out);
     return r;
@@ -216,7 +218,8 @@ static PyObject *model_run(PyObject *self, PyObject *const *arg, Py_ssize_t coun
     struct model *m = (struct model *)self;
     struct feeds f;
     if (count < 1 || count > 2)
-        return PyErr_Format(PyExc_TypeError, "run(feed, fetch=None) takes 1 or 2 arguments, not %zd", count);
+        return PyErr_Format(PyExc_TypeError,
+                            "run(feed, fetch=None) takes 1 or 2 arguments, not %zd", count);
     if (!feeds_new(&f, m->in_count))
         return NULL;
     PyObject *r = fill(m, &f, arg[0]) ? run_fed(m, &f, count > 1 ? arg[1] : Py_None) : NULL;
@@ -279,10 +282,8 @@ static int model_init(PyObject *self, PyObject *args, PyObject *kw)
     }
     int status;
     pthread_mutex_init(&m->lock, NULL);
-    Py_BEGIN_ALLOW_THREADS
-    status = oar_model_open(PyBytes_AsString(path), &m->model, &e);
-    Py_END_ALLOW_THREADS
-    Py_DECREF(path);
+    Py_BEGIN_ALLOW_THREADS status = oar_model_open(PyBytes_AsString(path), &m->model, &e);
+    Py_END_ALLOW_THREADS Py_DECREF(path);
     if (status != 0) {
         ext_fail(status, 0, e.text);
         return -1;
@@ -342,9 +343,12 @@ static PyObject *model_ports(PyObject *self, PyObject *unused)
 static PyMethodDef methods[] = {
     { "run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL,
       "run(feed, fetch=None) -> dict of arrays by output name\n\n"
-      "feed: a dict of arrays by input name (alias or the model's own), or the array alone where the model has one\n"
-      "input. Anything NumPy makes an array of will do; a dense array of the right dtype is read where it lies.\n"
-      "A ragged input takes its rows, and its offsets under \"NAME.lod\". fetch: names of the outputs wanted.\n"
+      "feed: a dict of arrays by input name (alias or the model's own), or the array alone where "
+      "the model has one\n"
+      "input. Anything NumPy makes an array of will do; a dense array of the right dtype is read "
+      "where it lies.\n"
+      "A ragged input takes its rows, and its offsets under \"NAME.lod\". fetch: names of the "
+      "outputs wanted.\n"
       "Any number of threads may run one model; the GIL is free while it computes." },
     { "_ports", model_ports, METH_NOARGS, "_ports() -> (inputs, outputs), lists of tuples" },
     { 0 },
@@ -357,7 +361,7 @@ PyObject *model_type(void)
         { Py_tp_new, PyType_GenericNew },
         { Py_tp_dealloc, model_dealloc },
         { Py_tp_methods, methods },
-        { Py_tp_doc, "Model(path): a model of the engine in this process." },
+        { Py_tp_doc, (void *)(uintptr_t) "Model(path): a model of the engine in this process." },
         { 0 },
     };
     static PyType_Spec spec = {

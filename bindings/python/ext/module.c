@@ -45,8 +45,10 @@ static PyModuleDef definition = {
 
 /* NumPy's names by code; bfloat16 travels as its bits. */
 static const char *const dtype_names[EXT_DTYPES] = {
-    "int64", "float32", "int32", "float64",   "int16",      "float16", "uint16", "uint8",
-    "int8",  "bool",    "complex64", "complex128", "uint16", "uint32",  "uint64", [EXT_BYTES] = "uint8",
+    "int64",  "float32", "int32",     "float64",
+    "int16",  "float16", "uint16",    "uint8",
+    "int8",   "bool",    "complex64", "complex128",
+    "uint16", "uint32",  "uint64",    [EXT_BYTES] = "uint8",
 };
 
 static bool load_numpy(void)
@@ -63,6 +65,8 @@ static bool load_numpy(void)
         ext.numpy_asarray = PyObject_GetAttrString(numpy, "asarray");
         ext.numpy_empty = PyObject_GetAttrString(numpy, "empty");
         ext.numpy_can_cast = PyObject_GetAttrString(numpy, "can_cast");
+        if (PyObject_HasAttrString(numpy, "from_dlpack"))
+            ext.numpy_from_dlpack = PyObject_GetAttrString(numpy, "from_dlpack");
         ext.array_struct = PyUnicode_InternFromString("__array_struct__");
         ext.dtype_name = PyUnicode_InternFromString("dtype");
         ext.same_kind = PyUnicode_InternFromString("same_kind");
@@ -73,6 +77,8 @@ static bool load_numpy(void)
     return fine && ext.numpy_asarray && ext.numpy_empty && ext.numpy_can_cast && ext.array_struct &&
            ext.dtype_name && ext.same_kind && ext.order_c;
 }
+
+PyMODINIT_FUNC PyInit__oar(void); /* what the import looks for */
 
 PyMODINIT_FUNC PyInit__oar(void)
 {

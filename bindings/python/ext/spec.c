@@ -129,7 +129,8 @@ PyObject *spec_type(void)
         { Py_tp_init, spec_init },
         { Py_tp_new, PyType_GenericNew },
         { Py_tp_dealloc, spec_dealloc },
-        { Py_tp_doc, "Spec(feeds, fetches): lists of (name, alias, dtype code, ragged, shape)." },
+        { Py_tp_doc, (void *)(uintptr_t) "Spec(feeds, fetches): lists of (name, alias, dtype code, "
+                                         "ragged, shape)." },
         { 0 },
     };
     static PyType_Spec spec = {
