@@ -29,8 +29,9 @@ typedef struct oar_array {
     const void *data;
     const int64_t *lod; /* offsets of level 0, or NULL */
     int64_t lod_count;
-    const char *alias;  /* feeds: the name that clients use, NULL: the same as name */
-    const char *engine; /* results: the operator of the service's graph that gave it; may be empty */
+    const char *alias; /* feeds: the name that clients use, NULL: the same as name */
+    const char
+        *engine; /* results: the operator of the service's graph that gave it; may be empty */
 } oar_array;
 
 /* One call and its answer. Zero what is not wanted. */
