@@ -1,22 +1,44 @@
+/* Working memory is a stack of blocks: one for the workspace of each plan of a run, since what a plan leaves to the next
+ * one stays where it is, and some for the cells between them. They keep their memory from run to run. */
 #include "exec/exec.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "exec/control.h"
+#include "exec/internal.h"
 #include "exec/plan.h"
 
 #include <stdio.h>
 #include <string.h>
 
+struct block {
+    uint8_t *data; /* 64-aligned */
+    size_t bytes;
+};
+
+#define RECENT 32 /* plans remembered, by their keys' hashes: a repeated shape takes no lock */
+
+struct recent {
+    struct plan *plan;
+    uint64_t model_id;
+    uint64_t run; /* the run that used it last: one in use stays */
+};
+
 struct exec {
-    uint8_t *workspace; /* 64-aligned */
-    size_t workspace_bytes;
+    struct block *block;
+    int block_count, block_cap;
+    int used;        /* blocks taken in this run */
     const void **in; /* argument lists of the running step */
     void **out;
     int in_cap, out_cap;
+    struct cell *feed; /* the model's inputs as cells */
+    int feed_cap;
     int64_t *key;
     int key_cap;
-    struct plan *last;      /* the plan of the latest run, so that a repeated shape takes no lock */
-    uint64_t last_model_id; /* of `last` */
+    uint64_t run; /* counts runs */
+    struct recent recent[RECENT];
+    struct plan **held; /* of this run, without a place in recent */
+    int held_count, held_cap;
 };
 
 struct exec *exec_new(void)
@@ -24,30 +46,44 @@ struct exec *exec_new(void)
     return mem_zalloc(sizeof(struct exec));
 }
 
+static void release_held(struct exec *x, int keep)
+{
+    while (x->held_count > keep)
+        plan_unref(x->held[--x->held_count]);
+}
+
 void exec_free(struct exec *x)
 {
     if (x == NULL)
         return;
-    plan_unref(x->last);
-    mem_free(x->workspace);
+    release_held(x, 0);
+    for (int i = 0; i < RECENT; i++)
+        plan_unref(x->recent[i].plan);
+    exec_trim(x, 0);
+    mem_free(x->block);
     mem_free(x->in);
     mem_free(x->out);
+    mem_free(x->feed);
     mem_free(x->key);
+    mem_free(x->held);
     mem_free(x);
 }
 
 size_t exec_bytes(const struct exec *x)
 {
-    return x->workspace_bytes;
+    size_t total = 0;
+    for (int i = 0; i < x->block_count; i++)
+        total += x->block[i].bytes;
+    return total;
 }
 
 void exec_trim(struct exec *x, size_t keep_bytes)
 {
-    if (x->workspace_bytes <= keep_bytes)
+    if (exec_bytes(x) <= keep_bytes)
         return;
-    mem_free(x->workspace);
-    x->workspace = NULL;
-    x->workspace_bytes = 0;
+    for (int i = 0; i < x->block_count; i++)
+        mem_free(x->block[i].data);
+    x->block_count = 0;
 }
 
 /* ---- what may be fed ---- */
@@ -88,68 +124,273 @@ static status check_feeds(const struct model *m, const struct tensor *in, struct
     return OK;
 }
 
-/* ---- the plan for these shapes ---- */
+/* ---- memory ---- */
 
-static bool grow(void **p, int *cap, int need, size_t size)
+static bool grow(void **p, int *cap, int64_t need, size_t size)
 {
     if (need <= *cap)
         return true;
-    void *bigger = mem_resize_try(*p, (size_t)need * size);
+    void *bigger = need <= INT32_MAX ? mem_resize_try(*p, (size_t)need * size) : NULL;
     if (bigger == NULL)
         return false;
     *p = bigger;
-    *cap = need;
+    *cap = (int)need;
     return true;
 }
 
-#define KEY_WORDS (2 + SHAPE_MAX + LOD_MAX) /* of one input, at most */
+static status no_room(size_t bytes, struct err *e)
+{
+    return err_set(e, NO_MEMORY, "no memory for %zu bytes of working memory", bytes);
+}
 
-static bool make_key(struct exec *x, int count, const struct tensor *in, struct plan_key *out)
+static status size_block(struct block *b, size_t bytes, struct err *e)
+{
+    size_t need = bytes > 0 ? bytes : 64; /* never NULL, even for no bytes */
+    if (need <= b->bytes)
+        return OK;
+    mem_free(b->data);
+    b->data = mem_try_aligned(need, 64);
+    b->bytes = b->data != NULL ? need : 0;
+    return b->data != NULL ? OK : no_room(bytes, e);
+}
+
+status exec_take(struct exec *x, size_t bytes, int *index, struct err *e)
+{
+    void *list = x->block;
+    if (!grow(&list, &x->block_cap, x->used < x->block_cap ? 0 : x->used + 8, sizeof(*x->block)))
+        return no_room(bytes, e);
+    x->block = list;
+    while (x->block_count <= x->used)
+        x->block[x->block_count++] = (struct block){ NULL, 0 };
+    *index = x->used++;
+    return size_block(&x->block[*index], bytes, e);
+}
+
+status exec_resize(struct exec *x, int index, size_t bytes, struct err *e)
+{
+    return size_block(&x->block[index], bytes, e);
+}
+
+void *exec_block(struct exec *x, int index)
+{
+    return x->block[index].data;
+}
+
+struct exec_mark exec_mark(const struct exec *x)
+{
+    return (struct exec_mark){ x->used, x->held_count };
+}
+
+void exec_release(struct exec *x, struct exec_mark mark)
+{
+    x->used = mark.used;
+    release_held(x, mark.held);
+}
+
+/* ---- the plan for these types ---- */
+
+static int64_t key_words(const struct cell *in, int count)
+{
+    int64_t words = 2;
+    for (int i = 0; i < count; i++) {
+        struct tensor t = { .dtype = in[i].dtype, .shape = in[i].shape };
+        words += 1 + in[i].shape.rank + (in[i].known ? (tensor_bytes(&t) + 7) / 8 : 0);
+    }
+    return words;
+}
+
+static int64_t *put_elements(int64_t *w, const struct cell *c)
+{
+    struct tensor t = { .dtype = c->dtype, .shape = c->shape };
+    size_t bytes = (size_t)tensor_bytes(&t);
+    if (bytes == 0)
+        return w;
+    w[(bytes - 1) / 8] = 0;
+    memcpy(w, c->data, bytes);
+    return w + (bytes + 7) / 8;
+}
+
+static uint64_t hash_words(const int64_t *word, int count)
+{
+    uint64_t h = 0x9e3779b97f4a7c15u;
+    for (int i = 0; i < count; i++)
+        h = (h ^ (uint64_t)word[i]) * 0xff51afd7ed558ccdu;
+    return h ^ h >> 32;
+}
+
+static bool make_key(struct exec *x, struct plan_request *r)
 {
     void *key = x->key;
-    bool fits = grow(&key, &x->key_cap, count * KEY_WORDS, sizeof(int64_t));
+    bool fits = grow(&key, &x->key_cap, key_words(r->given, r->given_count), sizeof(int64_t));
     x->key = key;
     if (!fits)
         return false;
     int64_t *w = x->key;
-    for (int i = 0; i < count; i++) {
-        *w++ = in[i].shape.rank;
-        for (int d = 0; d < in[i].shape.rank; d++)
-            *w++ = in[i].shape.dim[d];
-        *w++ = in[i].lod.levels;
-        for (int l = 0; l < in[i].lod.levels; l++)
-            *w++ = in[i].lod.level[l].count;
+    *w++ = (int64_t)(uintptr_t)r->graph;
+    *w++ = r->first;
+    for (int i = 0; i < r->given_count; i++) {
+        const struct cell *c = &r->given[i];
+        *w++ = c->dtype | c->shape.rank << 8 | c->known << 16;
+        for (int d = 0; d < c->shape.rank; d++)
+            *w++ = c->shape.dim[d];
+        if (c->known)
+            w = put_elements(w, c);
     }
-    *out = (struct plan_key){ x->key, (int)(w - x->key) };
+    int count = (int)(w - x->key);
+    r->key = (struct plan_key){ x->key, count, hash_words(x->key, count) };
     return true;
 }
 
-static bool is_last(const struct exec *x, const struct model *m, struct plan_key key)
+bool plan_key_eq(const struct plan_key *a, const struct plan_key *b)
 {
-    return x->last != NULL && x->last_model_id == model_id(m) && x->last->key.count == key.count &&
-           (key.count == 0 ||
-            memcmp(x->last->key.word, key.word, (size_t)key.count * sizeof(int64_t)) == 0);
+    return a->hash == b->hash && a->count == b->count &&
+           memcmp(a->word, b->word, (size_t)a->count * sizeof(int64_t)) == 0;
 }
 
-/* Makes x->last the plan for these shapes. */
-static status find_plan(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
+/* Puts p, whose reference is taken over, where this run holds it. */
+static status hold(struct exec *x, struct recent *slot, uint64_t id, struct plan *p, struct err *e)
 {
-    struct plan_key key;
-    int count;
-    model_inputs(m, &count);
-    if (!make_key(x, count, in, &key))
-        return err_set(e, NO_MEMORY, "no memory for a request of %d inputs", count);
-    if (is_last(x, m, key))
+    if (slot->plan == NULL || slot->run != x->run) {
+        plan_unref(slot->plan);
+        *slot = (struct recent){ p, id, x->run };
         return OK;
-    struct plan *p;
-    TRY(model_plan(m, in, key, &p, e));
-    plan_unref(x->last);
-    x->last = p;
-    x->last_model_id = model_id(m);
+    }
+    void *held = x->held;
+    bool fits = grow(&held, &x->held_cap, x->held_count < x->held_cap ? 0 : x->held_count * 2 + 8,
+                     sizeof(*x->held));
+    x->held = held;
+    if (!fits) {
+        plan_unref(p);
+        return no_room(sizeof(*x->held), e);
+    }
+    x->held[x->held_count++] = p;
+    return OK;
+}
+
+/* The plan stays until the run ends, or is marked as ended. */
+static status find_plan(struct exec *x, struct model *m, struct plan_request *r, struct plan **out,
+                        struct err *e)
+{
+    if (!make_key(x, r))
+        return err_set(e, NO_MEMORY, "no memory for a request of %d inputs", r->given_count);
+    struct recent *slot = &x->recent[r->key.hash % RECENT];
+    if (slot->plan != NULL && slot->model_id == model_id(m) &&
+        plan_key_eq(&slot->plan->key, &r->key)) {
+        slot->run = x->run;
+        *out = slot->plan;
+        return OK;
+    }
+    TRY(model_plan(m, r, out, e));
+    return hold(x, slot, model_id(m), *out, e);
+}
+
+static struct plan_request request_for(const struct model *m, const struct graph *g, uint32_t first,
+                                       const struct cell *in, int in_count)
+{
+    return (struct plan_request){ .graph = g,
+                                  .first = first,
+                                  .given = in,
+                                  .given_count = in_count,
+                                  .packs = model_packs(m),
+                                  .options = model_opts(m) };
+}
+
+/* The model's inputs, each followed by its LoD levels. */
+static status make_feed(struct exec *x, const struct model *m, const struct tensor *in, int *count,
+                        struct err *e)
+{
+    int ports;
+    const struct port *port = model_inputs(m, &ports);
+    void *feed = x->feed;
+    bool fits = grow(&feed, &x->feed_cap, (int64_t)ports * (1 + LOD_MAX), sizeof(*x->feed));
+    x->feed = feed;
+    if (!fits)
+        return err_set(e, NO_MEMORY, "no memory for a request of %d inputs", ports);
+    struct cell *c = x->feed;
+    for (int i = 0; i < ports; i++) {
+        const struct value *v = model_graph(m)->inputs[port[i].value];
+        *c++ = (struct cell){ v, in[i].dtype, false, in[i].shape, in[i].data };
+        for (int l = 0; l < v->lod_levels && l < in[i].lod.levels; l++)
+            *c++ = (struct cell){ v->lod[l], DTYPE_I64, false, SHAPE(in[i].lod.level[l].count),
+                                  in[i].lod.level[l].offset };
+    }
+    *count = (int)(c - x->feed);
     return OK;
 }
 
 /* ---- running ---- */
+
+/* What a late output turned out to be. */
+struct late {
+    dtype dtype;
+    const void *data; /* of a step with graphs */
+};
+
+/* A running plan. */
+struct frame {
+    struct exec *x;
+    struct model *model;
+    const struct plan *plan;
+    const struct cell *given;
+    uint8_t *workspace;
+    struct shape *late_shape; /* by late slot */
+    struct late *late;
+    struct err *err;
+};
+
+static const void *place_data(const struct frame *f, const struct place *p)
+{
+    switch (p->kind) {
+    case PLACE_CONSTANT: return p->data;
+    case PLACE_GIVEN: return f->given[p->index].data;
+    case PLACE_WORKSPACE: return f->workspace + p->offset;
+    case PLACE_LATE: return f->late[p->index].data;
+    case PLACE_NONE: break;
+    }
+    return NULL;
+}
+
+static status run_kernel(struct frame *f, const struct plan_step *s)
+{
+    struct exec *x = f->x;
+    struct kernel_io io = { .in = x->in,
+                            .out = x->out,
+                            .scratch = f->workspace + f->plan->scratch_offset,
+                            .shape = s->late >= 0 ? f->late_shape + s->late : NULL,
+                            .err = f->err };
+    for (int i = 0; i < s->in_count; i++)
+        x->in[i] = place_data(f, &s->in[i]);
+    for (int i = 0; i < s->out_count; i++)
+        x->out[i] = f->workspace + s->out[i].offset; /* a kernel only ever writes the workspace */
+    return s->kernel->run(s->state, &io);
+}
+
+/* Cells for the arguments of a step with graphs, in a block of their own: in_count, then out_count. */
+static status run_control(struct frame *f, const struct plan_step *s)
+{
+    int index, in_count = s->node->in_count;
+    size_t count = (size_t)in_count + (size_t)s->out_count;
+    TRY(exec_take(f->x, (count + 1) * sizeof(struct cell), &index, f->err));
+    struct cell *in = exec_block(f->x, index), *out = in + in_count;
+    for (int i = 0; i < in_count; i++) {
+        in[i] = s->cell[i];
+        in[i].data = place_data(f, &s->in[i]);
+    }
+    struct control_call c = { f->x, f->model, s->node, in, out, f->err };
+    TRY(s->control->run(&c));
+    for (int i = 0; i < s->out_count; i++) {
+        f->late_shape[s->late + i] = out[i].shape;
+        f->late[s->late + i] = (struct late){ out[i].dtype, out[i].data };
+    }
+    return OK;
+}
+
+/* The workspace, and behind it what late outputs turn out to be. */
+static size_t frame_bytes(const struct plan *p)
+{
+    return p->workspace_bytes + (size_t)p->late_count * (sizeof(struct shape) + sizeof(struct late)) +
+           64;
+}
 
 static status make_room(struct exec *x, const struct plan *p, struct err *e)
 {
@@ -158,95 +399,158 @@ static status make_room(struct exec *x, const struct plan *p, struct err *e)
                 grow(&out, &x->out_cap, p->max_out, sizeof(void *));
     x->in = in;
     x->out = out;
-    size_t need =
-        p->workspace_bytes > 0 ? p->workspace_bytes : 64; /* never NULL, even for no bytes */
-    if (fits && need > x->workspace_bytes) {
-        exec_trim(x, 0);
-        x->workspace = mem_try_aligned(need, 64);
-        fits = x->workspace != NULL;
-        x->workspace_bytes = fits ? need : 0;
+    return fits ? OK : no_room(p->workspace_bytes, e);
+}
+
+static status open_frame(struct frame *f)
+{
+    const struct plan *p = f->plan;
+    int index;
+    TRY(make_room(f->x, p, f->err));
+    TRY(exec_take(f->x, frame_bytes(p), &index, f->err));
+    f->workspace = exec_block(f->x, index);
+    f->late_shape = (struct shape *)(f->workspace + (p->workspace_bytes + 63) / 64 * 64);
+    f->late = (struct late *)(f->late_shape + p->late_count);
+    return OK;
+}
+
+static void note_bounds(struct frame *f)
+{
+    const struct plan *p = f->plan;
+    for (int i = 0; i < p->live_count; i++)
+        if (p->live[i].late >= 0) {
+            f->late_shape[p->live[i].late] = p->live[i].cell.shape;
+            f->late[p->live[i].late].dtype = p->live[i].cell.dtype;
+        }
+}
+
+static status run_steps(struct frame *f)
+{
+    const struct plan *p = f->plan;
+    if (p->late_count > 0)
+        note_bounds(f);
+    for (int i = 0; i < p->step_count; i++) {
+        const struct plan_step *step = &p->steps[i];
+        status s = step->kernel != NULL ? run_kernel(f, step) : run_control(f, step);
+        if (s != OK)
+            return node_fault(step->node, s, f->err);
     }
-    return fits ? OK
-                : err_set(e, NO_MEMORY, "no memory for %zu bytes of working memory",
-                          p->workspace_bytes);
+    return OK;
 }
 
-static const void *place_data(const struct exec *x, const struct place *p, const struct tensor *in)
+static void fill_cell(const struct frame *f, const struct plan_live *l, struct cell *out)
 {
-    switch (p->kind) {
-    case PLACE_CONSTANT: return p->data;
-    case PLACE_INPUT: return in[p->index].data;
-    case PLACE_LOD: return in[p->index].lod.level[p->level].offset;
-    case PLACE_WORKSPACE: return x->workspace + p->offset;
-    case PLACE_NONE: break;
+    *out = l->cell;
+    if (l->late >= 0) {
+        out->shape = f->late_shape[l->late];
+        out->dtype = f->late[l->late].dtype;
     }
-    return NULL;
+    out->data = place_data(f, &l->place);
 }
 
-static status run_step(struct exec *x, const struct plan_step *s, const struct tensor *in,
-                       const struct kernel_io *io)
+static status run_plan(struct frame *f, const struct cell **out)
 {
-    for (int i = 0; i < s->in_count; i++)
-        x->in[i] = place_data(x, &s->in[i], in);
-    for (int i = 0; i < s->out_count; i++)
-        x->out[i] = x->workspace + s->out[i].offset; /* a kernel only ever writes the workspace */
-    return s->kernel->run(s->state, io);
+    const struct plan *p = f->plan;
+    int index;
+    TRY(open_frame(f));
+    TRY(run_steps(f));
+    TRY(exec_take(f->x, (size_t)(p->live_count + 1) * sizeof(struct cell), &index, f->err));
+    struct cell *cell = exec_block(f->x, index);
+    for (int i = 0; i < p->live_count; i++)
+        fill_cell(f, &p->live[i], &cell[i]);
+    *out = cell;
+    return OK;
 }
 
-static void hand_out(const struct exec *x, const struct plan *p, int count, const struct tensor *in,
-                     struct tensor *out)
+status exec_graph(struct exec *x, struct model *m, const struct graph *g, const struct cell *in,
+                  int in_count, const struct cell **out, struct err *e)
 {
+    for (uint32_t first = 0;;) {
+        struct plan_request r = request_for(m, g, first, in, in_count);
+        struct plan *p;
+        TRY(find_plan(x, m, &r, &p, e));
+        struct frame f = { .x = x, .model = m, .plan = p, .given = in, .err = e };
+        TRY(run_plan(&f, out));
+        if (p->next == g->node_count)
+            return OK;
+        in = *out;
+        in_count = p->live_count;
+        first = p->next;
+    }
+}
+
+/* The graph's outputs, each followed by its LoD levels, to the ports in their order. */
+static void hand_out(const struct model *m, const struct cell *cell, struct tensor *out)
+{
+    const struct graph *g = model_graph(m);
+    int count;
+    const struct port *port = model_outputs(m, &count);
     for (int i = 0; i < count; i++) {
-        const struct plan_output *o = &p->outputs[i];
-        out[i] = (struct tensor){ .dtype = o->dtype,
-                                  .shape = o->shape,
-                                  .data = place_data(x, &o->data, in),
-                                  .lod.levels = o->lod_levels };
-        for (int l = 0; l < o->lod_levels; l++)
+        const struct cell *c = cell;
+        for (int k = 0; k < port[i].value; k++)
+            c += 1 + g->outputs[k]->lod_levels;
+        out[i] = (struct tensor){ .dtype = c->dtype,
+                                  .shape = c->shape,
+                                  .data = c->data,
+                                  .lod.levels = g->outputs[port[i].value]->lod_levels };
+        for (int l = 0; l < out[i].lod.levels; l++)
             out[i].lod.level[l] =
-                (struct lod_level){ place_data(x, &o->lod[l], in), o->lod_count[l] };
+                (struct lod_level){ c[1 + l].data, shape_numel(&c[1 + l].shape) };
     }
+}
+
+static void begin_run(struct exec *x)
+{
+    x->used = 0;
+    x->run++;
+    release_held(x, 0);
 }
 
 status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
 {
+    int count, index;
+    struct plan *p;
     TRY(check_feeds(m, in, e));
-    TRY(find_plan(x, m, in, e));
-    return make_room(x, x->last, e);
+    begin_run(x);
+    TRY(make_feed(x, m, in, &count, e));
+    struct plan_request r = request_for(m, model_graph(m), 0, x->feed, count);
+    TRY(find_plan(x, m, &r, &p, e));
+    TRY(make_room(x, p, e));
+    TRY(exec_take(x, frame_bytes(p), &index, e));
+    x->used = 0;
+    return OK;
 }
 
 status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
                 struct err *e)
 {
-    TRY(exec_prepare(x, m, in, e));
-    const struct plan *p = x->last;
-    struct kernel_io io = {
-        .in = x->in, .out = x->out, .scratch = x->workspace + p->scratch_offset, .err = e
-    };
-    for (int i = 0; i < p->step_count; i++) {
-        status s = run_step(x, &p->steps[i], in, &io);
-        if (s != OK)
-            return err_prefix(e, s, "node '%s' (%s): ", p->steps[i].node->name,
-                              p->steps[i].node->op->name);
-    }
+    const struct cell *cell;
     int count;
-    model_outputs(m, &count);
-    hand_out(x, p, count, in, out);
+    TRY(check_feeds(m, in, e));
+    begin_run(x);
+    TRY(make_feed(x, m, in, &count, e));
+    TRY(exec_graph(x, m, model_graph(m), x->feed, count, &cell, e));
+    hand_out(m, cell, out);
     return OK;
 }
 
 status exec_explain(struct model *m, const struct tensor *in, struct buf *out, struct err *e)
 {
-    TRY(check_feeds(m, in, e));
-    struct plan_request r = { .graph = model_graph(m),
-                              .ports = model_imported(m),
-                              .packs = model_packs(m),
-                              .options = model_opts(m),
-                              .in = in,
-                              .explain = out };
-    struct plan *p;
-    TRY(plan_build(&r, &p, e));
-    buf_printf(out, "working memory: %zu bytes\n", p->workspace_bytes);
-    plan_unref(p);
-    return OK;
+    struct exec *x = exec_new();
+    int count;
+    status s = check_feeds(m, in, e);
+    if (s == OK)
+        s = make_feed(x, m, in, &count, e);
+    if (s == OK) {
+        struct plan_request r = request_for(m, model_graph(m), 0, x->feed, count);
+        struct plan *p;
+        r.explain = out;
+        s = plan_build(&r, &p, e);
+        if (s == OK) {
+            buf_printf(out, "working memory: %zu bytes\n", p->workspace_bytes);
+            plan_unref(p);
+        }
+    }
+    exec_free(x);
+    return s;
 }

@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "exec/eval.h"
 #include "exec/exec.h"
+#include "exec/internal.h"
 #include "exec/plan.h"
 #include "passes/passes.h"
 
@@ -21,6 +23,7 @@ struct model {
     pthread_mutex_t lock;
     struct list plans; /* most recently used first; guarded by lock */
     int plan_count;    /* guarded by lock */
+    size_t plan_bytes; /* guarded by lock */
 };
 
 uint64_t model_id(const struct model *m)
@@ -40,12 +43,11 @@ const struct model_options *model_opts(const struct model *m)
 
 /* ---- plans ---- */
 
-static struct plan *find_plan(struct model *m, struct plan_key key)
+static struct plan *find_plan(struct model *m, const struct plan_key *key)
 {
     for (struct list *l = m->plans.next; l != &m->plans; l = l->next) {
         struct plan *p = LIST_ENTRY(l, struct plan, node);
-        if (p->key.count == key.count &&
-            memcmp(p->key.word, key.word, (size_t)key.count * sizeof(int64_t)) == 0) {
+        if (plan_key_eq(&p->key, key)) {
             list_remove(&p->node);
             list_push_front(&m->plans, &p->node);
             return plan_ref(p);
@@ -54,51 +56,55 @@ static struct plan *find_plan(struct model *m, struct plan_key key)
     return NULL;
 }
 
-/* Keeps p (its reference is taken over) and drops the least recently used plan above the bound,
- * which *dropped receives so that it is freed outside the lock. */
-static void keep_plan(struct model *m, struct plan *p, struct plan **dropped)
+static bool has_too_many(const struct model *m)
 {
-    list_push_front(&m->plans, &p->node);
-    if (++m->plan_count <= LIMIT_PLANS)
-        return;
-    *dropped = LIST_ENTRY(m->plans.prev, struct plan, node);
-    list_remove(&(*dropped)->node);
-    m->plan_count--;
+    return m->plan_count > LIMIT_PLANS ||
+           (m->plan_count > 1 && m->plan_bytes > LIMIT_PLANS_BYTES);
 }
 
-status model_plan(struct model *m, const struct tensor *in, struct plan_key key, struct plan **out,
-                  struct err *e)
+/* Keeps p (its reference is taken over) and drops the least recently used plans above the bounds, which `dropped`
+ * receives so that they are freed outside the lock. */
+static void keep_plan(struct model *m, struct plan *p, struct list *dropped)
 {
+    list_push_front(&m->plans, &p->node);
+    m->plan_count++;
+    m->plan_bytes += plan_bytes(p);
+    while (has_too_many(m)) {
+        struct plan *last = LIST_ENTRY(m->plans.prev, struct plan, node);
+        list_remove(&last->node);
+        list_push_back(dropped, &last->node);
+        m->plan_count--;
+        m->plan_bytes -= plan_bytes(last);
+    }
+}
+
+static void drop_list(struct list *plans)
+{
+    while (!list_empty(plans)) {
+        struct plan *p = LIST_ENTRY(plans->next, struct plan, node);
+        list_remove(&p->node);
+        plan_unref(p);
+    }
+}
+
+status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e)
+{
+    struct list dropped;
+    list_init(&dropped);
     pthread_mutex_lock(&m->lock);
-    *out = find_plan(m, key);
+    *out = find_plan(m, &r->key);
     pthread_mutex_unlock(&m->lock);
     if (*out != NULL)
         return OK;
-    struct plan_request r = { .graph = m->imported.graph,
-                              .ports = &m->imported,
-                              .packs = m->packs,
-                              .options = &m->options,
-                              .in = in,
-                              .key = key };
-    TRY(plan_build(&r, out, e));
-    struct plan *dropped = NULL;
+    TRY(plan_build(r, out, e));
     pthread_mutex_lock(&m->lock);
-    struct plan *other = find_plan(m, key); /* another thread may have been quicker */
+    struct plan *other = find_plan(m, &r->key); /* another thread may have been quicker */
     if (other == NULL)
         keep_plan(m, plan_ref(*out), &dropped);
     pthread_mutex_unlock(&m->lock);
     plan_unref(other);
-    plan_unref(dropped);
+    drop_list(&dropped);
     return OK;
-}
-
-static void drop_plans(struct model *m)
-{
-    while (!list_empty(&m->plans)) {
-        struct plan *p = LIST_ENTRY(m->plans.next, struct plan, node);
-        list_remove(&p->node);
-        plan_unref(p);
-    }
 }
 
 /* ---- life ---- */
@@ -149,8 +155,10 @@ static status prepare(struct model *m, struct err *e)
 {
     if (m->options.detach)
         TRY(import_detach(&m->imported, e));
-    if (!m->options.no_fuse)
+    if (!m->options.no_fuse) {
+        TRY(fold_constants(m->imported.graph, m->packs, &m->options, e));
         TRY(passes_run(m->imported.graph, e));
+    }
     TRY(graph_check(m->imported.graph, e));
     return try_batch_of_one(m, e);
 }
@@ -195,7 +203,7 @@ void model_unref(struct model *m)
 {
     if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
-    drop_plans(m);
+    drop_list(&m->plans);
     packs_free(m->packs);
     import_free(&m->imported);
     pthread_mutex_destroy(&m->lock);

@@ -1,6 +1,11 @@
-/* A plan: one graph compiled for concrete input shapes. Kernels are chosen, every intermediate has
- * its place in one workspace, and running is a walk over steps. Immutable once built, refcounted,
- * shared by all threads. */
+/* A plan: one graph, from one of its nodes on, compiled for concrete types of what it is given. Kernels are chosen, every
+ * intermediate has its place in one workspace, and running is a walk over steps. Immutable once built, refcounted,
+ * shared by all threads.
+ *
+ * A plan goes as far as shapes are known: to the graph's end, where all of them follow from the inputs' shapes. In front
+ * of a node that needs a shape, or elements, that only running tells, it ends early; what the rest of the graph looks at
+ * is then given to the next plan, as inputs are to the first. Which node that is follows from the types alone, so
+ * the next plan is found by their key like any other, and a straight-line graph never meets any of this. */
 #pragma once
 
 #include "base/arena.h"
@@ -13,42 +18,55 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+/* A value between plans: what it is and where its bytes are. */
+struct cell {
+    const struct value *value;
+    dtype dtype;
+    bool known; /* planning may look at the elements: they are part of the key */
+    struct shape shape;
+    const void *data;
+};
+
 enum place_kind {
     PLACE_NONE,      /* an absent optional input */
-    PLACE_CONSTANT,  /* bytes of the model */
-    PLACE_INPUT,     /* data of the request's input `index` */
-    PLACE_LOD,       /* offsets of level `level` of input `index` */
+    PLACE_CONSTANT,  /* bytes of the model, or computed while planning */
+    PLACE_GIVEN,     /* data of the given cell `index` */
     PLACE_WORKSPACE, /* `offset` bytes into the workspace */
+    PLACE_LATE,      /* where a step with graphs says, in late slot `index` */
 };
 
 struct place {
     enum place_kind kind;
-    int32_t index, level;
+    int32_t index;
     size_t offset;
     const void *data;
 };
 
+struct control; /* control.c */
+
 struct plan_step {
-    const struct kernel *kernel;
+    const struct kernel *kernel;   /* NULL: control runs it */
+    const struct control *control; /* of an OP_CONTROL operator */
     const struct node *node;
     void *state;
     struct place *in, *out;
+    struct cell *cell; /* control's: the types of its inputs */
     int in_count, out_count;
+    int late; /* first late slot of its outputs; -1: their shapes are planned */
 };
 
-struct plan_output {
-    dtype dtype;
-    struct shape shape;
-    struct place data;
-    int lod_levels;
-    struct place lod[LOD_MAX];
-    int64_t lod_count[LOD_MAX];
+/* What the rest of the graph looks at, or, at its end, the graph's outputs, each followed by its LoD levels. */
+struct plan_live {
+    struct cell cell; /* without data; shape: the upper bound where it is late */
+    struct place place;
+    int late; /* the slot that says its shape; -1: it is as planned */
 };
 
-/* Shapes and LoD lengths of the inputs, flattened, so that two requests compare with one memcmp. */
+/* Types of what is given, flattened, so that two requests compare with one memcmp. */
 struct plan_key {
     const int64_t *word;
     int count;
+    uint64_t hash;
 };
 
 struct plan {
@@ -56,22 +74,27 @@ struct plan {
     atomic_int refs;
     struct arena arena;
     struct plan_key key;
+    const struct graph *graph;
     struct plan_step *steps;
     int step_count;
-    struct plan_output *outputs; /* one per model output port */
-    int max_in, max_out;         /* longest argument lists of a step */
-    size_t workspace_bytes;      /* intermediates, then scratch from scratch_offset on */
+    struct plan_live *live;
+    int live_count;
+    uint32_t next;       /* the node to go on with; graph->node_count: this was all */
+    int late_count;      /* outputs whose shapes only running tells */
+    int max_in, max_out; /* longest argument lists of a step */
+    size_t workspace_bytes; /* intermediates, then scratch from scratch_offset on */
     size_t scratch_offset;
 };
 
-/* What a plan is built from. in: one tensor per input port; only shapes and LoD lengths are looked
- * at. */
+/* What a plan is built from. Of the cells, types are looked at, and the elements of those that are known, which are
+ * copied. Every value that nodes from `first` on look at is among them, or a constant. */
 struct plan_request {
     const struct graph *graph;
-    const struct imported *ports;
+    uint32_t first;
+    const struct cell *given;
+    int given_count;
     struct packs *packs;
     const struct model_options *options;
-    const struct tensor *in;
     struct plan_key key; /* copied */
     struct buf *explain; /* NULL, or receives the choice of kernels as text */
 };
@@ -79,6 +102,10 @@ struct plan_request {
 status plan_build(const struct plan_request *r, struct plan **out, struct err *e);
 struct plan *plan_ref(struct plan *p);
 void plan_unref(struct plan *p);
+size_t plan_bytes(const struct plan *p); /* memory that it holds, without a workspace */
+
+/* Words "node 'conv2d_0' (conv2d (operator 3)): " in front. */
+status node_fault(const struct node *n, status s, struct err *e);
 
 /* One intermediate to place: its size and the steps that it must live through. */
 struct extent {
@@ -90,9 +117,8 @@ struct extent {
  * SIZE_MAX when it does not fit size_t. Largest first, each at the lowest gap that holds it. */
 size_t layout_extents(struct extent *e, int count, struct arena *scratch);
 
-/* The model's cache of plans (model.c). Gives a reference. */
-status model_plan(struct model *m, const struct tensor *in, struct plan_key key, struct plan **out,
-                  struct err *e);
+/* The model's cache of plans (model.c). r->key is its key. Gives a reference. */
+status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e);
 uint64_t model_id(const struct model *m); /* unique in the process, never used again */
 struct packs *model_packs(const struct model *m);
 const struct model_options *model_opts(const struct model *m);

@@ -57,6 +57,11 @@ static bool field_is_sane(const struct attr_field *f, const void *attrs)
         memcpy(&v, p + offsetof(struct attr_floats, count), sizeof(v));
         return v >= 0 && v <= ATTR_INTS_MAX;
     }
+    if (f->type == ATTR_GRAPH) {
+        const struct graph *g;
+        memcpy(&g, p, sizeof(g));
+        return g != NULL;
+    }
     return true;
 }
 
@@ -69,10 +74,24 @@ static status check_attrs(const struct check *c, const struct node *n)
     return OK;
 }
 
+static status check_graphs(const struct check *c, const struct node *n)
+{
+    const struct graph *g;
+    for (int i = 0; (g = node_graph(n, i)) != NULL; i++) {
+        status s = graph_check(g, c->err);
+        if (s != OK)
+            return err_prefix(c->err, s, "node '%s': its graph %d: ", n->name, i);
+    }
+    return OK;
+}
+
 static status check_node(const struct check *c, const struct node *n)
 {
     TRY(check_inputs(c, n));
     TRY(check_attrs(c, n));
+    TRY(check_graphs(c, n));
+    if (n->op->out_count != OUT_ANY && n->out_count != n->op->out_count)
+        return fault(c, n, "it does not make as many values as its operator says");
     for (int i = 0; i < n->out_count; i++) {
         if (n->out[i]->producer != n || c->known[n->out[i]->id])
             return fault(c, n, "one of its outputs is made twice");

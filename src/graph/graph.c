@@ -70,10 +70,10 @@ status graph_add_constant(struct graph *g, const char *name, const struct tensor
     return OK;
 }
 
-static status add_outputs(struct graph *g, struct node *n, struct err *e)
+static status add_outputs(struct graph *g, struct node *n, int count, struct err *e)
 {
     static const struct shape scalar = { 0 };
-    n->out_count = n->op->out_count;
+    n->out_count = count;
     n->out = arena_zalloc(&g->arena, (size_t)n->out_count * sizeof(*n->out));
     for (int i = 0; i < n->out_count; i++) {
         TRY(graph_add_value(g, NULL, DTYPE_F32, &scalar, &n->out[i], e));
@@ -93,6 +93,13 @@ static struct value **copy_values(struct graph *g, struct value *const *values, 
 status graph_add_node(struct graph *g, const struct op *op, const char *origin,
                       struct value *const *in, int in_count, struct node **out, struct err *e)
 {
+    return graph_add_node_outs(g, op, origin, in, in_count, op->out_count, out, e);
+}
+
+status graph_add_node_outs(struct graph *g, const struct op *op, const char *origin,
+                           struct value *const *in, int in_count, int out_count, struct node **out,
+                           struct err *e)
+{
     void *list = g->nodes;
     if (in_count > UINT8_MAX)
         return err_set(e, TOO_LARGE, "%s: %d inputs, at most %d", op->name, in_count, UINT8_MAX);
@@ -105,7 +112,7 @@ status graph_add_node(struct graph *g, const struct op *op, const char *origin,
     n->in_count = in_count;
     n->in = copy_values(g, in, in_count);
     n->attrs = op->attrs_size > 0 ? arena_zalloc(&g->arena, op->attrs_size) : NULL;
-    TRY(add_outputs(g, n, e));
+    TRY(add_outputs(g, n, out_count, e));
     g->nodes[g->node_count++] = n;
     *out = n;
     return OK;
@@ -114,6 +121,30 @@ status graph_add_node(struct graph *g, const struct op *op, const char *origin,
 void *node_attrs(struct node *n)
 {
     return (void *)n->attrs;
+}
+
+static void free_inner(void *g)
+{
+    graph_free(g);
+}
+
+struct graph *graph_new_inner(struct graph *g)
+{
+    struct graph *inner = graph_new();
+    arena_defer(&g->arena, free_inner, inner);
+    return inner;
+}
+
+struct graph *node_graph(const struct node *n, int i)
+{
+    struct graph *g;
+    for (const struct attr_field *f = n->op->attrs; f != NULL && f->name != NULL; f++) {
+        if (f->type != ATTR_GRAPH || i-- > 0)
+            continue;
+        memcpy(&g, (const char *)n->attrs + f->offset, sizeof(g));
+        return g;
+    }
+    return NULL;
 }
 
 status graph_set_inputs(struct graph *g, struct value *const *values, int count)

@@ -66,8 +66,18 @@ status graph_add_constant(struct graph *g, const char *name, const struct tensor
  * for the caller to fill (reach them by node_attrs). in[i] may be NULL for an optional input. origin is borrowed. */
 status graph_add_node(struct graph *g, const struct op *op, const char *origin,
                       struct value *const *in, int in_count, struct node **out, struct err *e);
+/* The same for an operator that makes as many values as the node says (OUT_ANY). */
+status graph_add_node_outs(struct graph *g, const struct op *op, const char *origin,
+                           struct value *const *in, int in_count, int out_count, struct node **out,
+                           struct err *e);
 
 void *node_attrs(struct node *n);
+
+/* A graph of its own for a node's attribute: the body of a loop, a branch. It sees nothing of g but what the node hands
+ * to it: its inputs are the node's inputs, in the order that the operator says. g frees it. */
+struct graph *graph_new_inner(struct graph *g);
+/* The i-th graph among n's attributes; NULL behind the last. */
+struct graph *node_graph(const struct node *n, int i);
 
 status graph_set_inputs(struct graph *g, struct value *const *values, int count);
 status graph_set_outputs(struct graph *g, struct value *const *values, int count);

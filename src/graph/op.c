@@ -10,6 +10,7 @@ static const struct op *const families[] = {
     ops_unary, ops_binary, ops_matmul, ops_conv, ops_pool, ops_softmax, ops_shape, ops_index,
     ops_sequence, ops_rnn,
     ops_move, ops_reduce,
+    ops_fill, ops_control,
 };
 // clang-format on
 
@@ -69,6 +70,10 @@ static void field_text(const struct attr_field *f, const void *attrs, char *out,
         ints_text((const struct attr_ints *)p, out, size);
     } else if (f->type == ATTR_F32S) {
         floats_text((const struct attr_floats *)p, out, size);
+    } else if (f->type == ATTR_GRAPH) {
+        const struct graph *g;
+        memcpy(&g, p, sizeof(g));
+        snprintf(out, size, "(%u nodes)", g != NULL ? g->node_count : 0);
     } else {
         memcpy(&i, p, sizeof(i));
         if (f->type == ATTR_I32)

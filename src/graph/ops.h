@@ -6,7 +6,7 @@
 #include "graph/op.h"
 
 extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
-    ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[];
+    ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[], ops_fill[], ops_control[];
 
 extern const struct op ops_move[], ops_reduce[];
 
@@ -29,6 +29,8 @@ status want_dtype(const struct type *t, dtype d, const char *what, struct err *e
  * result (ops_matmul.c). */
 status want_residual(const struct node *n, const struct type *t, int index, dtype d,
                      const struct shape *shape, struct err *e);
+/* The shape that the elements of a vector of at most SHAPE_MAX int32 or int64 say (ops_fill.c); -1 and 0 as they are. */
+status shape_from_elements(const struct tensor *t, struct shape *out, struct err *e);
 /* Offsets of n sequences: int64 [n+1]; gives n. */
 status want_offsets(const struct type *t, int64_t *sequences, struct err *e);
 /* TOO_LARGE for an image that is empty in another dimension and so large in this that counting places would overflow

@@ -44,6 +44,9 @@ struct kernel_io {
     const void *const *in; /* NULL for an absent optional input */
     void *const *out;
     void *scratch; /* 64-aligned, as many bytes as prepare asked for */
+    /* Of an OP_DYNAMIC operator: one for each output, the planned upper bounds. run puts in what it made, whose elements
+     * lie dense from the output's beginning; of another rank if need be. NULL for all others. */
+    struct shape *shape;
     struct err *err;
 };
 

@@ -8,3 +8,4 @@ extern const struct kernel cpu_unary[], cpu_matmul[], cpu_binary[], cpu_sequence
 extern const struct kernel ref_unary[], ref_binary[], ref_matmul[], ref_conv[], ref_pool[],
     ref_softmax[], ref_shape[], ref_index[], ref_sequence[], ref_rnn[];
 extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
+extern const struct kernel ref_fill[];

@@ -19,8 +19,18 @@ const struct pass *pass_at(size_t index)
     return index < ARRAY_LEN(passes) ? &passes[index] : NULL;
 }
 
+static status run_inner(struct graph *g, struct err *e)
+{
+    struct graph *inner;
+    for (uint32_t i = 0; i < g->node_count; i++)
+        for (int k = 0; (inner = node_graph(g->nodes[i], k)) != NULL; k++)
+            TRY(passes_run(inner, e));
+    return OK;
+}
+
 status passes_run(struct graph *g, struct err *e)
 {
+    TRY(run_inner(g, e));
     for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
         int changes = 0;
         status s = passes[i].run(g, &changes, e);

@@ -12,5 +12,6 @@ struct pass {
     status (*run)(struct graph *g, int *changes, struct err *e);
 };
 
-status passes_run(struct graph *g, struct err *e); /* all rows, in order, then graph_check */
+/* All rows, in order, then graph_check; first on the graphs inside. */
+status passes_run(struct graph *g, struct err *e);
 const struct pass *pass_at(size_t index);          /* NULL behind the last */

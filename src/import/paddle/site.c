@@ -109,15 +109,22 @@ status site_offsets(struct site *s, const char *slot, struct value **out)
 
 /* ---- results ---- */
 
-status site_add(struct site *s, const char *name, struct value *const *in, int in_count,
-                struct node **out)
+status site_add_outs(struct site *s, const char *name, struct value *const *in, int in_count,
+                     int out_count, struct node **out)
 {
     const struct op *op = op_find(name);
     if (op == NULL)
         return site_fault(s, UNSUPPORTED, "the engine has no operator '%s'", name);
     const char *origin =
         arena_printf(&s->graph->arena, "%.*s (operator %d)", STR_ARG(s->op->type), s->index);
-    return graph_add_node(s->graph, op, origin, in, in_count, out, s->err);
+    return graph_add_node_outs(s->graph, op, origin, in, in_count,
+                               op->out_count != OUT_ANY ? op->out_count : out_count, out, s->err);
+}
+
+status site_add(struct site *s, const char *name, struct value *const *in, int in_count,
+                struct node **out)
+{
+    return site_add_outs(s, name, in, in_count, 1, out);
 }
 
 status site_add1(struct site *s, const char *name, struct value *const *in, int in_count,
@@ -126,8 +133,10 @@ status site_add1(struct site *s, const char *name, struct value *const *in, int 
     struct node *n;
     TRY(site_add(s, name, in, in_count, &n));
     *out = n->out[0];
-    (*out)->dtype = in[0]->dtype;
-    (*out)->shape = in[0]->shape;
+    if (in_count > 0 && in[0] != NULL) {
+        (*out)->dtype = in[0]->dtype;
+        (*out)->shape = in[0]->shape;
+    }
     return OK;
 }
 

@@ -71,6 +71,9 @@ status site_resolve(struct site *s, struct str name, struct value **out);
 /* Adds a node of the canonical operator. */
 status site_add(struct site *s, const char *op, struct value *const *in, int in_count,
                 struct node **out);
+/* The same for an operator that makes as many values as the node says (OUT_ANY). */
+status site_add_outs(struct site *s, const char *op, struct value *const *in, int in_count,
+                     int out_count, struct node **out);
 /* The same for an operator with one output; it takes over dtype and shape of in[0] until something
  * better is known. */
 status site_add1(struct site *s, const char *op, struct value *const *in, int in_count,
