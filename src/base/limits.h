@@ -23,6 +23,6 @@
 #define LIMIT_PLAN_BYTES       ((size_t)16 << 30) /* working memory of one plan */
 #define LIMIT_PLANS            512 /* plans kept per model, least recently used goes first */
 #define LIMIT_PLANS_BYTES      ((size_t)256 << 20) /* what they hold together */
-#define LIMIT_LOOP_STEPS       (1 << 20) /* of one loop in a model */
-#define LIMIT_GRAPH_DEPTH      32        /* graphs inside graphs */
+#define LIMIT_LOOP_STEPS       (1 << 20)           /* of one loop in a model */
+#define LIMIT_GRAPH_DEPTH      32                  /* graphs inside graphs */
 #define LIMIT_ZIP_ENTRIES      65536

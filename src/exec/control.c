@@ -114,10 +114,9 @@ static status open_loop(const struct control_call *c, struct loop *l)
 {
     const struct while_attrs *a = c->node->attrs;
     int index;
-    *l = (struct loop){ .call = c,
-                        .body = a->body,
-                        .vars = c->node->out_count,
-                        .in_count = c->node->in_count - 1 };
+    *l = (struct loop){
+        .call = c, .body = a->body, .vars = c->node->out_count, .in_count = c->node->in_count - 1
+    };
     TRY(exec_take(c->exec, ((size_t)l->in_count + 1) * sizeof(struct cell), &index, c->err));
     TRY(exec_take(c->exec, 0, &l->block[0], c->err));
     TRY(exec_take(c->exec, 0, &l->block[1], c->err));

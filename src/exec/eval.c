@@ -106,7 +106,9 @@ status eval_node(const struct eval *v, const struct node *n, const struct type *
     arena_init(&a, 0);
     /* Packs are kept by the address of their source, which is not for ever here. */
     struct packs *packs = packs_new();
-    struct kernel_ctx ctx = { .node = n, .in = in, .out = out, .arena = &a, .packs = packs, .threads = 1 };
+    struct kernel_ctx ctx = {
+        .node = n, .in = in, .out = out, .arena = &a, .packs = packs, .threads = 1
+    };
     status s = run_once(v, &ctx, out, e);
     packs_free(packs);
     arena_deinit(&a);

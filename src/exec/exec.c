@@ -388,8 +388,8 @@ static status run_control(struct frame *f, const struct plan_step *s)
 /* The workspace, and behind it what late outputs turn out to be. */
 static size_t frame_bytes(const struct plan *p)
 {
-    return p->workspace_bytes + (size_t)p->late_count * (sizeof(struct shape) + sizeof(struct late)) +
-           64;
+    return p->workspace_bytes +
+           (size_t)p->late_count * (sizeof(struct shape) + sizeof(struct late)) + 64;
 }
 
 static status make_room(struct exec *x, const struct plan *p, struct err *e)
@@ -494,8 +494,7 @@ static void hand_out(const struct model *m, const struct cell *cell, struct tens
                                   .data = c->data,
                                   .lod.levels = g->outputs[port[i].value]->lod_levels };
         for (int l = 0; l < out[i].lod.levels; l++)
-            out[i].lod.level[l] =
-                (struct lod_level){ c[1 + l].data, shape_numel(&c[1 + l].shape) };
+            out[i].lod.level[l] = (struct lod_level){ c[1 + l].data, shape_numel(&c[1 + l].shape) };
     }
 }
 

@@ -58,8 +58,7 @@ static struct plan *find_plan(struct model *m, const struct plan_key *key)
 
 static bool has_too_many(const struct model *m)
 {
-    return m->plan_count > LIMIT_PLANS ||
-           (m->plan_count > 1 && m->plan_bytes > LIMIT_PLANS_BYTES);
+    return m->plan_count > LIMIT_PLANS || (m->plan_count > 1 && m->plan_bytes > LIMIT_PLANS_BYTES);
 }
 
 /* Keeps p (its reference is taken over) and drops the least recently used plans above the bounds, which `dropped`

@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-#define KNOWN_BYTES 1024 /* larger constants are handed on as bytes: no shape is made of so many numbers */
+#define KNOWN_BYTES \
+    1024 /* larger constants are handed on as bytes: no shape is made of so many numbers */
 #define RANK_ABSENT (-1) /* not made so far */
 #define RANK_LATE   (-2) /* made, but only running tells its shape */
 
@@ -471,8 +472,7 @@ static void settle_live(struct build *b)
 {
     const struct graph *g = b->r->graph;
     const struct node *next = g->nodes[b->plan->next];
-    b->plan->live =
-        arena_zalloc(&b->plan->arena, (g->value_count + 1) * sizeof(*b->plan->live));
+    b->plan->live = arena_zalloc(&b->plan->arena, (g->value_count + 1) * sizeof(*b->plan->live));
     for (uint32_t i = 0; i < g->value_count; i++) {
         const struct value *v = g->values[i];
         if (b->type[i].shape.rank != RANK_ABSENT && v->constant == NULL &&
@@ -549,8 +549,8 @@ static status compile(struct build *b)
     b->late = arena_zalloc(&b->scratch, values * sizeof(*b->late));
     b->home = arena_zalloc(&b->scratch, values * sizeof(*b->home));
     b->extent = arena_zalloc(&b->scratch, (outputs + 1) * sizeof(*b->extent));
-    b->plan->steps = arena_zalloc(&b->plan->arena,
-                                  (g->node_count - b->r->first + 1) * sizeof(struct plan_step));
+    b->plan->steps =
+        arena_zalloc(&b->plan->arena, (g->node_count - b->r->first + 1) * sizeof(struct plan_step));
     set_constant_types(b);
     TRY(set_given_types(b));
     b->last_use = find_last_uses(b);

@@ -79,9 +79,9 @@ struct plan {
     int step_count;
     struct plan_live *live;
     int live_count;
-    uint32_t next;       /* the node to go on with; graph->node_count: this was all */
-    int late_count;      /* outputs whose shapes only running tells */
-    int max_in, max_out; /* longest argument lists of a step */
+    uint32_t next;          /* the node to go on with; graph->node_count: this was all */
+    int late_count;         /* outputs whose shapes only running tells */
+    int max_in, max_out;    /* longest argument lists of a step */
     size_t workspace_bytes; /* intermediates, then scratch from scratch_offset on */
     size_t scratch_offset;
 };

@@ -29,7 +29,7 @@ enum op_flags {
     OP_DYNAMIC = 8,
     OP_SHAPE_ONLY = 16, /* reads no elements of its inputs, only their shapes */
     OP_IMPURE = 32,     /* random: never computed ahead */
-    OP_CONTROL = 64,    /* runs graphs that are its attributes; the executor does it, not a kernel */
+    OP_CONTROL = 64, /* runs graphs that are its attributes; the executor does it, not a kernel */
 };
 
 /* Flag: inference reads the elements of input i (below 8) where it is there: a shape, an end, a count. It then finds
@@ -41,7 +41,7 @@ enum attr_type {
     ATTR_BOOL,
     ATTR_I32,
     ATTR_F32,
-    ATTR_ENUM, /* int32 index into names */
+    ATTR_ENUM,  /* int32 index into names */
     ATTR_I64S,  /* struct attr_ints */
     ATTR_F32S,  /* struct attr_floats */
     ATTR_GRAPH, /* struct graph *: owned by the graph of the node */
@@ -71,8 +71,8 @@ struct attr_field {
 struct op {
     const char *name;
     uint8_t in_min, in_max;
-    uint8_t out_count; /* OUT_ANY: each node says how many */
-    uint32_t flags;    /* enum op_flags, OP_NEEDS */
+    uint8_t out_count;              /* OUT_ANY: each node says how many */
+    uint32_t flags;                 /* enum op_flags, OP_NEEDS */
     const struct attr_field *attrs; /* ended by a row without name; NULL: none */
     size_t attrs_size;
     /* Types of the outputs (n->out_count of them) from the inputs' types. An absent optional input has rank -1. Every

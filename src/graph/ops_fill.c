@@ -17,8 +17,8 @@ status shape_from_elements(const struct tensor *t, struct shape *out, struct err
                        (long long)n, dtype_name(t->dtype), SHAPE_MAX);
     *out = (struct shape){ .rank = (int32_t)n };
     for (int i = 0; i < out->rank; i++)
-        out->dim[i] = t->dtype == DTYPE_I64 ? ((const int64_t *)t->data)[i]
-                                            : ((const int32_t *)t->data)[i];
+        out->dim[i] =
+            t->dtype == DTYPE_I64 ? ((const int64_t *)t->data)[i] : ((const int32_t *)t->data)[i];
     return OK;
 }
 

@@ -14,4 +14,4 @@ struct pass {
 
 /* All rows, in order, then graph_check; first on the graphs inside. */
 status passes_run(struct graph *g, struct err *e);
-const struct pass *pass_at(size_t index);          /* NULL behind the last */
+const struct pass *pass_at(size_t index); /* NULL behind the last */

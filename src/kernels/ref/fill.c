@@ -111,11 +111,11 @@ static status prepare_range(const struct kernel_ctx *ctx, void **state, size_t *
 }
 
 /* By adding up, as the framework does: floats then have the same errors. Integers wrap rather than overflow. */
-#define RANGE(type, sum)                                                    \
-    do {                                                                    \
-        type v = *(const type *)io->in[0], step = *(const type *)io->in[2]; \
+#define RANGE(type, sum)                                                       \
+    do {                                                                       \
+        type v = *(const type *)io->in[0], step = *(const type *)io->in[2];    \
         for (int64_t i = 0; i < s->count; i++, v = (type)((sum)v + (sum)step)) \
-            ((type *)io->out[0])[i] = v;                                    \
+            ((type *)io->out[0])[i] = v;                                       \
     } while (0)
 
 static status run_range(const void *state, const struct kernel_io *io)
@@ -150,11 +150,11 @@ static bool is_float(dtype d)
     return d == DTYPE_F32 || d == DTYPE_F64 || d == DTYPE_F16 || d == DTYPE_BF16;
 }
 
-#define LOAD(type, member, expr)                     \
-    do {                                             \
-        const type *p = (const type *)from + at;     \
-        for (int k = 0; k < n; k++)                  \
-            c->member[k] = (expr);                   \
+#define LOAD(type, member, expr)                 \
+    do {                                         \
+        const type *p = (const type *)from + at; \
+        for (int k = 0; k < n; k++)              \
+            c->member[k] = (expr);               \
     } while (0)
 
 static void load_chunk(dtype d, const void *from, int64_t at, int n, union chunk *c)
@@ -189,11 +189,11 @@ static void change_kind(bool from_float, bool to_float, int n, union chunk *c)
         c->f[k] = (double)c->i[k];
 }
 
-#define STORE(type, expr)                \
-    do {                                 \
-        type *p = (type *)to + at;       \
-        for (int k = 0; k < n; k++)      \
-            p[k] = (type)(expr);         \
+#define STORE(type, expr)           \
+    do {                            \
+        type *p = (type *)to + at;  \
+        for (int k = 0; k < n; k++) \
+            p[k] = (type)(expr);    \
     } while (0)
 
 static void store_chunk(dtype d, const union chunk *c, int64_t at, int n, void *to)
