@@ -53,6 +53,7 @@ static inline void spec_attr(const struct attr_field *f, void *attrs, const char
     case ATTR_F32: *(float *)p = strtof(word, NULL); break;
     case ATTR_ENUM: *(int32_t *)p = spec_enum(f, word, n); break;
     case ATTR_I64S: spec_ints(word, p); break;
+    case ATTR_GRAPH: break;
     case ATTR_F32S: spec_floats(word, p); break;
     }
 }
@@ -112,6 +113,8 @@ static inline void spec_node_init(struct spec_node *n, const char *op, const cha
         n->type[i].shape.rank = -1;
         if (i < n->node.in_count && n->in[i].shape.rank >= 0) {
             n->type[i] = (struct type){ n->in[i].dtype, n->in[i].shape, NULL };
+            if (i < 8 && (n->node.op->flags & OP_NEEDS(i)) && n->in[i].data != NULL)
+                n->type[i].constant = &n->in[i];
             n->value_of[i] = &n->value;
         }
     }

@@ -44,7 +44,15 @@ static inline status run_kernel(struct run_node *r, const struct kernel *k, stru
         out[i] = (void *)r->out[i].data;
     void *scratch = mem_alloc(bytes + 64 + 64);
     void *aligned = (void *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
-    status s = k->run(state, &(struct kernel_io){ in, out, aligned, e });
+    struct shape shape[SPEC_MAX];
+    struct kernel_io io = { .in = in, .out = out, .scratch = aligned, .err = e };
+    for (int i = 0; i < r->spec.node.out_count; i++)
+        shape[i] = r->out[i].shape;
+    if (r->spec.node.op->flags & OP_DYNAMIC)
+        io.shape = shape;
+    status s = k->run(state, &io);
+    for (int i = 0; i < r->spec.node.out_count; i++)
+        r->out[i].shape = shape[i];
     mem_free(scratch);
     if (k->release != NULL)
         k->release(state);

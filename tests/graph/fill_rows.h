@@ -1,0 +1,37 @@
+/* Rows of op_test.c for tensors from numbers and shapes, and for choices: included there. dtype 0 is int64, 1 float32, 2
+ * int32. */
+#pragma once
+
+static const struct row fill_rows[] = {
+    { "fill",      "shape=[2,3] dtype=1",                    "",               "f[2,3]" },
+    { "fill",      "dtype=1",                                "",               "f[]" },
+    { "fill",      "dtype=2",                                "l{4,0}",         "i[4,0]" },
+    { "fill",      "dtype=0 shape=[7]",                      "i{5}",           "l[5]" },
+    { "fill",      "shape=[2,-1] dtype=1",                   "",               "![2, -1] is no shape to fill" },
+    { "fill",      "dtype=1",                                "l{-4}",          "![-4] is no shape to fill" },
+    { "fill",      "dtype=1",                                "l{" BIG "," BIG "}", "!is no shape to fill" },
+    { "fill",      "dtype=1",                                "f{4}",           "!expected at most 8 integers" },
+    { "fill",      "dtype=1",                                "l[9]",           "!a shape of 9 numbers" },
+    { "fill",      "dtype=99",                               "",               "!no dtype has code 99" },
+    { "fill_like", "dtype=1",                                "l[2,3]",         "f[2,3]" },
+    { "fill_like", "shape=[-1,5] from_dim=1 to_dim=0 dtype=1", "l[2,3]",       "f[3,5]" },
+    { "fill_like", "shape=[-1,5] from_dim=2 to_dim=0 dtype=1", "l[2,3]",       "!dimension 2 of its input" },
+    { "fill_like", "shape=[1,-5] from_dim=0 to_dim=0 dtype=1", "l[2,3]",       "![2, -5] is no shape to fill" },
+    { "shape",     "dtype=2",                                "f[2,3]",         "i[2]" },
+    { "shape",     "dtype=0",                                "f[]",            "l[0]" },
+    { "shape",     "dtype=1",                                "f[2]",           "!a shape is int32 or int64" },
+    { "numel",     "",                                       "f[2,3]",         "l[]" },
+    { "cast",      "dtype=0",                                "f[2,3]",         "l[2,3]" },
+    { "cast",      "dtype=20",                               "f[2]",           "!no dtype has code 20" },
+    { "range",     "",                                       "l{0} l{7} l{2}", "l[4]" },
+    { "range",     "",                                       "f{1} f{0} f{-0.25}", "f[4]" },
+    { "range",     "",                                       "l{5} l{1} l{1}", "l[0]" },
+    { "range",     "",                                       "l{0} l{7} l{0}", "!never ends" },
+    { "range",     "",                                       "f{0} f{inf} f{1}", "!never ends" },
+    { "range",     "",                                       "f{0} f{nan} f{1}", "!never ends" },
+    { "range",     "",                                       "l{0} i{7} l{2}", "!different dtypes" },
+    { "range",     "",                                       "l{0,1} l{7} l{2}", "!its start is not one number" },
+    { "select",    "",                                       "i{1} f[2] f[3,4]", "f[3,4]" },
+    { "select",    "",                                       "i{1} f[2] l[3]", "!expected one dtype" },
+    { "select",    "",                                       "l{1} f[2]",      "!expected one int32 or bool" },
+};
