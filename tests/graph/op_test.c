@@ -249,8 +249,8 @@ static const struct row rnn_rows[] = {
 };
 
 #include "elementwise_rows.h"
-#include "move_rows.h"
 #include "fill_rows.h"
+#include "move_rows.h"
 
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
 static const struct {
