@@ -5,6 +5,8 @@
 #include "proto/predict.h"
 #include "serve/internal.h"
 
+#include <string.h>
+
 /* A model quicker than this is computed on the loop that read the request: handing over to a worker and back costs some
  * 10 to 20 us and two context switches, and a loop that is busy for this long delays its other connections unnoticeably. */
 #define QUICK_NS    200000
@@ -56,9 +58,9 @@ static status encode_predict(struct call *c, const struct infer_reply *r, struct
     return OK;
 }
 
-const struct call_format format_general_pb = { decode_pb, encode_pb, false };
-const struct call_format format_general_json = { decode_json, encode_json, false };
-const struct call_format format_predict = { decode_predict, encode_predict, true };
+const struct call_format format_general_pb = { "general_proto", decode_pb, encode_pb, false };
+const struct call_format format_general_json = { "general_json", decode_json, encode_json, false };
+const struct call_format format_predict = { "prediction", decode_predict, encode_predict, true };
 
 struct call_ports call_ports(struct call *c, const struct port *port, int count)
 {
@@ -97,6 +99,8 @@ struct call *call_new(struct conn *conn)
     c->detour = NULL;
     c->headers = NULL;
     c->form = NULL;
+    c->rows = 0;
+    memset(c->stage_ns, 0, sizeof(c->stage_ns));
     conn->calls++;
     atomic_fetch_add(&conn->lane->server->calls, 1);
     return c;
@@ -118,10 +122,30 @@ static void destroy(struct call *c)
     mem_free(c);
 }
 
+/* When it has ended, on its loop. */
+static void count(const struct call *c)
+{
+    struct stats_call done = {
+        .key = { flow_name(c->flow), flow_version(c->flow), c->conn->proto->name, c->format->name },
+        .result = c->result,
+        .rows = c->rows,
+        .bytes_in = c->body.n,
+        .bytes_out = c->reply.len,
+    };
+    for (int i = 0; i < STAGE_COUNT; i++)
+        done.total_ns += done.stage_ns[i] = c->stage_ns[i];
+    done.end_ns = c->begin_ns + done.total_ns;
+    if (c->result != OK)
+        done.total_ns = clock_ns() - c->begin_ns;
+    stats_add(&c->conn->lane->stats, &done);
+}
+
 void call_free(struct call *c)
 {
     struct conn *conn = c->conn;
     struct lane *lane = conn->lane;
+    if (c->flow != NULL)
+        count(c);
     arena_reset(&c->arena);
     forget(&c->taken);
     forget(&c->inflated);
@@ -177,11 +201,30 @@ static status put_reply(struct call *c, const struct infer_reply *r, struct err 
     return OK;
 }
 
-static status check_deadline(const struct call *c, struct err *e)
+static status check_deadline(const struct call *c, uint64_t now, struct err *e)
 {
-    if (c->deadline_ns == 0 || clock_ns() <= c->deadline_ns)
+    if (c->deadline_ns == 0 || now <= c->deadline_ns)
         return OK;
     return err_set(e, TIMED_OUT, "the request's time ran out before its turn came");
+}
+
+/* Of a batch: the first input's sequences or rows. */
+static int64_t rows_of(const struct infer_request *r)
+{
+    if (r->feed_count == 0)
+        return 0;
+    const struct tensor *t = &r->feed[0].tensor;
+    if (t->lod.levels > 0)
+        return t->lod.level[0].count - 1;
+    return t->shape.rank > 0 ? t->shape.dim[0] : 1;
+}
+
+/* Ends a stage that began at *since, and begins the next. */
+static uint64_t end_stage(struct call *c, enum stage stage, uint64_t *since)
+{
+    uint64_t now = clock_ns();
+    c->stage_ns[stage] = now - *since;
+    return *since = now;
 }
 
 static status execute(struct call *c, struct exec *exec, struct err *e)
@@ -191,12 +234,18 @@ static status execute(struct call *c, struct exec *exec, struct err *e)
     struct flow_call run = {
         .request = &request, .reply = &reply, .arena = &c->arena, .exec = exec
     };
-    TRY(check_deadline(c, e));
+    uint64_t since = c->begin_ns;
+    TRY(check_deadline(c, end_stage(c, STAGE_QUEUE, &since), e));
     TRY(inflate_body(c, e));
     TRY(c->format->decode(c, c->body, &request, e));
-    TRY(check_deadline(c, e)); /* the request itself may have brought one */
+    c->rows = rows_of(&request);
+    /* Again: the request itself may have brought a deadline. */
+    TRY(check_deadline(c, end_stage(c, STAGE_PARSE, &since), e));
     TRY(flow_run(c->flow, &run, e));
-    return put_reply(c, &reply, e);
+    end_stage(c, STAGE_COMPUTE, &since);
+    TRY(put_reply(c, &reply, e));
+    end_stage(c, STAGE_ENCODE, &since);
+    return OK;
 }
 
 static void run(struct call *c, struct exec *exec)

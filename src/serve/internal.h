@@ -14,6 +14,7 @@
 #include "net/loop.h"
 #include "serve/repository.h"
 #include "serve/server.h"
+#include "serve/stats.h"
 
 #include <stdatomic.h>
 
@@ -30,7 +31,8 @@ struct lane {
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     int spare_count;
-    struct arena scratch;   /* of the request that a route looks at */
+    struct arena scratch; /* of the request that a route looks at */
+    struct stats stats;
     struct loop_post drain; /* posted once, by server_drain */
 };
 
@@ -44,6 +46,7 @@ struct server {
     struct exec **worker_exec; /* one for each worker */
     int worker_count;
     int port;
+    int64_t start_us; /* wall clock */
     atomic_bool ready, draining;
     atomic_int calls; /* admitted and not yet answered, all lanes */
 };
@@ -117,6 +120,7 @@ struct call;
 /* How a request's and a reply's bytes are read and written; one row for each representation. What decode has to keep for
  * encode it leaves in call->form. */
 struct call_format {
+    const char *name; /* "oip": what statistics call it */
     status (*decode)(struct call *c, struct str body, struct infer_request *out, struct err *e);
     status (*encode)(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e);
     bool
@@ -158,6 +162,8 @@ struct call {
     struct err err;
     struct buf reply;
     bool compressed;
+    int64_t rows; /* of its first input */
+    uint64_t stage_ns[STAGE_COUNT];
 };
 
 struct call *call_new(struct conn *c);

@@ -1,7 +1,9 @@
 /* The Open Inference Protocol V2 over HTTP: one row a path, Triton's extensions among them. */
+#include "base/clock.h"
 #include "base/limits.h"
 #include "codec/json.h"
 #include "serve/http.h"
+#include "serve/metrics.h"
 #include "serve/oip.h"
 
 #include <stdio.h>
@@ -304,7 +306,7 @@ static status encode(struct call *c, const struct infer_reply *r, struct buf *ou
     return OK;
 }
 
-static const struct call_format format_oip = { decode, encode, true };
+static const struct call_format format_oip = { "oip", decode, encode, true };
 
 static void infer(const struct http_request *r, const struct route_parts *parts)
 {
@@ -324,6 +326,126 @@ static void infer(const struct http_request *r, const struct route_parts *parts)
     http_start(r, call);
 }
 
+/* ---- statistics ---- */
+
+static void put_duration(struct buf *b, const char *name, uint64_t count, uint64_t ns)
+{
+    buf_printf(b, "%s\"%s\":{\"count\":%llu,\"ns\":%llu}", b->data[b->len - 1] == '{' ? "" : ",",
+               name, (unsigned long long)count, (unsigned long long)ns);
+}
+
+static void put_stage(struct buf *b, const char *name, const struct stats_time *t)
+{
+    put_duration(b, name, stats_calls(t), counter_get(&t->sum_ns));
+}
+
+static void put_inference_stats(struct buf *b, const struct stats_entry *e)
+{
+    const struct stats_time *stage = e->stage;
+    buf_str(b, "\"inference_stats\":{");
+    put_stage(b, "success", &e->total);
+    put_stage(b, "fail", &e->fail_total);
+    put_duration(b, "queue", stats_calls(&stage[STAGE_QUEUE]),
+                 counter_get(&stage[STAGE_QUEUE].sum_ns) + counter_get(&stage[STAGE_BATCH].sum_ns));
+    put_stage(b, "compute_input", &stage[STAGE_PARSE]);
+    put_stage(b, "compute_infer", &stage[STAGE_COMPUTE]);
+    put_stage(b, "compute_output", &stage[STAGE_ENCODE]);
+    put_duration(b, "cache_hit", 0, 0);
+    put_duration(b, "cache_miss", 0, 0);
+    buf_str(b, "}");
+}
+
+static void put_batches(struct buf *b, const struct stats_entry *e)
+{
+    buf_str(b, ",\"response_stats\":{},\"batch_stats\":[");
+    for (int i = 0; i < STATS_BATCHES && counter_get(&e->batch[i].rows) != 0; i++) {
+        uint64_t calls = counter_get(&e->batch[i].calls);
+        buf_printf(b, "%s{\"batch_size\":%llu,", i > 0 ? "," : "",
+                   (unsigned long long)counter_get(&e->batch[i].rows));
+        buf_printf(b, "\"compute_input\":{\"count\":%llu,\"ns\":0},", (unsigned long long)calls);
+        buf_printf(b, "\"compute_infer\":{\"count\":%llu,\"ns\":%llu},", (unsigned long long)calls,
+                   (unsigned long long)counter_get(&e->batch[i].compute_ns));
+        buf_printf(b, "\"compute_output\":{\"count\":%llu,\"ns\":0}}", (unsigned long long)calls);
+    }
+    buf_byte(b, ']');
+}
+
+static void put_memory(struct buf *b, const struct lane *lane, const struct stats_key *key)
+{
+    const struct served_model *m = table_model(lane->table, str_of(key->model));
+    uint64_t bytes = 0;
+    for (int i = 0; m != NULL && i < m->version_count; i++)
+        if (m->version[i].version == key->version && m->version[i].flow != NULL) {
+            const struct model *model = flow_model(m->version[i].flow);
+            if (model != NULL)
+                bytes = model_imported(model)->param_bytes + model_pack_bytes(model);
+        }
+    buf_printf(b, ",\"memory_usage\":[{\"type\":\"CPU\",\"id\":0,\"byte_size\":%llu}]}",
+               (unsigned long long)bytes);
+}
+
+static void put_stats(struct buf *b, const struct lane *lane, const struct stats_entry *e)
+{
+    uint64_t last_ns = counter_get(&e->last_ns);
+    int64_t ago_ms = (int64_t)(clock_ns() - last_ns) / 1000000;
+    buf_str(b, "{\"name\":");
+    json_put_string(b, str_of(e->key.model));
+    buf_printf(b,
+               ",\"version\":\"%lld\",\"last_inference\":%lld,\"inference_count\":%llu,"
+               "\"execution_count\":%llu,",
+               (long long)e->key.version,
+               last_ns != 0 ? (long long)(clock_wall_us() / 1000 - ago_ms) : 0,
+               (unsigned long long)counter_get(&e->rows),
+               (unsigned long long)counter_get(&e->by_status[0]));
+    put_inference_stats(b, e);
+    put_batches(b, e);
+    put_memory(b, lane, &e->key);
+}
+
+static void answer_stats(const struct http_request *r, const char *model, int64_t version)
+{
+    struct lane *lane = r->conn->lane;
+    struct stats_sums sums;
+    struct buf b;
+    const char *separator = "";
+    buf_init(&b, REPLY_BYTES);
+    stats_gather(lane, &lane->scratch, false, &sums);
+    buf_str(&b, "{\"model_stats\":[");
+    for (int i = 0; i < sums.count; i++) {
+        const struct stats_key *k = &sums.entry[i]->key;
+        if ((model != NULL && strcmp(model, k->model) != 0) ||
+            (version >= 0 && version != k->version))
+            continue;
+        buf_str(&b, separator);
+        separator = ",";
+        put_stats(&b, lane, sums.entry[i]);
+    }
+    buf_str(&b, "]}");
+    answer_buf(r, &b);
+}
+
+static void all_stats(const struct http_request *r, const struct route_parts *parts)
+{
+    answer_stats(r, NULL, -1);
+}
+
+/* An unknown model is 400 here, as with Triton. */
+static void model_stats(const struct http_request *r, const struct route_parts *parts)
+{
+    struct err e = { "" };
+    struct str version = parts->count > 1 ? parts->at[1] : STR("");
+    status code;
+    struct flow *flow = lane_flow(r->conn->lane, http_decoded(r, parts->at[0]), version, &code, &e);
+    if (flow == NULL) {
+        char words[ERR_TEXT_MAX + 64];
+        snprintf(words, sizeof(words), "requested model '%.*s' is not available: %s",
+                 STR_ARG(parts->at[0]), e.text);
+        http_answer_error(r, 400, words);
+        return;
+    }
+    answer_stats(r, flow_name(flow), version.n > 0 ? flow_version(flow) : -1);
+}
+
 // clang-format off
 const struct route oip_routes[] = {
     { "POST", "/v2/models/*/infer",                  infer },
@@ -332,6 +454,9 @@ const struct route oip_routes[] = {
     { "GET",  "/v2/health/ready",                    ready },
     { "GET",  "/v2",                                 server_metadata },
     { "GET",  "/v2/",                                server_metadata },
+    { "GET",  "/v2/models/stats",                    all_stats },
+    { "GET",  "/v2/models/*/stats",                  model_stats },
+    { "GET",  "/v2/models/*/versions/*/stats",       model_stats },
     { "GET",  "/v2/models/*",                        model_metadata },
     { "GET",  "/v2/models/*/versions/*",             model_metadata },
     { "GET",  "/v2/models/*/ready",                  model_ready },

@@ -6,23 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- health ---- */
-
-static void answer_text(const struct http_request *r, int code, const char *text)
-{
-    http_answer(r, &(struct http_answer){
-                       .code = code, .content_type = "text/plain", .body = str_of(text) });
-}
-
-static void health(const struct http_request *r, const struct route_parts *parts)
-{
-    answer_text(r, 200, "OK\n");
-}
-
-static void version(const struct http_request *r, const struct route_parts *parts)
-{
-    answer_text(r, 200, "oar " OAR_VERSION "\n");
-}
+/* ---- the index ---- */
 
 static void put_port(struct buf *b, const char *what, const struct port *p)
 {
@@ -91,8 +75,6 @@ static void prediction(const struct http_request *r, const struct route_parts *p
 
 // clang-format off
 static const struct route routes[] = {
-    { "GET",  "/health",                                      health },
-    { "GET",  "/version",                                     version },
     { "GET",  "/",                                            index_page },
     { "POST", "/GeneralModelService/inference",               general },
     { "POST", "/GeneralModelService/debug",                   general },
@@ -111,7 +93,7 @@ static const struct route routes[] = {
 /* ---- finding one ---- */
 
 /* The tables, those with the hottest rows first. */
-static const struct route *const tables[] = { oip_routes, routes };
+static const struct route *const tables[] = { oip_routes, routes, metrics_routes, page_routes };
 
 /* Whether path is pattern, in which a '*' takes a part: one byte at least, and no slash. */
 static bool matches(const char *pattern, struct str path, struct route_parts *parts)

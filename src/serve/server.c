@@ -52,6 +52,7 @@ static status start_threads(struct server *s, struct err *e)
         list_init(&lane->conns);
         list_init(&lane->spare);
         arena_init(&lane->scratch, 0);
+        stats_init(&lane->stats);
     }
     return OK;
 }
@@ -98,6 +99,7 @@ status server_start(const struct server_options *opt, struct server **out, struc
     uint64_t begin = clock_ns();
     struct server *s = mem_zalloc(sizeof(*s));
     s->options = *opt;
+    s->start_us = clock_wall_us();
     set_defaults(&s->options);
     status code = start(s, e);
     if (code != OK) {
@@ -190,6 +192,7 @@ static void stop_threads(struct server *s)
         calls_drop_spare(&s->lane[i]);
         table_unref(s->lane[i].table);
         arena_deinit(&s->lane[i].scratch);
+        stats_deinit(&s->lane[i].stats);
         exec_free(s->lane[i].exec);
     }
     for (int i = 0; i < s->worker_count; i++)
