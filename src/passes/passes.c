@@ -11,6 +11,8 @@ static const struct pass passes[] = {
     { "fold_views",    "another shape of a parameter becomes a parameter",       fold_views },
     { "fuse_bias",     "a vector added to a product or a convolution joins it",  fuse_bias },
     { "fuse_act",      "an activation behind a product or a convolution joins it", fuse_act },
+    { "fuse_residual", "what is added to a product or a convolution joins it",   fuse_residual },
+    { "fuse_act",      "the same, behind such a sum",                            fuse_act },
 };
 // clang-format on
 
