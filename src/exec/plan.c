@@ -1,14 +1,16 @@
 /* Compiling a graph for concrete types, in four steps: types flow from what is given to every value
- * (infer), and what depends on them alone is computed right away; each value gets a home (a constant, a given cell, or an
- * extent of the workspace that views and in-place operators share), kernels are chosen and prepared, and extents are
- * laid out so that lives that do not meet share bytes. The walk ends early in front of a node whose types only running
- * tells. */
+ * (infer), and what depends on them alone is computed right away; kernels are chosen and prepared, and say in which layout
+ * they want images and leave them, so that a step in between brings an image from one to the other where they disagree;
+ * each value gets a home (a constant, a given cell, or an extent of the workspace that views and in-place operators
+ * share), and extents are laid out so that lives that do not meet share bytes. The walk ends early in front of a node
+ * whose types only running tells. */
 #include "exec/plan.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "exec/control.h"
 #include "exec/eval.h"
+#include "exec/spread.h"
 
 #include <string.h>
 
@@ -16,6 +18,12 @@
     1024 /* larger constants are handed on as bytes: no shape is made of so many numbers */
 #define RANK_ABSENT (-1) /* not made so far */
 #define RANK_LATE   (-2) /* made, but only running tells its shape */
+
+/* A value in another layout than it has at home. */
+struct copy {
+    enum layout layout;
+    struct place home; /* PLACE_NONE: there is none */
+};
 
 /* Working state of one build; everything in it lives in `scratch`. */
 struct build {
@@ -26,9 +34,11 @@ struct build {
     struct shape *bound;   /* by value id, where the type is late */
     int *late;             /* by value id: the late slot, or -1 */
     struct place *home;    /* by value id; PLACE_WORKSPACE: index is the extent */
+    enum layout *layout;   /* by value id: how it lies at home */
+    struct copy *copy;     /* by value id */
     const int *last_use;   /* by value id */
     struct extent *extent; /* extent_count of them */
-    int extent_count;
+    int extent_count, step_cap;
     size_t scratch_bytes;
     struct err *err;
 };
@@ -207,56 +217,53 @@ static void view_known(struct build *b, const struct type *in, struct type *out)
 
 /* ---- homes ---- */
 
-static size_t value_bytes(const struct build *b, const struct value *v)
+static size_t value_bytes(const struct build *b, const struct value *v, enum layout l)
 {
     struct tensor t = { .dtype = b->type[v->id].dtype, .shape = b->type[v->id].shape };
-    return (size_t)tensor_bytes(&t);
+    return (size_t)(l == LAYOUT_PLAIN ? tensor_bytes(&t) : layout_bytes(&t.shape, l));
 }
 
-/* Whether output 0 of step i may be written over input 0: a workspace value of the same size that
- * dies at this step and is no other input of it. */
-static bool can_overwrite(const struct build *b, const struct node *n, int i)
+static struct place new_extent(struct build *b, size_t bytes, int first, int last)
 {
-    if (!(n->op->flags & OP_INPLACE) || n->in[0] == NULL)
-        return false;
-    const struct place *home = &b->home[n->in[0]->id];
-    if (home->kind != PLACE_WORKSPACE || b->extent[home->index].last != i ||
-        value_bytes(b, n->in[0]) != value_bytes(b, n->out[0]) ||
-        dtype_size(b->type[n->in[0]->id].dtype) != dtype_size(b->type[n->out[0]->id].dtype))
-        return false;
-    for (int k = 1; k < n->in_count; k++)
-        if (n->in[k] != NULL && b->home[n->in[k]->id].kind == PLACE_WORKSPACE &&
-            b->home[n->in[k]->id].index == home->index)
-            return false;
-    return true;
+    b->extent[b->extent_count] = (struct extent){ .bytes = bytes, .first = first, .last = last };
+    return (struct place){ .kind = PLACE_WORKSPACE, .index = b->extent_count++ };
 }
 
-static void new_extent(struct build *b, const struct value *v, int i)
+static void stretch(struct build *b, const struct place *home, int last)
 {
-    struct extent *x = &b->extent[b->extent_count];
-    *x = (struct extent){ .bytes = value_bytes(b, v), .first = i, .last = b->last_use[v->id] };
-    b->home[v->id] = (struct place){ .kind = PLACE_WORKSPACE, .index = b->extent_count++ };
-}
-
-static void stretch(struct build *b, const struct value *v, int last)
-{
-    struct place *home = &b->home[v->id];
     if (home->kind == PLACE_WORKSPACE && b->extent[home->index].last < last)
         b->extent[home->index].last = last;
 }
 
-/* Homes of node i's outputs. A view shares its input's home; an in-place result takes over its
- * input's extent. */
-static void house_node(struct build *b, const struct node *n, int i)
+/* Whether output 0 of step i, of this size, may be written over input k, which lies in in[k]: a workspace value of the
+ * same size that dies at this step and is no other input of it. */
+static bool can_overwrite(const struct build *b, const struct node *n, int i, int k,
+                          const struct place *in, size_t bytes)
 {
+    if (k >= n->in_count || in[k].kind != PLACE_WORKSPACE || b->extent[in[k].index].last != i ||
+        b->extent[in[k].index].bytes != bytes ||
+        dtype_size(b->type[n->in[k]->id].dtype) != dtype_size(b->type[n->out[0]->id].dtype))
+        return false;
+    for (int other = 0; other < n->in_count; other++)
+        if (other != k && in[other].kind == PLACE_WORKSPACE && in[other].index == in[k].index)
+            return false;
+    return true;
+}
+
+/* Homes of node i's outputs. An in-place result takes over an input's extent: the first one's, or input `over`'s. */
+static void house_outputs(struct build *b, const struct node *n, int i, const struct place *in,
+                          const enum layout *give, int over)
+{
+    int first = n->op->flags & OP_INPLACE ? 0 : over;
     for (int k = 0; k < n->out_count; k++) {
         const struct value *v = n->out[k];
-        bool share = k == 0 && ((n->op->flags & OP_VIEW) || can_overwrite(b, n, i));
-        if (share) {
-            b->home[v->id] = b->home[n->in[0]->id];
-            stretch(b, v, b->last_use[v->id]);
+        size_t bytes = value_bytes(b, v, give[k]);
+        b->layout[v->id] = give[k];
+        if (k == 0 && first >= 0 && can_overwrite(b, n, i, first, in, bytes)) {
+            b->home[v->id] = in[first];
+            stretch(b, &in[first], b->last_use[v->id]);
         } else {
-            new_extent(b, v, i);
+            b->home[v->id] = new_extent(b, bytes, i, b->last_use[v->id]);
         }
     }
 }
@@ -314,17 +321,71 @@ static int *find_last_uses(struct build *b)
 
 /* ---- steps ---- */
 
-static struct plan_step *new_step(struct build *b, const struct node *n)
+/* Room for one more; the pointers of earlier ones may be gone. */
+static struct plan_step *step_room(struct build *b)
 {
-    struct plan_step *s = &b->plan->steps[b->plan->step_count];
+    struct plan *p = b->plan;
+    if (p->step_count == b->step_cap) {
+        struct plan_step *old = p->steps;
+        b->step_cap = 2 * b->step_cap + 16;
+        p->steps = arena_zalloc(&p->arena, (size_t)b->step_cap * sizeof(*p->steps));
+        if (p->step_count > 0)
+            memcpy(p->steps, old, (size_t)p->step_count * sizeof(*p->steps));
+    }
+    return &p->steps[p->step_count];
+}
+
+static struct plan_step *new_step(struct build *b, const struct node *n, int in_count,
+                                  int out_count)
+{
+    struct plan_step *s = step_room(b);
     *s = (struct plan_step){
-        .node = n, .in_count = padded_in_count(n), .out_count = n->out_count, .late = -1
+        .node = n, .in_count = in_count, .out_count = out_count, .late = -1
     };
-    if (s->in_count > b->plan->max_in)
-        b->plan->max_in = s->in_count;
-    if (n->out_count > b->plan->max_out)
-        b->plan->max_out = n->out_count;
+    s->in = arena_zalloc(&b->plan->arena, (size_t)(in_count + 1) * sizeof(struct place));
+    s->out = arena_zalloc(&b->plan->arena, (size_t)(out_count + 1) * sizeof(struct place));
+    if (in_count > b->plan->max_in)
+        b->plan->max_in = in_count;
+    if (out_count > b->plan->max_out)
+        b->plan->max_out = out_count;
     return s;
+}
+
+/* A step in front of node i that brings v into the layout. */
+static struct place reorder(struct build *b, const struct node *n, const struct value *v,
+                            enum layout to, int i)
+{
+    struct plan_step *s = new_step(b, n, 1, 1);
+    struct reorder *r = arena_zalloc(&b->plan->arena, sizeof(*r));
+    *r = (struct reorder){ b->type[v->id].shape, b->layout[v->id], to };
+    s->kernel = &layout_reorder;
+    s->state = r;
+    s->in[0] = b->home[v->id];
+    s->out[0] = new_extent(b, value_bytes(b, v, to), i, b->last_use[v->id]);
+    b->plan->step_count++;
+    return s->out[0];
+}
+
+/* Where v lies in the layout that node i (n; the last one, for results) wants. */
+static struct place bring(struct build *b, const struct node *n, const struct value *v,
+                          enum layout want, int i)
+{
+    if (v == NULL)
+        return (struct place){ .kind = PLACE_NONE };
+    struct copy *c = &b->copy[v->id];
+    const struct shape *shape = &b->type[v->id].shape;
+    if (layout_same(shape, b->layout[v->id], want))
+        return b->home[v->id];
+    if (c->home.kind == PLACE_NONE || !layout_same(shape, c->layout, want))
+        *c = (struct copy){ want, reorder(b, n, v, want, i) };
+    return c->home;
+}
+
+static void bring_all(struct build *b, const struct node *n, const enum layout *want, int i,
+                      struct place *in)
+{
+    for (int k = 0; k < n->in_count; k++)
+        in[k] = bring(b, n, n->in[k], want[k], i);
 }
 
 /* What a kernel may take for a constant: it packs weights by their address, which must be the model's, and not that of
@@ -340,25 +401,84 @@ static struct type *kernel_types(struct build *b, const struct node *n, const st
     return t;
 }
 
-static status prepare_step(struct build *b, const struct node *n, struct type *in, struct type *out)
+/* What is decided for one node before it becomes a step. */
+struct choice {
+    struct type *in, *out; /* as the kernel sees them */
+    enum layout *have, *want, *give;
+    int over; /* the input that output 0 would like to lie over, or -1 */
+    const struct kernel *kernel;
+    void *state;
+    size_t scratch_bytes;
+};
+
+static void new_choice(struct build *b, const struct node *n, const struct type *in,
+                       const struct type *out, struct choice *c)
 {
-    struct plan_step *s = new_step(b, n);
+    size_t count = (size_t)padded_in_count(n) + 1, outs = (size_t)n->out_count + 1;
+    *c = (struct choice){ .in = kernel_types(b, n, in), .over = -1 };
+    c->out = arena_zalloc(&b->scratch, outs * sizeof(*c->out));
+    memcpy(c->out, out, (outs - 1) * sizeof(*c->out));
+    c->have = arena_zalloc(&b->scratch, count * sizeof(*c->have));
+    c->want = arena_zalloc(&b->scratch, count * sizeof(*c->want));
+    c->give = arena_zalloc(&b->scratch, outs * sizeof(*c->give));
+    for (int i = 0; i < n->in_count; i++)
+        if (n->in[i] != NULL)
+            c->have[i] = b->layout[n->in[i]->id];
+}
+
+static status choose(struct build *b, const struct node *n, struct choice *c)
+{
+    bool spreads = spread(n, c->in, padded_in_count(n), c->out, c->have, c->want, c->give);
     struct kernel_ctx ctx = { .node = n,
-                              .in = kernel_types(b, n, in),
-                              .out = out,
+                              .in = c->in,
+                              .out = c->out,
                               .arena = &b->plan->arena,
                               .packs = b->r->packs,
                               .threads = b->r->options->threads };
-    TRY(choose_kernel(b->r->options, &ctx, &s->kernel, b->r->explain, b->err));
-    size_t scratch_bytes = 0;
-    if (s->kernel->prepare != NULL)
-        TRY(s->kernel->prepare(&ctx, &s->state, &scratch_bytes, b->err));
+    if (!spreads) {
+        ctx.have = c->have;
+        ctx.want = c->want;
+        ctx.give = c->give;
+        ctx.over = &c->over;
+    }
+    TRY(choose_kernel(b->r->options, &ctx, &c->kernel, b->r->explain, b->err));
+    return c->kernel->prepare != NULL
+               ? c->kernel->prepare(&ctx, &c->state, &c->scratch_bytes, b->err)
+               : OK;
+}
+
+static status prepare_step(struct build *b, const struct node *n, int i, const struct type *in,
+                           const struct type *out)
+{
+    struct choice c;
+    new_choice(b, n, in, out, &c);
+    TRY(choose(b, n, &c));
+    struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
+    bring_all(b, n, c.want, i, at);
+    house_outputs(b, n, i, at, c.give, c.over);
+    struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
+    s->kernel = c.kernel;
+    s->state = c.state;
+    memcpy(s->in, at, (size_t)n->in_count * sizeof(*at));
     b->plan->step_count++; /* from here on plan_unref releases its state */
-    if (scratch_bytes > b->scratch_bytes)
-        b->scratch_bytes = scratch_bytes;
+    if (c.scratch_bytes > b->scratch_bytes)
+        b->scratch_bytes = c.scratch_bytes;
+    for (int k = 0; k < n->out_count; k++)
+        s->out[k] = b->home[n->out[k]->id];
     if (n->op->flags & OP_DYNAMIC)
         s->late = make_late(b, n);
     return OK;
+}
+
+/* A view shares its input's home: the plain one, but where it is the same image. */
+static void compile_view(struct build *b, const struct node *n, int i)
+{
+    const struct value *x = n->in[0], *y = n->out[0];
+    bool same = shape_eq(&b->type[x->id].shape, &b->type[y->id].shape);
+    enum layout l = same ? b->layout[x->id] : LAYOUT_PLAIN;
+    b->home[y->id] = bring(b, n, x, l, i);
+    b->layout[y->id] = l;
+    stretch(b, &b->home[y->id], b->last_use[y->id]);
 }
 
 static void explain_step(struct build *b, const struct node *n, const char *how,
@@ -372,16 +492,20 @@ static void explain_step(struct build *b, const struct node *n, const char *how,
     buf_byte(b->r->explain, '\n');
 }
 
-static status compile_control(struct build *b, const struct node *n, const struct type *in)
+static status compile_control(struct build *b, const struct node *n, int i, const struct type *in)
 {
-    struct plan_step *s = new_step(b, n);
+    enum layout *plain = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*plain));
+    struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
+    bring_all(b, n, plain, i, at);
+    struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
+    memcpy(s->in, at, (size_t)n->in_count * sizeof(*at));
     s->control = control_find(n->op->name);
     if (s->control == NULL)
         return err_set(b->err, UNSUPPORTED, "nothing runs '%s'", n->op->name);
     s->cell = arena_zalloc(&b->plan->arena, (size_t)(n->in_count + 1) * sizeof(*s->cell));
-    for (int i = 0; i < n->in_count; i++) {
-        bool known = in[i].constant != NULL && tensor_bytes(in[i].constant) <= KNOWN_BYTES;
-        s->cell[i] = (struct cell){ n->in[i], in[i].dtype, known, in[i].shape, NULL };
+    for (int k = 0; k < n->in_count; k++) {
+        bool known = in[k].constant != NULL && tensor_bytes(in[k].constant) <= KNOWN_BYTES;
+        s->cell[k] = (struct cell){ n->in[k], in[k].dtype, known, in[k].shape, NULL };
     }
     b->plan->step_count++;
     house_late(b, n);
@@ -397,19 +521,18 @@ static status compile_node(struct build *b, const struct node *n, int i, struct 
     const char *how = "computed while planning";
     TRY(check_in(b, n, in));
     if (n->op->flags & OP_CONTROL)
-        return compile_control(b, n, in);
+        return compile_control(b, n, i, in);
     TRY(infer_node(b, n, in, out));
     if (n->op->flags & OP_VIEW) {
         view_known(b, in, &out[0]);
         keep_types(b, n, out);
-        house_node(b, n, i);
+        compile_view(b, n, i);
         how = "view";
     } else if (eval_can(n, in) && is_small(n, out)) {
         TRY(compute_now(b, n, in, out));
     } else {
         keep_types(b, n, out);
-        house_node(b, n, i);
-        TRY(prepare_step(b, n, in, out));
+        TRY(prepare_step(b, n, i, in, out));
         how = b->plan->steps[b->plan->step_count - 1].kernel->name;
     }
     if (b->r->explain != NULL)
@@ -419,11 +542,8 @@ static status compile_node(struct build *b, const struct node *n, int i, struct 
 
 /* ---- places ---- */
 
-static struct place settle(const struct build *b, const struct value *v)
+static struct place settle(const struct build *b, struct place p)
 {
-    if (v == NULL)
-        return (struct place){ .kind = PLACE_NONE };
-    struct place p = b->home[v->id];
     if (p.kind == PLACE_WORKSPACE)
         p.offset = b->extent[p.index].offset;
     return p;
@@ -433,13 +553,29 @@ static void settle_steps(struct build *b)
 {
     for (int i = 0; i < b->plan->step_count; i++) {
         struct plan_step *s = &b->plan->steps[i];
-        s->in = arena_zalloc(&b->plan->arena, (size_t)(s->in_count + 1) * sizeof(struct place));
-        s->out = arena_zalloc(&b->plan->arena, (size_t)(s->out_count + 1) * sizeof(struct place));
         for (int k = 0; k < s->in_count; k++)
-            s->in[k] = settle(b, k < s->node->in_count ? s->node->in[k] : NULL);
+            s->in[k] = settle(b, s->in[k]);
         for (int k = 0; k < s->out_count; k++)
-            s->out[k] = settle(b, s->node->out[k]);
+            s->out[k] = settle(b, s->out[k]);
     }
+}
+
+/* What leaves the plan is plain. */
+static void bring_home(struct build *b, const struct value *v)
+{
+    const struct graph *g = b->r->graph;
+    if (b->type[v->id].shape.rank < 0 || b->layout[v->id] == LAYOUT_PLAIN)
+        return;
+    b->home[v->id] = bring(b, g->nodes[g->node_count - 1], v, LAYOUT_PLAIN, (int)b->plan->next);
+    b->layout[v->id] = LAYOUT_PLAIN;
+}
+
+static void bring_results_home(struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    for (uint32_t i = 0; i < g->value_count; i++)
+        if (b->last_use[i] >= (int)b->plan->next)
+            bring_home(b, g->values[i]);
 }
 
 static void add_live(struct build *b, const struct value *v, bool known)
@@ -451,7 +587,7 @@ static void add_live(struct build *b, const struct value *v, bool known)
                   .dtype = t->dtype,
                   .known = known,
                   .shape = late >= 0 ? b->bound[v->id] : t->shape },
-        .place = settle(b, v),
+        .place = settle(b, b->home[v->id]),
         .late = late,
     };
 }
@@ -504,6 +640,7 @@ static status settle_outputs(struct build *b)
 
 static status lay_out(struct build *b)
 {
+    bring_results_home(b);
     size_t bytes = layout_extents(b->extent, b->extent_count, &b->scratch);
     if (bytes > LIMIT_PLAN_BYTES || b->scratch_bytes > LIMIT_PLAN_BYTES - bytes)
         return err_set(b->err, TOO_LARGE,
@@ -541,16 +678,19 @@ static status compile_nodes(struct build *b)
 static status compile(struct build *b)
 {
     const struct graph *g = b->r->graph;
-    size_t outputs = 0, values = g->value_count + (size_t)1;
+    size_t args = 0, values = g->value_count + (size_t)1, nodes = g->node_count - b->r->first;
     for (uint32_t i = b->r->first; i < g->node_count; i++)
-        outputs += (size_t)g->nodes[i]->out_count;
+        args += (size_t)g->nodes[i]->out_count + (size_t)g->nodes[i]->in_count;
     b->type = arena_zalloc(&b->scratch, values * sizeof(*b->type));
     b->bound = arena_zalloc(&b->scratch, values * sizeof(*b->bound));
     b->late = arena_zalloc(&b->scratch, values * sizeof(*b->late));
     b->home = arena_zalloc(&b->scratch, values * sizeof(*b->home));
-    b->extent = arena_zalloc(&b->scratch, (outputs + 1) * sizeof(*b->extent));
-    b->plan->steps =
-        arena_zalloc(&b->plan->arena, (g->node_count - b->r->first + 1) * sizeof(struct plan_step));
+    b->layout = arena_zalloc(&b->scratch, values * sizeof(*b->layout));
+    b->copy = arena_zalloc(&b->scratch, values * sizeof(*b->copy));
+    /* At most every input of every node, and every result, is brought into another layout. */
+    b->extent = arena_zalloc(&b->scratch, (args + values) * sizeof(*b->extent));
+    b->step_cap = (int)nodes;
+    b->plan->steps = arena_zalloc(&b->plan->arena, (nodes + 1) * sizeof(struct plan_step));
     set_constant_types(b);
     TRY(set_given_types(b));
     b->last_use = find_last_uses(b);
