@@ -1,0 +1,194 @@
+/* What multiplies and shifts each channel of a convolution's result (batch_norm, affine, or mul, add, sub, div with a
+ * constant) joins the convolution: out = scale * (x conv w) + bias. The weights stay the file's; whoever packs them
+ * multiplies them on the way. Results differ by the roundings that are saved. */
+#include "base/mem.h"
+#include "graph/attrs.h"
+#include "graph/op.h"
+#include "passes/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+/* y = scale[c] * x + shift[c] */
+struct map {
+    int64_t channels;
+    float *scale, *shift;
+};
+
+static const float *floats(const struct value *v, int64_t count)
+{
+    const struct tensor *c = v != NULL ? v->constant : NULL;
+    return c != NULL && c->dtype == DTYPE_F32 && shape_numel(&c->shape) == count ? c->data : NULL;
+}
+
+enum norm_input { NORM_X, NORM_SCALE, NORM_BIAS, NORM_MEAN, NORM_VARIANCE, NORM_INPUTS };
+
+/* batch_norm: (x - mean) / sqrt(variance + epsilon) * scale + bias */
+static bool map_norm(const struct node *n, int k, struct map *m)
+{
+    const float *in[NORM_INPUTS] = { NULL }, *epsilon = pass_field(n, "epsilon");
+    if (epsilon == NULL || n->in_count < NORM_INPUTS)
+        return false;
+    for (int i = NORM_SCALE; i < NORM_INPUTS; i++)
+        if ((in[i] = floats(n->in[i], m->channels)) == NULL)
+            return false;
+    for (int64_t c = 0; c < m->channels; c++) {
+        m->scale[c] = (float)(in[NORM_SCALE][c] / sqrt((double)in[NORM_VARIANCE][c] + *epsilon));
+        m->shift[c] = (float)(in[NORM_BIAS][c] - (double)in[NORM_MEAN][c] * m->scale[c]);
+    }
+    return true;
+}
+
+static bool map_affine(const struct node *n, int k, struct map *m)
+{
+    const struct affine_attrs *a = n->attrs;
+    for (int64_t c = 0; c < m->channels; c++) {
+        m->scale[c] = a->scale;
+        m->shift[c] = a->bias;
+    }
+    return true;
+}
+
+/* One number, or one for each channel of [N, C, H, W]; its step from channel to channel. */
+static const float *operand(const struct value *v, int64_t channels, int *step)
+{
+    const struct tensor *c = v->constant;
+    if (c == NULL || c->dtype != DTYPE_F32)
+        return NULL;
+    int r = c->shape.rank;
+    *step = shape_numel(&c->shape) != 1;
+    if (*step == 0)
+        return r <= 4 ? c->data : NULL;
+    bool fits = (r == 3 || (r == 4 && c->shape.dim[0] == 1)) && c->shape.dim[r - 3] == channels &&
+                c->shape.dim[r - 2] == 1 && c->shape.dim[r - 1] == 1;
+    return fits ? c->data : NULL;
+}
+
+/* k: the input that is the image. */
+static bool map_binary(const struct node *n, int k, struct map *m)
+{
+    int step;
+    const float *v = operand(n->in[1 - k], m->channels, &step);
+    char op = n->op->name[0]; /* add, sub, mul, div */
+    if (v == NULL || (op == 'd' && k == 1))
+        return false;
+    for (int64_t c = 0; c < m->channels; c++, v += step) {
+        m->scale[c] = op == 'm' ? *v : (op == 'd' ? 1 / *v : 1);
+        m->shift[c] = op == 'a' ? *v : (op == 's' ? -*v : 0);
+        if (op == 's' && k == 1) { /* v - x */
+            m->scale[c] = -1;
+            m->shift[c] = *v;
+        }
+    }
+    return true;
+}
+
+static const struct follower {
+    const char *op;
+    int inputs; /* that may be the image */
+    bool (*map)(const struct node *n, int k, struct map *m);
+} followers[] = {
+    { "batch_norm", 1, map_norm }, { "affine", 1, map_affine }, { "mul", 2, map_binary },
+    { "add", 2, map_binary },      { "sub", 2, map_binary },    { "div", 2, map_binary },
+};
+
+static const struct follower *find_follower(const struct node *n)
+{
+    for (size_t i = 0; i < ARRAY_LEN(followers); i++)
+        if (strcmp(followers[i].op, n->op->name) == 0 && n->out_count == 1)
+            return &followers[i];
+    return NULL;
+}
+
+/* ---- joining ---- */
+
+static bool is_free(const struct node *conv, int input)
+{
+    return conv->in_count <= input || conv->in[input] == NULL;
+}
+
+static bool can_take(const struct node *conv)
+{
+    const struct conv_attrs *a = conv->attrs;
+    const struct tensor *w = conv->in[CONV_W]->constant;
+    int64_t channels = w != NULL && w->shape.rank == 4 ? w->shape.dim[0] : -1;
+    return channels > 0 && w->dtype == DTYPE_F32 && a->act == ACT_NONE &&
+           is_free(conv, CONV_RESIDUAL) &&
+           (is_free(conv, CONV_BIAS) || floats(conv->in[CONV_BIAS], channels) != NULL) &&
+           (is_free(conv, CONV_SCALE) || floats(conv->in[CONV_SCALE], channels) != NULL);
+}
+
+static status set_input(struct graph *g, struct node *n, int index, float *data, int64_t count,
+                        struct err *e)
+{
+    struct tensor t = { .dtype = DTYPE_F32, .shape = SHAPE(count), .data = data };
+    struct value *v;
+    TRY(graph_add_constant(g, NULL, &t, &v, e));
+    while (n->in_count <= index)
+        TRY(graph_add_input(g, n, NULL, e));
+    n->in[index] = v;
+    return OK;
+}
+
+static bool is_all(const float *x, int64_t n, float value)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != value)
+            return false;
+    return true;
+}
+
+/* scale (s conv + b) + shift */
+static status join(struct graph *g, struct node *conv, struct map *m, struct err *e)
+{
+    const float *b = is_free(conv, CONV_BIAS) ? NULL : conv->in[CONV_BIAS]->constant->data;
+    const float *s = is_free(conv, CONV_SCALE) ? NULL : conv->in[CONV_SCALE]->constant->data;
+    for (int64_t c = 0; c < m->channels; c++) {
+        m->shift[c] += b != NULL ? b[c] * m->scale[c] : 0;
+        m->scale[c] *= s != NULL ? s[c] : 1;
+    }
+    if (b != NULL || !is_all(m->shift, m->channels, 0))
+        TRY(set_input(g, conv, CONV_BIAS, m->shift, m->channels, e));
+    if (s != NULL || !is_all(m->scale, m->channels, 1))
+        TRY(set_input(g, conv, CONV_SCALE, m->scale, m->channels, e));
+    return OK;
+}
+
+static struct map new_map(struct graph *g, int64_t channels)
+{
+    size_t bytes = (size_t)channels * sizeof(float);
+    return (struct map){ channels, arena_alloc(&g->arena, bytes), arena_alloc(&g->arena, bytes) };
+}
+
+static status try_join(struct graph *g, struct node *n, const int *uses, int *changes,
+                       struct err *e)
+{
+    const struct follower *f = find_follower(n);
+    for (int k = 0; f != NULL && k < f->inputs; k++) {
+        struct node *conv = sole_producer(n->in[k], "conv2d", uses);
+        if (conv == NULL || !can_take(conv))
+            continue;
+        struct map m = new_map(g, conv->in[CONV_W]->constant->shape.dim[0]);
+        if (!f->map(n, k, &m))
+            continue;
+        TRY(join(g, conv, &m, e));
+        graph_absorb(conv, n);
+        ++*changes;
+        return OK;
+    }
+    return OK;
+}
+
+status fold_scale(struct graph *g, int *changes, struct err *e)
+{
+    int *uses = mem_alloc((g->value_count + 1) * sizeof(*uses));
+    uint32_t known = g->value_count; /* constants are added behind them */
+    graph_count_uses(g, uses);
+    status s = OK;
+    for (uint32_t i = 0; i < g->node_count && s == OK; i++)
+        s = g->nodes[i]->out_count > 0 && g->nodes[i]->out[0]->id < known
+                ? try_join(g, g->nodes[i], uses, changes, e)
+                : OK;
+    mem_free(uses);
+    return s;
+}
