@@ -27,7 +27,8 @@ enum norm_input { NORM_X, NORM_SCALE, NORM_BIAS, NORM_MEAN, NORM_VARIANCE, NORM_
 static bool map_norm(const struct node *n, int k, struct map *m)
 {
     const float *in[NORM_INPUTS] = { NULL }, *epsilon = pass_field(n, "epsilon");
-    if (epsilon == NULL || n->in_count < NORM_INPUTS)
+    const bool *last = pass_field(n, "channel_last");
+    if (epsilon == NULL || n->in_count < NORM_INPUTS || (last != NULL && *last))
         return false;
     for (int i = NORM_SCALE; i < NORM_INPUTS; i++)
         if ((in[i] = floats(n->in[i], m->channels)) == NULL)
