@@ -339,9 +339,7 @@ static struct plan_step *new_step(struct build *b, const struct node *n, int in_
                                   int out_count)
 {
     struct plan_step *s = step_room(b);
-    *s = (struct plan_step){
-        .node = n, .in_count = in_count, .out_count = out_count, .late = -1
-    };
+    *s = (struct plan_step){ .node = n, .in_count = in_count, .out_count = out_count, .late = -1 };
     s->in = arena_zalloc(&b->plan->arena, (size_t)(in_count + 1) * sizeof(struct place));
     s->out = arena_zalloc(&b->plan->arena, (size_t)(out_count + 1) * sizeof(struct place));
     if (in_count > b->plan->max_in)

@@ -5,8 +5,8 @@
 /* Operators that make zeros of zeros: the channels behind the last one stay zeros, which kernels that read whole blocks
  * rely on. */
 static const char *const zero_of_zeros[] = {
-    "relu", "tanh",  "leaky_relu", "elu", "hard_swish", "swish", "mish", "gelu", "gelu_tanh",
-    "abs",  "square", "sqrt",      "add", "sub",        "mul",   "max",  "min",  "identity",
+    "relu", "tanh",   "leaky_relu", "elu", "hard_swish", "swish", "mish", "gelu", "gelu_tanh",
+    "abs",  "square", "sqrt",       "add", "sub",        "mul",   "max",  "min",  "identity",
 };
 
 static bool keeps_zeros(const struct node *n)

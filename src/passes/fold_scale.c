@@ -21,7 +21,14 @@ static const float *floats(const struct value *v, int64_t count)
     return c != NULL && c->dtype == DTYPE_F32 && shape_numel(&c->shape) == count ? c->data : NULL;
 }
 
-enum norm_input { NORM_X, NORM_SCALE, NORM_BIAS, NORM_MEAN, NORM_VARIANCE, NORM_INPUTS };
+enum norm_input {
+    NORM_X,
+    NORM_SCALE,
+    NORM_BIAS,
+    NORM_MEAN,
+    NORM_VARIANCE,
+    NORM_INPUTS
+};
 
 /* batch_norm: (x - mean) / sqrt(variance + epsilon) * scale + bias */
 static bool map_norm(const struct node *n, int k, struct map *m)

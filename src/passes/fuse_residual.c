@@ -12,7 +12,8 @@ struct fusion {
     struct graph *graph;
     const struct symbols *symbols;
     const int *uses;
-    uint32_t *place; /* by value id: the node that makes it, counted from 1; 0 for what is there from the start */
+    uint32_t *
+        place; /* by value id: the node that makes it, counted from 1; 0 for what is there from the start */
 };
 
 static const struct host {
@@ -37,7 +38,8 @@ static const struct host *host_of(const struct fusion *f, const struct value *pr
 }
 
 /* The host stands where it stands, so y must be there by then. */
-static bool is_made_before(const struct fusion *f, const struct value *y, const struct value *product)
+static bool is_made_before(const struct fusion *f, const struct value *y,
+                           const struct value *product)
 {
     return f->place[y->id] < f->place[product->id];
 }

@@ -14,7 +14,7 @@ struct windowed {
 struct symbols {
     struct shape *shape; /* by value id */
     uint32_t count;
-    int64_t next; /* the symbol to give out next; they go down from -1 */
+    int64_t next;              /* the symbol to give out next; they go down from -1 */
     struct windowed *windowed; /* two of each node at most */
     size_t windowed_count;
 };
@@ -179,8 +179,8 @@ static void concat_shape(struct symbols *s, const struct node *n, const struct s
                          struct shape *out)
 {
     *out = in[0];
-    int axis = in[0].rank >= 0 ? shape_axis(&in[0], ((const struct axis_attrs *)n->attrs)->axis)
-                               : -1;
+    int axis =
+        in[0].rank >= 0 ? shape_axis(&in[0], ((const struct axis_attrs *)n->attrs)->axis) : -1;
     if (axis < 0)
         return set_unknown(out);
     for (int i = 1; i < n->in_count && out->dim[axis] >= 0; i++)
