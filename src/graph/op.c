@@ -11,6 +11,7 @@ static const struct op *const families[] = {
     ops_sequence, ops_rnn,
     ops_move, ops_reduce,
     ops_fill, ops_control,
+    ops_norm, ops_conv_nd, ops_resize, ops_rearrange,
 };
 // clang-format on
 

@@ -10,6 +10,8 @@ extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_
 
 extern const struct op ops_move[], ops_reduce[];
 
+extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[];
+
 #define FIELD(type, member, kind)                          \
     {                                                      \
 #member, kind, offsetof(struct type, member), NULL \

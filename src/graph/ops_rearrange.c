@@ -1,0 +1,221 @@
+/* Operators that move an image's elements between channels and places, or copy them out by windows. */
+#include "graph/attrs_image.h"
+#include "graph/ops.h"
+
+#include <math.h>
+
+#define SIZE_LIMIT ((int64_t)1 << 31)
+
+static status image_dims(const struct type *x, bool channel_last, int *c, int *h, int *w,
+                         struct err *e)
+{
+    TRY(want_rank(x, 4, "its image", e));
+    *c = channel_last ? 3 : 1;
+    *h = channel_last ? 1 : 2;
+    *w = *h + 1;
+    return OK;
+}
+
+static status infer_depth_to_space(const struct node *n, const struct type *in, struct type *out,
+                                   struct err *e)
+{
+    const struct block_attrs *a = n->attrs;
+    int c = 1, h = 2, w = 3;
+    TRY(image_dims(&in[0], a->channel_last, &c, &h, &w, e));
+    int64_t block = a->block, per = block * block;
+    if (block < 1 || block > 4096 || in[0].shape.dim[c] % per != 0)
+        return err_set(e, INVALID, "%lld channels do not make blocks of %lld x %lld",
+                       (long long)in[0].shape.dim[c], (long long)block, (long long)block);
+    TRY(infer_same(n, in, out, e));
+    out[0].shape.dim[c] /= per;
+    if (__builtin_mul_overflow(out[0].shape.dim[h], block, &out[0].shape.dim[h]) ||
+        __builtin_mul_overflow(out[0].shape.dim[w], block, &out[0].shape.dim[w]))
+        return err_set(e, TOO_LARGE, "the image's size overflows");
+    return OK;
+}
+
+static status infer_space_to_depth(const struct node *n, const struct type *in, struct type *out,
+                                   struct err *e)
+{
+    const struct block_attrs *a = n->attrs;
+    int c = 1, h = 2, w = 3;
+    TRY(image_dims(&in[0], a->channel_last, &c, &h, &w, e));
+    int64_t block = a->block;
+    TRY(infer_same(n, in, out, e));
+    if (block < 1 || block > 4096 || in[0].shape.dim[h] % block != 0 ||
+        in[0].shape.dim[w] % block != 0)
+        return err_set(e, INVALID, "an image of %lld x %lld does not fall into blocks of %lld",
+                       (long long)in[0].shape.dim[h], (long long)in[0].shape.dim[w],
+                       (long long)block);
+    out[0].shape.dim[h] /= block;
+    out[0].shape.dim[w] /= block;
+    if (__builtin_mul_overflow(out[0].shape.dim[c], block * block, &out[0].shape.dim[c]))
+        return err_set(e, TOO_LARGE, "the number of channels overflows");
+    return OK;
+}
+
+static status infer_channel_shuffle(const struct node *n, const struct type *in, struct type *out,
+                                    struct err *e)
+{
+    const struct groups_attrs *a = n->attrs;
+    int c = 1, h = 2, w = 3;
+    TRY(image_dims(&in[0], a->channel_last, &c, &h, &w, e));
+    if (a->groups < 1 || in[0].shape.dim[c] % a->groups != 0)
+        return err_set(e, INVALID, "%lld channels do not make %d groups",
+                       (long long)in[0].shape.dim[c], a->groups);
+    return infer_same(n, in, out, e);
+}
+
+static status infer_maxout(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    const struct groups_attrs *a = n->attrs;
+    int axis = shape_axis(&in[0].shape, a->axis);
+    if (axis < 0 || a->groups < 1 || in[0].shape.dim[axis] % a->groups != 0)
+        return err_set(e, INVALID, "axis %d of %d dimensions does not make groups of %d", a->axis,
+                       in[0].shape.rank, a->groups);
+    TRY(infer_same(n, in, out, e));
+    out[0].shape.dim[axis] /= a->groups;
+    return OK;
+}
+
+/* ---- windows as columns ---- */
+
+static int64_t pick(const struct attr_ints *v, int i, int64_t otherwise)
+{
+    return v->count > i ? v->v[i] : otherwise;
+}
+
+static bool fits(int64_t v, int64_t low)
+{
+    return v >= low && v < SIZE_LIMIT;
+}
+
+status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w, struct span out[2],
+                    struct err *e)
+{
+    int64_t in[2] = { h, w };
+    if (a->kernel.count != 2 || (a->pads.count != 0 && a->pads.count != 4))
+        return err_set(e, INVALID, "expected 2 kernels and 4 pads, got %d and %d", a->kernel.count,
+                       a->pads.count);
+    for (int i = 0; i < 2; i++) {
+        struct span *s = &out[i];
+        *s = (struct span){ in[i],
+                            a->kernel.v[i],
+                            pick(&a->stride, i, 1),
+                            pick(&a->dilation, i, 1),
+                            pick(&a->pads, i, 0),
+                            pick(&a->pads, 2 + i, 0),
+                            0 };
+        if (!fits(s->in, 0) || !fits(s->kernel, 1) || !fits(s->stride, 1) ||
+            !fits(s->dilation, 1) || !fits(s->before, 0) || !fits(s->after, 0))
+            return err_set(e, INVALID, "a window of %lld, stride %lld, dilation %lld and pads",
+                           (long long)s->kernel, (long long)s->stride, (long long)s->dilation);
+        int64_t room = s->in + s->before + s->after - ((s->kernel - 1) * s->dilation + 1);
+        if (room < 0)
+            return err_set(e, INVALID, "a window of %lld is larger than the padded image",
+                           (long long)s->kernel);
+        s->out = room / s->stride + 1;
+    }
+    return OK;
+}
+
+static status infer_im2col(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    struct span s[2];
+    int64_t rows;
+    TRY(want_rank(&in[0], 4, "its image", e));
+    const struct shape *x = &in[0].shape;
+    TRY(im2col_spans(n->attrs, x->dim[2], x->dim[3], s, e));
+    if (__builtin_mul_overflow(x->dim[1], s[0].kernel * s[1].kernel, &rows))
+        return err_set(e, TOO_LARGE, "the columns' size overflows");
+    out[0] = (struct type){ in[0].dtype, SHAPE(x->dim[0], rows, s[0].out * s[1].out), NULL };
+    return OK;
+}
+
+static status infer_col2im(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    const struct im2col_attrs *a = n->attrs;
+    struct span s[2];
+    TRY(want_rank(&in[0], 3, "its columns", e));
+    if (a->size.count != 2)
+        return err_set(e, INVALID, "expected height and width, got %d sizes", a->size.count);
+    TRY(im2col_spans(a, a->size.v[0], a->size.v[1], s, e));
+    const struct shape *x = &in[0].shape;
+    int64_t window = s[0].kernel * s[1].kernel;
+    if (x->dim[1] % window != 0 || x->dim[2] != s[0].out * s[1].out)
+        return err_set(e, INVALID, "columns [%lld, %lld] do not make images of %lld x %lld",
+                       (long long)x->dim[1], (long long)x->dim[2], (long long)s[0].in,
+                       (long long)s[1].in);
+    out[0] =
+        (struct type){ in[0].dtype, SHAPE(x->dim[0], x->dim[1] / window, s[0].in, s[1].in), NULL };
+    return OK;
+}
+
+static status infer_temporal(const struct node *n, const struct type *in, struct type *out,
+                             struct err *e)
+{
+    const struct temporal_attrs *a = n->attrs;
+    TRY(want_rank(&in[0], 4, "its image", e));
+    if (a->segments < 1 || in[0].shape.dim[0] % a->segments != 0 ||
+        !(a->ratio >= 0 && a->ratio <= 0.5f))
+        return err_set(e, INVALID, "%lld images, %d segments and a ratio of %g",
+                       (long long)in[0].shape.dim[0], a->segments, (double)a->ratio);
+    return infer_same(n, in, out, e);
+}
+
+/* even_offsets: x [N, L, ...] to the offsets of N sequences of L rows each. */
+static status infer_offsets(const struct node *n, const struct type *in, struct type *out,
+                            struct err *e)
+{
+    int64_t end;
+    if (in[0].shape.rank < 2 || in[0].shape.dim[0] == INT64_MAX ||
+        __builtin_mul_overflow(in[0].shape.dim[0], in[0].shape.dim[1], &end))
+        return err_set(e, INVALID, "expected sequences of rows, got %d dimensions",
+                       in[0].shape.rank);
+    out[0] = (struct type){ DTYPE_I64, SHAPE(in[0].shape.dim[0] + 1), NULL };
+    return OK;
+}
+
+static const struct attr_field block_fields[] = {
+    FIELD(block_attrs, block, ATTR_I32),
+    FIELD(block_attrs, blocks_first, ATTR_BOOL),
+    FIELD(block_attrs, channel_last, ATTR_BOOL),
+    { 0 },
+};
+
+static const struct attr_field groups_fields[] = {
+    FIELD(groups_attrs, groups, ATTR_I32),
+    FIELD(groups_attrs, axis, ATTR_I32),
+    FIELD(groups_attrs, channel_last, ATTR_BOOL),
+    { 0 },
+};
+
+static const struct attr_field im2col_fields[] = {
+    FIELD(im2col_attrs, kernel, ATTR_I64S), FIELD(im2col_attrs, stride, ATTR_I64S),
+    FIELD(im2col_attrs, dilation, ATTR_I64S), FIELD(im2col_attrs, pads, ATTR_I64S),
+    FIELD(im2col_attrs, size, ATTR_I64S), { 0 },
+};
+
+static const struct attr_field temporal_fields[] = {
+    FIELD(temporal_attrs, segments, ATTR_I32),
+    FIELD(temporal_attrs, ratio, ATTR_F32),
+    FIELD(temporal_attrs, channel_last, ATTR_BOOL),
+    { 0 },
+};
+
+// clang-format off
+const struct op ops_rearrange[] = {
+    { "depth_to_space",  1, 1, 1, 0, block_fields,    sizeof(struct block_attrs),    infer_depth_to_space },
+    { "space_to_depth",  1, 1, 1, 0, block_fields,    sizeof(struct block_attrs),    infer_space_to_depth },
+    { "channel_shuffle", 1, 1, 1, 0, groups_fields,   sizeof(struct groups_attrs),   infer_channel_shuffle },
+    { "maxout",          1, 1, 1, 0, groups_fields,   sizeof(struct groups_attrs),   infer_maxout },
+    { "im2col",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_im2col },
+    { "col2im",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_col2im },
+    { "temporal_shift",  1, 1, 1, 0, temporal_fields, sizeof(struct temporal_attrs), infer_temporal },
+    { "even_offsets",    1, 1, 1, 0, NULL,            0,                             infer_offsets },
+    { 0 },
+};
+// clang-format on

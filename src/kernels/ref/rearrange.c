@@ -1,0 +1,296 @@
+#include "graph/attrs_image.h"
+#include "kernels/ref/ref.h"
+
+#include <string.h>
+
+/* ---- copies that are a transposition of the input seen in more dimensions ---- */
+
+#define SEEN_MAX 6
+
+/* Output element (i0, i1, ...) over dim is the input's at the sum of i * step. */
+struct state {
+    int rank;
+    int64_t dim[SEEN_MAX], step[SEEN_MAX], count;
+    size_t size;
+};
+
+/* x seen as `seen`, its dimensions taken in the order perm. */
+static status arrange(const struct kernel_ctx *ctx, const struct shape *seen, const int *perm,
+                      void **state)
+{
+    struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    s->rank = seen->rank;
+    s->count = shape_numel(&ctx->out[0].shape);
+    s->size = dtype_size(ctx->in[0].dtype);
+    for (int i = 0; s->count > 0 && i < seen->rank; i++) {
+        s->dim[i] = seen->dim[perm[i]];
+        s->step[i] = shape_span(seen, perm[i] + 1, seen->rank);
+    }
+    *state = s;
+    return OK;
+}
+
+static status run(const void *state, const struct kernel_io *io)
+{
+    const struct state *s = state;
+    const uint8_t *x = io->in[0];
+    uint8_t *out = io->out[0];
+    int64_t index[SEEN_MAX] = { 0 }, at = 0;
+    for (int64_t o = 0; o < s->count; o++, out += s->size) {
+        memcpy(out, x + (size_t)at * s->size, s->size);
+        for (int i = s->rank - 1; i >= 0; i--) {
+            at += s->step[i];
+            if (++index[i] < s->dim[i])
+                break;
+            at -= s->step[i] * s->dim[i];
+            index[i] = 0;
+        }
+    }
+    return OK;
+}
+
+static status prepare_depth_to_space(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                                     struct err *e)
+{
+    const struct block_attrs *a = ctx->node->attrs;
+    const int64_t *x = ctx->in[0].shape.dim;
+    int64_t b = a->block;
+    if (a->channel_last)
+        return a->blocks_first ? arrange(ctx, &SHAPE(x[0], x[1], x[2], b, b, x[3] / b / b),
+                                         (const int[]){ 0, 1, 3, 2, 4, 5 }, state)
+                               : arrange(ctx, &SHAPE(x[0], x[1], x[2], x[3] / b / b, b, b),
+                                         (const int[]){ 0, 1, 4, 2, 5, 3 }, state);
+    return a->blocks_first ? arrange(ctx, &SHAPE(x[0], b, b, x[1] / b / b, x[2], x[3]),
+                                     (const int[]){ 0, 3, 4, 1, 5, 2 }, state)
+                           : arrange(ctx, &SHAPE(x[0], x[1] / b / b, b, b, x[2], x[3]),
+                                     (const int[]){ 0, 1, 4, 2, 5, 3 }, state);
+}
+
+static status prepare_space_to_depth(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                                     struct err *e)
+{
+    const struct block_attrs *a = ctx->node->attrs;
+    const int64_t *x = ctx->in[0].shape.dim;
+    int64_t b = a->block;
+    if (a->channel_last)
+        return arrange(ctx, &SHAPE(x[0], x[1] / b, b, x[2] / b, b, x[3]),
+                       a->blocks_first ? (const int[]){ 0, 1, 3, 2, 4, 5 }
+                                       : (const int[]){ 0, 1, 3, 5, 2, 4 },
+                       state);
+    return arrange(ctx, &SHAPE(x[0], x[1], x[2] / b, b, x[3] / b, b),
+                   a->blocks_first ? (const int[]){ 0, 3, 5, 1, 2, 4 }
+                                   : (const int[]){ 0, 1, 3, 5, 2, 4 },
+                   state);
+}
+
+static status prepare_channel_shuffle(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                                      struct err *e)
+{
+    const struct groups_attrs *a = ctx->node->attrs;
+    const int64_t *x = ctx->in[0].shape.dim;
+    int64_t g = a->groups;
+    if (a->channel_last)
+        return arrange(ctx, &SHAPE(x[0], x[1], x[2], g, x[3] / g), (const int[]){ 0, 1, 2, 4, 3 },
+                       state);
+    return arrange(ctx, &SHAPE(x[0], g, x[1] / g, x[2], x[3]), (const int[]){ 0, 2, 1, 3, 4 },
+                   state);
+}
+
+/* ---- maxout ---- */
+
+struct maxout_state {
+    int64_t outer, channels, inner, groups;
+};
+
+static status prepare_maxout(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    const struct groups_attrs *a = ctx->node->attrs;
+    const struct shape *y = &ctx->out[0].shape;
+    int axis = shape_axis(y, a->axis);
+    struct maxout_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    if (shape_numel(y) > 0)
+        *s = (struct maxout_state){ shape_span(y, 0, axis), y->dim[axis],
+                                    shape_span(y, axis + 1, y->rank), a->groups };
+    *state = s;
+    return OK;
+}
+
+static status run_maxout(const void *state, const struct kernel_io *io)
+{
+    const struct maxout_state *s = state;
+    const float *x = io->in[0];
+    float *out = io->out[0];
+    for (int64_t c = 0; c < s->outer * s->channels; c++, x += s->groups * s->inner)
+        for (int64_t i = 0; i < s->inner; i++) {
+            float top = x[i];
+            for (int64_t g = 1; g < s->groups; g++) {
+                float v = x[g * s->inner + i];
+                top = v > top || isnan(v) ? v : top;
+            }
+            *out++ = top;
+        }
+    return OK;
+}
+
+/* ---- im2col, col2im ---- */
+
+struct col_state {
+    struct span h, w;
+    int64_t planes; /* images times channels */
+};
+
+static status prepare_cols(const struct kernel_ctx *ctx, const struct shape *image, void **state,
+                           struct err *e)
+{
+    struct span span[2];
+    struct col_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    TRY(im2col_spans(ctx->node->attrs, image->dim[2], image->dim[3], span, e));
+    *s = (struct col_state){ span[0], span[1], image->dim[0] * image->dim[1] };
+    *state = s;
+    return OK;
+}
+
+static status prepare_im2col(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    return prepare_cols(ctx, &ctx->in[0].shape, state, e);
+}
+
+static status prepare_col2im(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    return prepare_cols(ctx, &ctx->out[0].shape, state, e);
+}
+
+/* Where tap k of window o falls in the image; -1: outside. */
+static int64_t under(const struct span *s, int64_t o, int64_t k)
+{
+    int64_t at = o * s->stride - s->before + k * s->dilation;
+    return at >= 0 && at < s->in ? at : -1;
+}
+
+/* Calls copy or add for every element of one plane's columns. */
+static void walk_plane(const struct col_state *s, const float *from, float *to, bool to_image)
+{
+    int64_t column = 0;
+    for (int64_t i = 0; i < s->h.kernel; i++)
+        for (int64_t j = 0; j < s->w.kernel; j++)
+            for (int64_t oh = 0; oh < s->h.out; oh++)
+                for (int64_t ow = 0; ow < s->w.out; ow++, column++) {
+                    int64_t h = under(&s->h, oh, i), w = under(&s->w, ow, j);
+                    bool inside = h >= 0 && w >= 0;
+                    if (to_image && inside)
+                        to[h * s->w.in + w] += from[column];
+                    if (!to_image)
+                        to[column] = inside ? from[h * s->w.in + w] : 0;
+                }
+}
+
+static int64_t column_size(const struct col_state *s)
+{
+    return s->h.kernel * s->w.kernel * s->h.out * s->w.out;
+}
+
+static status run_im2col(const void *state, const struct kernel_io *io)
+{
+    const struct col_state *s = state;
+    for (int64_t p = 0; p < s->planes; p++)
+        walk_plane(s, (const float *)io->in[0] + p * s->h.in * s->w.in,
+                   (float *)io->out[0] + p * column_size(s), false);
+    return OK;
+}
+
+static status run_col2im(const void *state, const struct kernel_io *io)
+{
+    const struct col_state *s = state;
+    int64_t image = s->h.in * s->w.in;
+    for (int64_t p = 0; p < s->planes; p++) {
+        float *to = (float *)io->out[0] + p * image;
+        for (int64_t i = 0; i < image; i++)
+            to[i] = 0;
+        walk_plane(s, (const float *)io->in[0] + p * column_size(s), to, true);
+    }
+    return OK;
+}
+
+/* ---- temporal_shift ---- */
+
+struct temporal_state {
+    int64_t images, segments, channels, before, behind, plane; /* channels 0 .. before - 1 .. behind - 1 */
+    bool channel_last;
+};
+
+static status prepare_temporal(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                               struct err *e)
+{
+    const struct temporal_attrs *a = ctx->node->attrs;
+    const int64_t *x = ctx->in[0].shape.dim;
+    struct temporal_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    s->images = x[0];
+    s->segments = a->segments;
+    s->channels = x[a->channel_last ? 3 : 1];
+    s->before = (int64_t)((float)s->channels * a->ratio);
+    s->behind = (int64_t)((float)s->channels * 2 * a->ratio);
+    s->plane = a->channel_last ? x[1] * x[2] : x[2] * x[3];
+    s->channel_last = a->channel_last;
+    *state = s;
+    return OK;
+}
+
+static status run_temporal(const void *state, const struct kernel_io *io)
+{
+    const struct temporal_state *s = state;
+    const float *x = io->in[0];
+    float *out = io->out[0];
+    int64_t image = s->channels * s->plane;
+    int64_t next = s->channel_last ? s->channels : 1, step = s->channel_last ? 1 : s->plane;
+    for (int64_t n = 0; n < s->images; n++)
+        for (int64_t c = 0; c < s->channels; c++) {
+            int64_t t = n % s->segments, shift = c < s->before ? -1 : c < s->behind ? 1 : 0;
+            bool inside = t + shift >= 0 && t + shift < s->segments;
+            int64_t at = n * image + c * step;
+            for (int64_t i = 0; i < s->plane; i++, at += next)
+                out[at] = inside ? x[at + shift * image] : 0;
+        }
+    return OK;
+}
+
+/* ---- even_offsets ---- */
+
+struct even_state {
+    int64_t count, rows;
+};
+
+static status prepare_offsets(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                              struct err *e)
+{
+    struct even_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    *s = (struct even_state){ ctx->out[0].shape.dim[0], ctx->in[0].shape.dim[1] };
+    *state = s;
+    return OK;
+}
+
+static status run_offsets(const void *state, const struct kernel_io *io)
+{
+    const struct even_state *s = state;
+    for (int64_t i = 0; i < s->count; i++)
+        ((int64_t *)io->out[0])[i] = i * s->rows;
+    return OK;
+}
+
+#define ANY UINT32_MAX
+
+// clang-format off
+const struct kernel ref_rearrange[] = {
+    { "depth_to_space",  "ref depth_to_space",  ANY,      DEVICE_CPU, NULL, prepare_depth_to_space,  run,          NULL },
+    { "space_to_depth",  "ref space_to_depth",  ANY,      DEVICE_CPU, NULL, prepare_space_to_depth,  run,          NULL },
+    { "channel_shuffle", "ref channel_shuffle", ANY,      DEVICE_CPU, NULL, prepare_channel_shuffle, run,          NULL },
+    { "maxout",          "ref maxout",          F32_ONLY, DEVICE_CPU, NULL, prepare_maxout,          run_maxout,   NULL },
+    { "im2col",          "ref im2col",          F32_ONLY, DEVICE_CPU, NULL, prepare_im2col,          run_im2col,   NULL },
+    { "col2im",          "ref col2im",          F32_ONLY, DEVICE_CPU, NULL, prepare_col2im,          run_col2im,   NULL },
+    { "temporal_shift",  "ref temporal_shift",  F32_ONLY, DEVICE_CPU, NULL, prepare_temporal,        run_temporal, NULL },
+    { "even_offsets",    "ref even_offsets",    ANY,      DEVICE_CPU, NULL, prepare_offsets,         run_offsets,  NULL },
+    { 0 },
+};
+// clang-format on
