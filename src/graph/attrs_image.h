@@ -76,9 +76,9 @@ extern const char *const resize_mode_names[];
 
 /* Which place of the input an element o of the output stands for, with r input elements to one of the output. */
 enum resize_place {
-    PLACE_HALF_PIXEL, /* (o + 0.5) r - 0.5 */
-    PLACE_ASYMMETRIC, /* o r */
-    PLACE_CORNERS,    /* o (in - 1) / (out - 1) */
+    PLACE_HALF_PIXEL,      /* (o + 0.5) r - 0.5 */
+    PLACE_ASYMMETRIC,      /* o r */
+    PLACE_CORNERS,         /* o (in - 1) / (out - 1) */
     PLACE_HALF_PIXEL_OR_0, /* as the first, but 0 where the output has one element (PyTorch) */
 };
 extern const char *const resize_place_names[];

@@ -12,11 +12,11 @@ static int64_t pick(const struct attr_ints *v, int i, int64_t otherwise)
     return v->count > i ? v->v[i] : otherwise;
 }
 
-static status want_count(const struct attr_ints *v, int axes, const char *what, struct err *e)
+static status want_count(const struct attr_ints *v, int count, const char *what, struct err *e)
 {
-    if (v->count == 0 || v->count == axes)
+    if (v->count == 0 || v->count == count)
         return OK;
-    return err_set(e, INVALID, "%d %s for %d axes", v->count, what, axes);
+    return err_set(e, INVALID, "%d %s, expected %d", v->count, what, count);
 }
 
 static status want_bounds(const struct span *s, struct err *e)
@@ -100,7 +100,8 @@ status conv_nd_spans(const struct conv_nd_attrs *a, const struct shape *x, const
     int axes = x->rank - 2;
     struct window_lists l = { &a->stride, &a->dilation, &a->pads, a->auto_pad };
     if (axes < 1 || axes > SPATIAL_MAX || w->rank != x->rank)
-        return err_set(e, INVALID, "an image of %d and a filter of %d dimensions", x->rank, w->rank);
+        return err_set(e, INVALID, "an image of %d and a filter of %d dimensions", x->rank,
+                       w->rank);
     struct span *s = out + SPATIAL_MAX - axes;
     fill_missing(out, axes);
     for (int i = 0; i < axes; i++)
@@ -220,9 +221,8 @@ static status infer_deform_conv(const struct node *n, const struct type *in, str
     if (__builtin_mul_overflow(taps, spans[1].kernel * spans[2].kernel, &taps) ||
         taps >= SIZE_LIMIT || x->dim[1] >= SIZE_LIMIT)
         return err_set(e, TOO_LARGE, "too many taps of the filter");
-    out[0] = (struct type){
-        in[0].dtype, SHAPE(x->dim[0], w->dim[0], spans[1].out, spans[2].out), NULL
-    };
+    out[0] =
+        (struct type){ in[0].dtype, SHAPE(x->dim[0], w->dim[0], spans[1].out, spans[2].out), NULL };
     TRY(want_taps(&in[2], &out[0], 2 * taps, "its offsets", e));
     return n->in_count > 3 && n->in[3] != NULL ? want_taps(&in[3], &out[0], taps, "its mask", e)
                                                : OK;
@@ -263,8 +263,8 @@ status pool_nd_spans(const struct pool_nd_attrs *a, const struct shape *x,
     struct span *s = out + SPATIAL_MAX - axes;
     fill_missing(out, axes);
     for (int i = 0; i < axes; i++)
-        s[i] = (struct span){ .in = x->dim[2 + i],
-                              .kernel = a->global ? 1 : pick(&a->kernel, i, 1) };
+        s[i] =
+            (struct span){ .in = x->dim[2 + i], .kernel = a->global ? 1 : pick(&a->kernel, i, 1) };
     if (a->global || a->adaptive)
         l = (struct window_lists){ &none, &none, &none, PAD_EXPLICIT };
     TRY(read_spans(&l, axes, s, e));
@@ -316,9 +316,12 @@ static status infer_unpool(const struct node *n, const struct type *in, struct t
 }
 
 static const struct attr_field conv_fields[] = {
-    FIELD(conv_nd_attrs, stride, ATTR_I64S),    FIELD(conv_nd_attrs, dilation, ATTR_I64S),
-    FIELD(conv_nd_attrs, pads, ATTR_I64S),      FIELD(conv_nd_attrs, more, ATTR_I64S),
-    FIELD(conv_nd_attrs, size, ATTR_I64S),      FIELD(conv_nd_attrs, groups, ATTR_I32),
+    FIELD(conv_nd_attrs, stride, ATTR_I64S),
+    FIELD(conv_nd_attrs, dilation, ATTR_I64S),
+    FIELD(conv_nd_attrs, pads, ATTR_I64S),
+    FIELD(conv_nd_attrs, more, ATTR_I64S),
+    FIELD(conv_nd_attrs, size, ATTR_I64S),
+    FIELD(conv_nd_attrs, groups, ATTR_I32),
     FIELD_ENUM(conv_nd_attrs, auto_pad, auto_pad_names),
     { 0 },
 };

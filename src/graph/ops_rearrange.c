@@ -194,9 +194,9 @@ static const struct attr_field groups_fields[] = {
 };
 
 static const struct attr_field im2col_fields[] = {
-    FIELD(im2col_attrs, kernel, ATTR_I64S), FIELD(im2col_attrs, stride, ATTR_I64S),
+    FIELD(im2col_attrs, kernel, ATTR_I64S),   FIELD(im2col_attrs, stride, ATTR_I64S),
     FIELD(im2col_attrs, dilation, ATTR_I64S), FIELD(im2col_attrs, pads, ATTR_I64S),
-    FIELD(im2col_attrs, size, ATTR_I64S), { 0 },
+    FIELD(im2col_attrs, size, ATTR_I64S),     { 0 },
 };
 
 static const struct attr_field temporal_fields[] = {

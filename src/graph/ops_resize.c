@@ -32,8 +32,8 @@ static status known_ints(const struct type *t, const char *what, struct attr_int
         return err_set(e, INVALID, "%s: expected a few int32 or int64, got %lld of %s", what,
                        (long long)shape_numel(&c->shape), dtype_name(c->dtype));
     for (int i = 0; i < out->count; i++)
-        out->v[i] = c->dtype == DTYPE_I32 ? ((const int32_t *)c->data)[i]
-                                          : ((const int64_t *)c->data)[i];
+        out->v[i] =
+            c->dtype == DTYPE_I32 ? ((const int32_t *)c->data)[i] : ((const int64_t *)c->data)[i];
     return OK;
 }
 
@@ -222,8 +222,9 @@ static status infer_affine_grid(const struct node *n, const struct type *in, str
     if (has_input(n, 1))
         TRY(known_ints(&in[1], "its size", &size, e));
     if (theta->rank != 3 || theta->dim[1] != 2 || theta->dim[2] != 3 || size.count != 4)
-        return err_set(e, UNSUPPORTED, "expected theta [N, 2, 3] and 4 sizes, got %d dimensions, "
-                                       "%d sizes",
+        return err_set(e, UNSUPPORTED,
+                       "expected theta [N, 2, 3] and 4 sizes, got %d dimensions, "
+                       "%d sizes",
                        theta->rank, size.count);
     if (size.v[0] != theta->dim[0] || size.v[2] < 1 || size.v[3] < 1 || size.v[2] >= SIZE_LIMIT ||
         size.v[3] >= SIZE_LIMIT)

@@ -250,6 +250,7 @@ static const struct row rnn_rows[] = {
 
 #include "elementwise_rows.h"
 #include "fill_rows.h"
+#include "image_rows.h"
 #include "move_rows.h"
 
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
@@ -259,7 +260,7 @@ static const struct {
 } families[] = {
     FAMILY(unary_rows), FAMILY(binary_rows), FAMILY(matmul_rows), FAMILY(conv_rows),
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
-    FAMILY(rnn_rows), FAMILY(elementwise_rows),
+    FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows),
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
     FAMILY(fill_rows),
 };

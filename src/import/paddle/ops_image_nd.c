@@ -14,19 +14,18 @@ static status import_batch_norm(struct site *s)
         TRY(site_in(s, slot[i], &in[i]));
     TRY(image_layout(s, "data_layout", &last));
     TRY(site_add1(s, "batch_norm", in, 5, &out));
-    *(struct norm_attrs *)node_attrs(out->producer) = (struct norm_attrs){
-        .epsilon = (float)attr_f64(s, "epsilon", 1e-5), .channel_last = last
-    };
+    *(struct norm_attrs *)node_attrs(out->producer) =
+        (struct norm_attrs){ .epsilon = (float)attr_f64(s, "epsilon", 1e-5), .channel_last = last };
     return site_bind(s, "Y", out);
 }
 
 /* batch_norm whose result an activation overwrites. */
 static status import_inplace_abn(struct site *s)
 {
-    static const char *const act[] = { "identity", "leaky_relu", "elu", "", NULL };
-    int32_t kind = attr_enum(s, "activation", "identity", act);
+    static const char *const names[] = { "identity", "leaky_relu", "elu", "", NULL };
+    int32_t kind = attr_enum(s, "activation", "identity", names);
     if (kind != 0 && kind != 3)
-        return site_fault(s, UNSUPPORTED, "activation %s", act[kind]);
+        return site_fault(s, UNSUPPORTED, "activation %s", names[kind]);
     return import_batch_norm(s);
 }
 

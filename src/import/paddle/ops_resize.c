@@ -129,8 +129,8 @@ static status read_paddings(struct site *s, const char *slot, struct attr_ints *
         return site_fault(s, UNSUPPORTED, "pads that are known only when it runs ('%s')", v->name);
     out->count = (int32_t)shape_numel(&t->shape);
     for (int i = 0; i < out->count; i++)
-        out->v[i] = t->dtype == DTYPE_I32 ? ((const int32_t *)t->data)[i]
-                                          : ((const int64_t *)t->data)[i];
+        out->v[i] =
+            t->dtype == DTYPE_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
     return OK;
 }
 
@@ -259,9 +259,8 @@ static status add_groups(struct site *s, const char *attr, int32_t axis, bool la
     struct value *x, *out;
     TRY(site_in(s, "X", &x));
     TRY(site_add1(s, s->row->canonical, &x, 1, &out));
-    *(struct groups_attrs *)node_attrs(out->producer) = (struct groups_attrs){
-        .groups = attr_i32(s, attr, 1), .axis = axis, .channel_last = last
-    };
+    *(struct groups_attrs *)node_attrs(out->producer) =
+        (struct groups_attrs){ .groups = attr_i32(s, attr, 1), .axis = axis, .channel_last = last };
     return site_bind(s, "Out", out);
 }
 

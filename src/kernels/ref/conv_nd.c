@@ -164,7 +164,8 @@ static void gather(const struct state *s, const float *x, const float *offset, c
     for (int64_t c = 0; c < s->in_c; c++)
         for (int64_t k = 0; k < s->taps; k++) {
             int64_t tap = c / per_group * s->taps + k;
-            float h = offset[2 * tap * s->out_size + p], w = offset[(2 * tap + 1) * s->out_size + p];
+            float h = offset[2 * tap * s->out_size + p],
+                  w = offset[(2 * tap + 1) * s->out_size + p];
             h += (float)(oh * s->h.stride - s->h.before + k / s->w.kernel * s->h.dilation);
             w += (float)(ow * s->w.stride - s->w.before + k % s->w.kernel * s->w.dilation);
             *column++ = sample(s, x + c * s->in_size, h, w) *

@@ -63,9 +63,9 @@ static float value(const struct state *s, const struct found *f, struct range d,
         return f->top;
     bool whole = s->attrs.mode == POOL_AVG_WITH_PADS && !s->attrs.adaptive;
     int64_t inside = (d.to - d.from) * (h.to - h.from) * (w.to - w.from);
-    return (float)(f->sum / (double)(whole ? s->span[0].kernel * s->span[1].kernel *
-                                                 s->span[2].kernel
-                                           : inside));
+    return (float)(f->sum / (double)(whole
+                                         ? s->span[0].kernel * s->span[1].kernel * s->span[2].kernel
+                                         : inside));
 }
 
 static void plane(const struct state *s, const float *x, float *out, int32_t *index)

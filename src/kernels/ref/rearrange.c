@@ -217,7 +217,8 @@ static status run_col2im(const void *state, const struct kernel_io *io)
 /* ---- temporal_shift ---- */
 
 struct temporal_state {
-    int64_t images, segments, channels, before, behind, plane; /* channels 0 .. before - 1 .. behind - 1 */
+    int64_t images, segments, channels, before, behind,
+        plane; /* channels 0 .. before - 1 .. behind - 1 */
     bool channel_last;
 };
 

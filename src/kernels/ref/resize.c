@@ -423,9 +423,9 @@ static status run_affine(const void *state, const struct kernel_io *io)
     return OK;
 }
 
-#define PADDABLE                                                                          \
+#define PADDABLE                                                                                  \
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16) | \
-     DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_U8) | DTYPE_BIT(DTYPE_I8) |  \
+     DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_U8) | DTYPE_BIT(DTYPE_I8) |    \
      DTYPE_BIT(DTYPE_BOOL))
 
 // clang-format off
