@@ -215,7 +215,7 @@ const struct op ops_rearrange[] = {
     { "im2col",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_im2col },
     { "col2im",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_col2im },
     { "temporal_shift",  1, 1, 1, 0, temporal_fields, sizeof(struct temporal_attrs), infer_temporal },
-    { "even_offsets",    1, 1, 1, 0, NULL,            0,                             infer_offsets },
+    { "even_offsets",    1, 1, 1, OP_SHAPE_ONLY, NULL,            0,                             infer_offsets },
     { 0 },
 };
 // clang-format on

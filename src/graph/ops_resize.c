@@ -268,10 +268,10 @@ static const struct attr_field affine_fields[] = {
 
 // clang-format off
 const struct op ops_resize[] = {
-    { "resize",      1, 3, 1, 0, resize_fields, sizeof(struct resize_attrs),      infer_resize },
-    { "pad",         1, 3, 1, 0, pad_fields,    sizeof(struct pad_attrs),         infer_pad },
+    { "resize",      1, 3, 1, OP_NEEDS(1) | OP_NEEDS(2), resize_fields, sizeof(struct resize_attrs),      infer_resize },
+    { "pad",         1, 3, 1, OP_NEEDS(1), pad_fields,    sizeof(struct pad_attrs),         infer_pad },
     { "grid_sample", 2, 2, 1, 0, grid_fields,   sizeof(struct grid_attrs),        infer_grid_sample },
-    { "affine_grid", 1, 2, 1, 0, affine_fields, sizeof(struct affine_grid_attrs), infer_affine_grid },
+    { "affine_grid", 1, 2, 1, OP_NEEDS(1), affine_fields, sizeof(struct affine_grid_attrs), infer_affine_grid },
     { 0 },
 };
 // clang-format on
