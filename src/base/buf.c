@@ -103,6 +103,8 @@ void buf_consume(struct buf *b, size_t n)
         b->len = 0;
         return;
     }
+    if (n == 0)
+        return;
     memmove(b->data, b->data + n, b->len - n);
     b->len -= n;
 }

@@ -25,7 +25,10 @@
     X(IO_FAILED,   -11,   500, 13, 2001, "input or output failed")      /* the system said no */                    \
     X(BAD_METHOD,  -12,   405, 12, 1002, "method not allowed")                                                      \
     X(CONFLICT,    -13,   400,  9, 2001, "contradiction")               /* two inputs that cannot both be right */  \
-    X(MALFORMED,   -14,   400,  3, 1003, "malformed message")           /* INVALID before it has any meaning */
+    X(MALFORMED,   -14,   400,  3, 1003, "malformed message")           /* INVALID before it has any meaning */      \
+    X(CANCELLED,   -15,   499,  1, 2005, "the caller has gone")                                                     \
+    X(UNAUTHENTICATED, -16, 401, 16, 1004, "not authenticated")         /* no key, or none that is known */         \
+    X(FORBIDDEN,   -17,   403,  7,    1, "not allowed")                 /* EPERM */
 // clang-format on
 
 typedef enum status {

@@ -8,6 +8,7 @@
 #define LIMIT_INFLATED_BYTES    LIMIT_BODY_BYTES   /* a body after decompression */
 #define LIMIT_HTTP_HEADER_BYTES ((size_t)64 << 10) /* request line and headers together */
 #define LIMIT_HTTP_HEADERS      128
+#define LIMIT_H2_STREAMS        256                /* that one connection may have open at once */
 #define LIMIT_RPC_META_BYTES    ((size_t)64 << 10) /* baidu_std RpcMeta */
 #define LIMIT_JSON_DEPTH        64
 #define LIMIT_PROTO_DEPTH       64

@@ -248,6 +248,8 @@ static void on_written(uv_write_t *write, int fault)
     }
     c->active_ms = now_ms(c);
     net_conn_flush(c);
+    if (!c->closing && !c->ending && c->handler->drained != NULL && waiting_bytes(c) == 0)
+        c->handler->drained(c, c->state);
 }
 
 /* Leaves out, from its offset-th byte on, to libuv, which writes it as the socket takes it. */
@@ -523,6 +525,11 @@ const char *net_conn_local(struct net_conn *c)
 struct buf *net_conn_out(struct net_conn *c)
 {
     return &c->out;
+}
+
+size_t net_conn_waiting(const struct net_conn *c)
+{
+    return waiting_bytes(c);
 }
 
 void net_conn_pause(struct net_conn *c)

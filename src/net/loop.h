@@ -28,6 +28,8 @@ struct net_handler {
      * and errors alike. After eof, what came before it is still handed over, and the connection ends when it is
      * neither paused nor owes answers (net_conn_owe) and its output is out. */
     void (*close)(struct net_conn *c, void *state);
+    /* Or NULL. Output that had to wait is all out: there is room for more. */
+    void (*drained)(struct net_conn *c, void *state);
     void *arg;
     size_t max_input_bytes; /* bound of `in` */
     /* Timeouts, 0: never. Time in which the loop itself was busy is not held against the peer. */
@@ -68,6 +70,8 @@ const char *net_conn_local(struct net_conn *c); /* "127.0.0.1:9292" */
 /* Output: append to this buffer, then flush. What the socket does not take at once is kept and written as it can;
  * while more than a bound is waiting, no input is read (a slow reader costs only itself). */
 struct buf *net_conn_out(struct net_conn *c);
+/* Bytes of output that the socket has not taken yet. */
+size_t net_conn_waiting(const struct net_conn *c);
 void net_conn_flush(struct net_conn *c);
 /* Writes out's content and then `body` without copying when the socket takes it at once; what is left is copied. */
 void net_conn_flush_with(struct net_conn *c, const void *body, size_t n);

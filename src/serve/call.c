@@ -101,6 +101,8 @@ struct call *call_new(struct conn *conn)
     c->form = NULL;
     c->rows = 0;
     memset(c->stage_ns, 0, sizeof(c->stage_ns));
+    c->exchange = NULL;
+    atomic_store(&c->cancelled, false);
     conn->calls++;
     atomic_fetch_add(&conn->lane->server->calls, 1);
     return c;
@@ -235,6 +237,8 @@ static status execute(struct call *c, struct exec *exec, struct err *e)
         .request = &request, .reply = &reply, .arena = &c->arena, .exec = exec
     };
     uint64_t since = c->begin_ns;
+    if (atomic_load(&c->cancelled) || atomic_load(&c->conn->gone))
+        return err_set(e, CANCELLED, "the caller has gone");
     TRY(check_deadline(c, end_stage(c, STAGE_QUEUE, &since), e));
     TRY(inflate_body(c, e));
     TRY(c->format->decode(c, c->body, &request, e));

@@ -26,6 +26,7 @@ static void on_close(struct net_conn *net, void *state)
     if (c->proto != NULL)
         c->proto->close(c->state);
     c->net = NULL;
+    atomic_store(&c->gone, true);
     free_if_gone(c);
 }
 
@@ -64,14 +65,24 @@ static void on_data(struct net_conn *net, void *state, struct buf *in)
     c->proto->feed(c, in);
     c->feeding = false;
     net_conn_flush(net);
-    if (c->closing || (atomic_load(&c->lane->server->draining) && owes_nothing(c)))
+    if (c->closing)
         net_conn_close_after_flush(net);
+    else if (atomic_load(&c->lane->server->draining))
+        conn_drain(c);
+}
+
+static void on_drained(struct net_conn *net, void *state)
+{
+    struct conn *c = state;
+    if (c->proto != NULL && c->proto->drained != NULL)
+        c->proto->drained(c);
 }
 
 const struct net_handler conn_handler = {
     .open = on_open,
     .data = on_data,
     .close = on_close,
+    .drained = on_drained,
     .idle_ms = 0,
     .head_ms = 30000,
 };
@@ -106,6 +117,10 @@ void conn_call_done(struct conn *c)
 
 void conn_drain(struct conn *c)
 {
-    if (c->net != NULL && owes_nothing(c))
+    if (c->net == NULL || c->closing)
+        return;
+    if (c->proto != NULL && c->proto->drain != NULL)
+        c->proto->drain(c);
+    else if (owes_nothing(c))
         conn_finish(c);
 }

@@ -1,5 +1,5 @@
 /* HTTP/1.1: one request at a time on a connection; further ones wait in its buffer. */
-#include "serve/http.h"
+#include "serve/h2.h"
 
 #include "base/mem.h"
 
@@ -155,16 +155,29 @@ static const struct http_carrier carrier = { answer, start };
 
 /* ---- receiving ---- */
 
-static void serve(struct conn *c, struct http *h, const struct http_head *head, struct str body,
+static bool asks_for_h2(const struct http_head *head)
+{
+    return http_header_lists(http_header_find(head, "Upgrade"), "h2c") &&
+           http_header_lists(http_header_find(head, "Connection"), "HTTP2-Settings");
+}
+
+/* false: the connection is HTTP/2's from here on, and h is gone. */
+static bool serve(struct conn *c, struct http *h, const struct http_head *head, struct str body,
                   struct buf *in, size_t used)
 {
     struct http_request r = { &carrier, c, h, head, body, in, used };
     conn_set_partial(c, false);
+    if (asks_for_h2(head) && h2_take_over(c, head, body)) {
+        close_state(h);
+        buf_consume(in, used);
+        return false;
+    }
     route_request(&r);
     h->phase = PHASE_HEAD;
     h->seen = 0;
     buf_clear(&h->head);
     buf_clear(&h->body);
+    return true;
 }
 
 static bool step_length(struct conn *c, struct http *h, struct buf *in)
@@ -174,8 +187,7 @@ static bool step_length(struct conn *c, struct http *h, struct buf *in)
         return false;
     http1_request(buf_view(in), 0, &head); /* again: the buffer may have moved */
     struct str body = { (const char *)in->data + h->head_bytes, (size_t)h->length };
-    serve(c, h, &head, body, in, h->head_bytes + (size_t)h->length);
-    return true;
+    return serve(c, h, &head, body, in, h->head_bytes + (size_t)h->length);
 }
 
 static bool step_chunks(struct conn *c, struct http *h, struct buf *in)
@@ -192,8 +204,7 @@ static bool step_chunks(struct conn *c, struct http *h, struct buf *in)
     if (p.state == PARSE_MORE)
         return false;
     http1_request(buf_view(&h->head), 0, &head);
-    serve(c, h, &head, buf_view(&h->body), in, 0);
-    return true;
+    return serve(c, h, &head, buf_view(&h->body), in, 0);
 }
 
 static void say_continue(struct conn *c, const struct http_head *head)
@@ -249,10 +260,14 @@ static void feed(struct conn *c, struct buf *in)
         [PHASE_HEAD] = step_head, [PHASE_LENGTH] = step_length, [PHASE_CHUNKS] = step_chunks
     };
     struct http *h = c->state;
-    while (!c->closing && !h->busy && step[h->phase](c, h, in))
+    const struct protocol *self = c->proto;
+    while (c->proto == self && !c->closing && !h->busy && step[h->phase](c, h, in))
         continue;
-    if (h->busy) /* what else is there waits for the answer */
+    if (c->proto != self)
+        c->proto->feed(c, in);
+    else if (h->busy) /* what else is there waits for the answer */
         net_conn_pause(c->net);
 }
 
-const struct protocol protocol_http1 = { "HTTP/1.1", sniff, open_state, feed, close_state };
+const struct protocol protocol_http1 = { "HTTP/1.1",  sniff, open_state, feed,
+                                         close_state, NULL,  NULL };

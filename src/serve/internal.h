@@ -12,6 +12,7 @@
 #include "exec/exec.h"
 #include "flow/flow.h"
 #include "net/loop.h"
+#include "proto/h2.h"
 #include "serve/repository.h"
 #include "serve/server.h"
 #include "serve/stats.h"
@@ -30,6 +31,7 @@ struct lane {
     atomic_bool refresh_posted;
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
+    struct h2_pool h2_pool;
     int spare_count;
     struct arena scratch; /* of the request that a route looks at */
     struct stats stats;
@@ -78,6 +80,7 @@ struct conn {
     bool feeding;                 /* inside the protocol's feed, which flushes at its end */
     bool partial;                 /* in the middle of receiving a request */
     bool closing;
+    atomic_bool gone; /* the peer is: workers need not begin its calls */
 };
 
 extern const struct net_handler conn_handler;
@@ -108,9 +111,14 @@ struct protocol {
     /* Consumes what whole requests are in `in`. */
     void (*feed)(struct conn *c, struct buf *in);
     void (*close)(void *state);
+    /* Or NULL. Output that had to wait is out: there is room for more. */
+    void (*drained)(struct conn *c);
+    /* Or NULL: a connection ends when it owes nothing. The server is stopping: see to it that this one comes to its end.
+     * Called again after each call. */
+    void (*drain)(struct conn *c);
 };
 
-extern const struct protocol protocol_baidu_std, protocol_http1;
+extern const struct protocol protocol_baidu_std, protocol_h2, protocol_http1;
 const struct protocol *protocol_at(size_t index); /* NULL behind the last */
 
 /* ---- calls (call.c) ---- */
@@ -152,6 +160,8 @@ struct call {
     /* NULL, or who gets the call in place of the inference; ends with call_return. On the loop. */
     void (*detour)(struct call *c);
     void *detour_arg;
+    void *exchange;           /* HTTP/2: the stream; NULL: it has gone */
+    atomic_bool cancelled;    /* nobody waits for it any more */
     int64_t correlation_id;   /* baidu_std */
     const char *content_type; /* HTTP, of the reply */
     const char *headers;      /* HTTP: further lines of a good reply, or NULL */

@@ -3,6 +3,7 @@
 
 static const struct protocol *const protocols[] = {
     &protocol_baidu_std,
+    &protocol_h2,
     &protocol_http1,
 };
 

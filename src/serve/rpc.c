@@ -161,4 +161,5 @@ static void feed(struct conn *c, struct buf *in)
     }
 }
 
-const struct protocol protocol_baidu_std = { "baidu_std", sniff, open_state, feed, close_state };
+const struct protocol protocol_baidu_std = { "baidu_std", sniff, open_state, feed,
+                                             close_state, NULL,  NULL };

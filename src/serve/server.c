@@ -53,6 +53,7 @@ static status start_threads(struct server *s, struct err *e)
         list_init(&lane->spare);
         arena_init(&lane->scratch, 0);
         stats_init(&lane->stats);
+        h2_pool_init(&lane->h2_pool);
     }
     return OK;
 }
@@ -193,6 +194,7 @@ static void stop_threads(struct server *s)
         table_unref(s->lane[i].table);
         arena_deinit(&s->lane[i].scratch);
         stats_deinit(&s->lane[i].stats);
+        h2_pool_deinit(&s->lane[i].h2_pool);
         exec_free(s->lane[i].exec);
     }
     for (int i = 0; i < s->worker_count; i++)
