@@ -25,8 +25,7 @@ static void every_status_has_its_numbers(void **state)
         { TOO_LARGE, 413, 8, 1003, "larger than the limit" },
         { TIMED_OUT, 504, 4, 1008, "deadline passed" },
         { CONFLICT, 400, 9, 2001, "contradiction" },
-        { MALFORMED, 400, 3, 1003,
-          "malformed message" },
+        { MALFORMED, 400, 3, 1003, "malformed message" },
         { CANCELLED, 499, 1, 2005, "the caller has gone" },
         { UNAUTHENTICATED, 401, 16, 1004, "not authenticated" },
         { FORBIDDEN, 403, 7, 1, "not allowed" }, /* the last: the rows are in order of number */
