@@ -123,7 +123,8 @@ status conv_window(const struct conv_attrs *a, const struct shape *x, const stru
 status pool_window(const struct pool_attrs *a, const struct shape *x, struct window *out,
                    struct err *e);
 
-/* reshape: 0 keeps the input's dimension at that place, one -1 takes what is left. */
+/* reshape: 0 keeps the input's dimension at that place, one -1 takes what is left. Input 1: shape (optional); it then
+ * counts, not the attribute. */
 struct reshape_attrs {
     struct attr_ints shape;
 };

@@ -466,15 +466,15 @@ static const struct attr_field triangle_fields[] = {
 };
 
 const struct op ops_move[] = {
-    { "squeeze",    1, 2, 1, OP_VIEW, axes_fields,      sizeof(struct axes_attrs),      infer_squeeze },
-    { "unsqueeze",  1, 2, 1, OP_VIEW, axes_fields,      sizeof(struct axes_attrs),      infer_unsqueeze },
+    { "squeeze",    1, 2, 1, OP_VIEW | OP_NEEDS(1), axes_fields,      sizeof(struct axes_attrs),      infer_squeeze },
+    { "unsqueeze",  1, 2, 1, OP_VIEW | OP_NEEDS(1), axes_fields,      sizeof(struct axes_attrs),      infer_unsqueeze },
     { "transpose",  1, 1, 1, 0,       transpose_fields, sizeof(struct transpose_attrs), infer_transpose },
     { "flip",       1, 1, 1, 0,       axes_fields,      sizeof(struct axes_attrs),      infer_flip },
-    { "slice",      1, 5, 1, 0,       slice_fields,     sizeof(struct slice_attrs),     infer_slice },
-    { "split_part", 1, 2, 1, 0,       split_fields,     sizeof(struct split_attrs),     infer_split },
-    { "expand",     1, 2, 1, 0,       expand_fields,    sizeof(struct expand_attrs),    infer_expand },
+    { "slice",      1, 5, 1, OP_NEEDS(1) | OP_NEEDS(2) | OP_NEEDS(3) | OP_NEEDS(4),       slice_fields,     sizeof(struct slice_attrs),     infer_slice },
+    { "split_part", 1, 2, 1, OP_NEEDS(1),       split_fields,     sizeof(struct split_attrs),     infer_split },
+    { "expand",     1, 2, 1, OP_NEEDS(1),       expand_fields,    sizeof(struct expand_attrs),    infer_expand },
     { "expand_as",  2, UINT8_MAX, 1, 0,       NULL,             0,                              infer_expand_as },
-    { "tile",       1, 2, 1, 0,       tile_fields,      sizeof(struct tile_attrs),      infer_tile },
+    { "tile",       1, 2, 1, OP_NEEDS(1),       tile_fields,      sizeof(struct tile_attrs),      infer_tile },
     { "roll",       1, 1, 1, 0,       roll_fields,      sizeof(struct roll_attrs),      infer_roll },
     { "triangle",   1, 1, 1, 0,       triangle_fields,  sizeof(struct triangle_attrs),  infer_triangle },
     { 0 },

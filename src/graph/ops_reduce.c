@@ -119,7 +119,7 @@ static const struct attr_field l2_fields[] = {
 };
 
 const struct op ops_reduce[] = {
-    { "reduce",       1, 2, 1, 0,          reduce_fields, sizeof(struct reduce_attrs),     infer_reduce },
+    { "reduce",       1, 2, 1, OP_NEEDS(1),          reduce_fields, sizeof(struct reduce_attrs),     infer_reduce },
     { "scan",         1, 1, 1, OP_INPLACE, scan_fields,   sizeof(struct scan_attrs),       infer_scan },
     { "layer_norm",   1, 3, 1, OP_INPLACE, norm_fields,   sizeof(struct layer_norm_attrs), infer_layer_norm },
     { "rms_norm",     1, 3, 1, OP_INPLACE, norm_fields,   sizeof(struct layer_norm_attrs), infer_layer_norm },

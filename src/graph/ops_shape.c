@@ -1,4 +1,5 @@
 /* Operators that look at the same elements in another shape, or move them. */
+#include "graph/attrs_move.h"
 #include "graph/ops.h"
 
 static status reshape_fault(const struct type *in, const struct attr_ints *to, struct err *e)
@@ -27,10 +28,11 @@ static int64_t left_over(int64_t numel, const struct shape *known, int open)
 static status infer_reshape(const struct node *n, const struct type *in, struct type *out,
                             struct err *e)
 {
-    const struct attr_ints *to = &((const struct reshape_attrs *)n->attrs)->shape;
-    struct shape s = { .rank = to->count };
+    struct attr_ints given, *to = &given;
     int64_t numel = shape_numel(&in[0].shape);
     int open = -1;
+    TRY(ints_of(n, in, 1, &((const struct reshape_attrs *)n->attrs)->shape, "its shape", to, e));
+    struct shape s = { .rank = to->count };
     if (to->count > SHAPE_MAX)
         return reshape_fault(&in[0], to, e);
     for (int i = 0; i < to->count; i++) {
@@ -116,7 +118,7 @@ static const struct attr_field concat_fields[] = {
 
 // clang-format off
 const struct op ops_shape[] = {
-    { "reshape", 1, 1,         1, OP_VIEW, reshape_fields, sizeof(struct reshape_attrs), infer_reshape },
+    { "reshape", 1, 2,         1, OP_VIEW | OP_NEEDS(1), reshape_fields, sizeof(struct reshape_attrs), infer_reshape },
     { "flatten", 1, 1,         1, OP_VIEW, flatten_fields, sizeof(struct flatten_attrs), infer_flatten },
     { "concat",  1, UINT8_MAX, 1, 0,       concat_fields,  sizeof(struct axis_attrs),    infer_concat },
     { 0 },

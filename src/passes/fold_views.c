@@ -4,7 +4,8 @@
 
 static bool has_constant(const struct node *n)
 {
-    return (n->op->flags & OP_VIEW) && n->in[0]->constant != NULL && n->out[0]->lod_levels == 0;
+    return (n->op->flags & OP_VIEW) && n->in_count == 1 && n->in[0]->constant != NULL &&
+           n->out[0]->lod_levels == 0;
 }
 
 static status fold(struct graph *g, struct node *n, struct err *e)

@@ -4,30 +4,6 @@
 
 /* ---- what they share ---- */
 
-/* Integers that other operators compute: one tensor in slot `whole`, or a list of numbers in slot `list`, which are put
- * together. NULL: neither is there, and an attribute counts. */
-static status in_ints(struct site *s, const char *whole, const char *list, struct value **out)
-{
-    struct value **part;
-    int count;
-    *out = NULL;
-    if (whole != NULL)
-        TRY(site_in_optional(s, whole, out));
-    const struct slot_desc *d = op_slot_in(s->op, list);
-    if (*out != NULL || d == NULL || d->arg_count == 0)
-        return OK;
-    TRY(site_ins(s, list, &part, &count));
-    for (int i = 0; i < count; i++)
-        TRY(site_reshape(s, part[i], &(struct attr_ints){ 1, { -1 } }, &part[i]));
-    if (count == 1) {
-        *out = part[0];
-        return OK;
-    }
-    TRY(site_add1(s, "concat", part, count, out));
-    (*out)->shape = SHAPE(count);
-    return OK;
-}
-
 /* Rows, and so sequences, stay what they were. */
 static status bind_rows(struct site *s, const char *slot, const struct value *x, bool keeps_rows,
                         struct value *v)
@@ -91,7 +67,7 @@ static status import_unsqueeze(struct site *s)
 {
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
-    TRY(in_ints(s, "AxesTensor", "AxesTensorList", &in[1]));
+    TRY(site_in_ints(s, "AxesTensor", "AxesTensorList", &in[1]));
     struct attr_ints axes = attr_i64s(s, "axes");
     TRY(site_add1(s, "unsqueeze", in, in[1] != NULL ? 2 : 1, &out));
     ((struct axes_attrs *)node_attrs(out->producer))->axes = axes;
@@ -117,9 +93,9 @@ static status add_slice(struct site *s, struct value *x, const struct slice_attr
                         struct value **out)
 {
     struct value *in[5] = { x };
-    TRY(in_ints(s, "StartsTensor", "StartsTensorList", &in[1]));
-    TRY(in_ints(s, "EndsTensor", "EndsTensorList", &in[2]));
-    TRY(in_ints(s, "StridesTensor", "StridesTensorList", &in[4]));
+    TRY(site_in_ints(s, "StartsTensor", "StartsTensorList", &in[1]));
+    TRY(site_in_ints(s, "EndsTensor", "EndsTensorList", &in[2]));
+    TRY(site_in_ints(s, "StridesTensor", "StridesTensorList", &in[4]));
     int count = in[4] != NULL ? 5 : in[2] != NULL ? 3 : in[1] != NULL ? 2 : 1;
     TRY(site_add1(s, "slice", in, count, out));
     *(struct slice_attrs *)node_attrs((*out)->producer) = *a;
@@ -147,7 +123,7 @@ static status import_split(struct site *s)
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
     TRY(site_refuse_in(s, "AxisTensor"));
-    TRY(in_ints(s, NULL, "SectionsTensorList", &in[1]));
+    TRY(site_in_ints(s, NULL, "SectionsTensorList", &in[1]));
     struct split_attrs a = { .axis = attr_i32(s, "axis", 0),
                              .sections = attr_i64s(s, "sections"),
                              .count = attr_i32(s, "num", 0) };
@@ -222,7 +198,7 @@ static status import_expand_v2(struct site *s)
 {
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
-    TRY(in_ints(s, "Shape", "expand_shapes_tensor", &in[1]));
+    TRY(site_in_ints(s, "Shape", "expand_shapes_tensor", &in[1]));
     struct attr_ints shape = attr_i64s(s, "shape");
     TRY(site_add1(s, "expand", in, in[1] != NULL ? 2 : 1, &out));
     ((struct expand_attrs *)node_attrs(out->producer))->shape = shape;
@@ -254,7 +230,7 @@ static status add_tile(struct site *s, const char *whole, const char *list, cons
 {
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
-    TRY(in_ints(s, whole, list, &in[1]));
+    TRY(site_in_ints(s, whole, list, &in[1]));
     struct attr_ints repeats = attr_i64s(s, attr);
     TRY(site_add1(s, "tile", in, in[1] != NULL ? 2 : 1, &out));
     ((struct tile_attrs *)node_attrs(out->producer))->repeats = repeats;

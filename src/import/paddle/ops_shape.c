@@ -20,12 +20,21 @@ static status bind_reshaped(struct site *s, const struct value *x, bool keeps_ro
     return OK;
 }
 
+/* The shape is computed; how many dimensions it has, the program declares of the output. */
+static status reshape_to(struct site *s, struct value *x, struct value *shape)
+{
+    struct value *out;
+    TRY(site_add1(s, "reshape", (struct value *[]){ x, shape }, 2, &out));
+    return bind_reshaped(s, x, false, out);
+}
+
 static status import_reshape(struct site *s)
 {
-    struct value *x, *out;
+    struct value *x, *shape, *out;
     TRY(site_in(s, "X", &x));
-    TRY(site_refuse_in(s, "Shape"));
-    TRY(site_refuse_in(s, "ShapeTensor"));
+    TRY(site_in_ints(s, "Shape", "ShapeTensor", &shape));
+    if (shape != NULL)
+        return reshape_to(s, x, shape);
     struct attr_ints to = attr_i64s(s, "shape");
     if (to.count == 0 && op_attr(s->op, "shape") == NULL)
         return site_fault(s, INVALID, "attribute 'shape' is missing");

@@ -85,6 +85,28 @@ status site_ins(struct site *s, const char *slot, struct value ***out, int *coun
     return OK;
 }
 
+status site_in_ints(struct site *s, const char *whole, const char *list, struct value **out)
+{
+    struct value **part;
+    int count;
+    *out = NULL;
+    if (whole != NULL)
+        TRY(site_in_optional(s, whole, out));
+    const struct slot_desc *d = op_slot_in(s->op, list);
+    if (*out != NULL || d == NULL || d->arg_count == 0)
+        return OK;
+    TRY(site_ins(s, list, &part, &count));
+    for (int i = 0; i < count; i++)
+        TRY(site_reshape(s, part[i], &(struct attr_ints){ 1, { -1 } }, &part[i]));
+    if (count == 1) {
+        *out = part[0];
+        return OK;
+    }
+    TRY(site_add1(s, "concat", part, count, out));
+    (*out)->shape = SHAPE(count);
+    return OK;
+}
+
 status site_refuse_in(struct site *s, const char *slot)
 {
     const struct slot_desc *d = op_slot_in(s->op, slot);

@@ -57,6 +57,9 @@ status site_in(struct site *s, const char *slot, struct value **out);
 status site_in_optional(struct site *s, const char *slot, struct value **out); /* NULL: absent */
 /* All arguments of a slot; in the scratch arena. At least one. */
 status site_ins(struct site *s, const char *slot, struct value ***out, int *count);
+/* Integers that other operators compute: one tensor in slot `whole` (NULL: there is no such slot), or a list of numbers in
+ * slot `list`, which are put together. *out NULL: neither is there, and an attribute counts. */
+status site_in_ints(struct site *s, const char *whole, const char *list, struct value **out);
 /* UNSUPPORTED where the slot has arguments: an input that would change the meaning and is not read.
  */
 status site_refuse_in(struct site *s, const char *slot);
