@@ -89,8 +89,11 @@ static void too_few_inputs(struct sound *s)
 
 static void too_many_inputs(struct sound *s)
 {
-    s->reshape->in = s->matmul->in;
-    s->reshape->in_count = 2;
+    static struct value *in[3];
+    for (int i = 0; i < 3; i++)
+        in[i] = s->matmul->in[0];
+    s->reshape->in = in;
+    s->reshape->in_count = 3;
 }
 
 static void required_input_missing(struct sound *s)
@@ -174,7 +177,7 @@ static void every_break_is_found_and_named(void **state)
         const char *words;
     } rows[] = {
         { too_few_inputs,         "node 'matmul_0': 1 inputs, expected 2 to 4" },
-        { too_many_inputs,        "node 'reshape_1': 2 inputs, expected 1 to 1" },
+        { too_many_inputs,        "node 'reshape_1': 3 inputs, expected 1 to 2" },
         { required_input_missing, "node 'lstm_2' (lstm (operator 2)): a required input is missing" },
         { input_not_fed,          "node 'matmul_0': its input 'stranger' is neither fed nor made before it" },
         { wrong_order,            "node 'reshape_1': its input '%3' is neither fed nor made before it" },

@@ -30,7 +30,7 @@ static const struct row move_rows[] = {
     { "slice",      "axes=[0,0] starts=[0,1] ends=[4,4]", "f[4,5]",         "!an axis is named twice" },
     { "slice",      "axes=[2] starts=[0] ends=[4]",      "f[4,5]",          "!axis 2 does not fit 2 dimensions" },
     { "slice",      "starts=[0] ends=[4,5]",             "f[4,5]",          "!1 starts, 2 ends, 0 axes and 0 steps" },
-    { "slice",      "starts=[0] ends=[4]",               "f[4,5] l[1]",     "!its starts ('" },
+    { "slice",      "ends=[4]",                          "f[4,5] l{1}",     "f[3,5]" },
     { "split_part", "axis=1 index=2 count=3",            "f[2,6]",          "f[2,2]" },
     { "split_part", "axis=1 index=1 count=4",            "f[2,6]",          "!6 elements are not part 1 of 4 equal ones" },
     { "split_part", "axis=1 index=3 count=3",            "f[2,6]",          "!6 elements are not part 3 of 3 equal ones" },

@@ -159,6 +159,7 @@ static const struct row pool_rows[] = {
 static const struct row shape_rows[] = {
     { "reshape", "shape=[3,2]",                "f[2,3]",               "f[3,2]" },
     { "reshape", "shape=[0,-1]",               "f[2,3,4]",             "f[2,12]" },
+    { "reshape", "shape=[7]",                  "f[2,3,4] l{4,-1}",     "f[4,6]" },
     { "reshape", "shape=[-1,0,2]",             "f[2,3,4]",             "f[4,3,2]" },
     { "reshape", "shape=[-1]",                 "l[]",                  "l[1]" },
     { "reshape", "shape=[]",                   "f[1,1]",               "f[]" },
