@@ -96,6 +96,8 @@ json_kind json_peek(struct json *j)
     }
     if (*j->p == '-' || (*j->p >= '0' && *j->p <= '9'))
         return JSON_NUMBER;
+    if (j->loose && (*j->p == 'N' || *j->p == 'I'))
+        return JSON_NUMBER;
     json_fail(j, "expected a value");
     return JSON_NONE;
 }
@@ -502,8 +504,27 @@ static double word_double(struct json *j)
     return 0;
 }
 
+/* One of the bare words of loose JSON; false: none is next. */
+static bool take_bare(struct json *j, double *out)
+{
+    if (!j->loose)
+        return false;
+    if (take_word(j, "NaN", 3))
+        *out = (double)NAN;
+    else if (take_word(j, "Infinity", 8))
+        *out = (double)INFINITY;
+    else if (take_word(j, "-Infinity", 9))
+        *out = -(double)INFINITY;
+    else
+        return false;
+    return true;
+}
+
 double json_float(struct json *j)
 {
+    double v;
+    if (take_bare(j, &v))
+        return v;
     return quoted(j) ? word_double(j) : json_number(j);
 }
 
@@ -548,11 +569,15 @@ void json_skip(struct json *j)
 {
     struct number n;
     struct str key;
+    double word;
     switch (json_peek(j)) {
     case JSON_NONE: json_fail(j, "expected a value"); break;
     case JSON_NULL: json_null(j); break;
     case JSON_BOOL: json_bool(j); break;
-    case JSON_NUMBER: scan_number(j, &n); break;
+    case JSON_NUMBER:
+        if (!take_bare(j, &word))
+            scan_number(j, &n);
+        break;
     case JSON_STRING: json_string(j); break;
     case JSON_ARRAY:
         json_array(j);
@@ -608,8 +633,11 @@ static void store_f64(struct json *j, dtype d, void *to)
 
 static inline float take_float(struct json *j)
 {
+    double word;
     if (quoted(j))
         return (float)word_double(j);
+    if (take_bare(j, &word))
+        return (float)word;
     struct number n;
     if (!scan_number(j, &n))
         return 0;

@@ -38,6 +38,7 @@ struct json {
     size_t fault_at;   /* byte offset */
     int depth;
     bool first; /* the innermost array or object has had no item yet */
+    bool loose; /* to be set after json_init: NaN, Infinity and -Infinity stand for numbers too */
 };
 
 void json_init(struct json *j, struct str text, struct arena *a);
@@ -98,3 +99,5 @@ void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n);
 /* The same, but a float32 (float16, bfloat16) has the fewest digits that read back as the same float32: for readers that
  * know the type. */
 void json_put_shortest(struct buf *b, dtype d, const void *data, int64_t n);
+/* One element of the same, with NaN and Infinity bare, as TensorFlow Serving writes them. */
+void json_put_bare(struct buf *b, dtype d, const void *element);

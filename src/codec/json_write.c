@@ -438,3 +438,11 @@ void json_put_shortest(struct buf *b, dtype d, const void *data, int64_t n)
 {
     put_list(b, shortest_element(d), dtype_size(d), data, n);
 }
+
+void json_put_bare(struct buf *b, dtype d, const void *data)
+{
+    char text[TEXT_MAX];
+    size_t n = shortest_element(d)(text, data);
+    bool word = text[0] == '"';
+    buf_append(b, text + word, n - 2 * word);
+}

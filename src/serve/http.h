@@ -81,7 +81,7 @@ struct route {
 };
 
 /* Tables of routes, one a protocol; each ends with a row without method. */
-extern const struct route oip_routes[], metrics_routes[], page_routes[];
+extern const struct route oip_routes[], tfs_routes[], metrics_routes[], page_routes[];
 
 /* Finds the route of r and lets it answer (routes.c). */
 void route_request(const struct http_request *r);

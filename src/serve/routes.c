@@ -93,7 +93,8 @@ static const struct route routes[] = {
 /* ---- finding one ---- */
 
 /* The tables, those with the hottest rows first. */
-static const struct route *const tables[] = { oip_routes, routes, metrics_routes, page_routes };
+static const struct route *const tables[] = { oip_routes, routes, tfs_routes, metrics_routes,
+                                              page_routes };
 
 /* Whether path is pattern, in which a '*' takes a part: one byte at least, and no slash. */
 static bool matches(const char *pattern, struct str path, struct route_parts *parts)
