@@ -12,6 +12,7 @@ static const struct op *const families[] = {
     ops_move, ops_reduce,
     ops_fill, ops_control,
     ops_norm, ops_conv_nd, ops_resize, ops_rearrange,
+    ops_attention,
 };
 // clang-format on
 

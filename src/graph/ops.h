@@ -8,6 +8,7 @@
 extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
     ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[], ops_fill[], ops_control[];
 
+extern const struct op ops_attention[];
 extern const struct op ops_move[], ops_reduce[];
 
 extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[];

@@ -8,13 +8,14 @@
 /* Best first; ref last. One backend's families a line. */
 // clang-format off
 static const struct kernel *const families[] = {
-    dnnl_matmul, dnnl_conv, dnnl_pool,
+    dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,
-    cpu_move,
+    cpu_move, cpu_norm,
     ref_unary, ref_binary, ref_matmul, ref_conv, ref_pool, ref_softmax, ref_shape, ref_index, ref_sequence, ref_rnn,
     ref_move, ref_sort, ref_reduce,
     ref_fill,
     ref_norm, ref_conv_nd, ref_pool_nd, ref_resize, ref_rearrange,
+    ref_attention,
 };
 // clang-format on
 

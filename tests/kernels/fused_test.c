@@ -193,6 +193,37 @@ static void products_with_tails(void **state)
         }
 }
 
+static void attentions(void **state)
+{
+    static const char *const rows[][2] = {
+        { "scale=0.125", "f[1,5,2,8] f[1,7,2,8] f[1,7,2,6]" },
+        { "scale=0.125", "f[2,130,3,64] f[2,130,3,64] f[2,130,3,64] f[2,1,1,130]" },
+        { "scale=1 q_heads_first=true", "f[2,3,65,16] f[2,9,3,16] f[2,9,3,16] f[65,9]" },
+        { "scale=0.5 k_heads_first=true v_heads_first=true", "f[1,4,2,8] f[1,2,5,8] f[1,2,5,3] f[]" },
+        { "scale=0.5 out_heads_first=true", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[2,2,4,5]" },
+        { "scale=0.5", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[1,2,4,1]" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_true(compare("attention", rows[i][0], rows[i][1]) > 0);
+}
+
+static void rows_and_norms(void **state)
+{
+    static const char *const rows[][3] = {
+        { "softmax", "axis=-1", "f[3,33]" },
+        { "softmax", "axis=1", "f[2,5,7]" },
+        { "softmax", "axis=0", "f[3,1000]" },
+        { "softmax", "axis=0", "f[4]" },
+        { "layer_norm", "begin=1 epsilon=0.00001", "f[3,33] f[33] f[33]" },
+        { "layer_norm", "begin=2 epsilon=0.00001", "f[2,3,768] f[768] f[768]" },
+        { "layer_norm", "begin=1 epsilon=0.1", "f[2,3,5] f[15]" },
+        { "layer_norm", "begin=1 epsilon=0.1", "f[2,3,5] - f[15]" },
+        { "rms_norm", "begin=1 epsilon=0.1", "f[2,35] f[35]" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_true(compare(rows[i][0], rows[i][1], rows[i][2]) > 0);
+}
+
 /* There and back again through every pair of layouts. */
 static void reorders(void **state)
 {
@@ -217,6 +248,8 @@ int main(void)
         cmocka_unit_test(convolutions_with_tails),
         cmocka_unit_test(convolutions_of_all_shapes),
         cmocka_unit_test(products_with_tails),
+        cmocka_unit_test(attentions),
+        cmocka_unit_test(rows_and_norms),
         cmocka_unit_test(reorders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

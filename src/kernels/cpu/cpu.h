@@ -34,3 +34,7 @@ void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float 
 
 /* The activation over n elements in place. */
 void cpu_act(struct act_fn f, float *x, int64_t n);
+
+/* y = exp(x - greatest of x) over n elements (1 or more), which it gives the sum of; y may be x. */
+float cpu_exp_row(const float *x, float *y, int64_t n);
+void cpu_scale_row(float *y, int64_t n, float by);

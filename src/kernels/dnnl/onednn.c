@@ -493,12 +493,10 @@ status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e)
                : err_set(e, INTERNAL, "oneDNN: a run failed with status %d", (int)status_now);
 }
 
-status onednn_sgemm(const struct matmul_dims *d, float alpha, const float *a, const float *b,
-                    float *out)
+status onednn_sgemm(const struct sgemm *g)
 {
-    omp_set_num_threads(1);
-    dnnl_status_t s =
-        dnnl_sgemm(d->trans_a ? 'T' : 'N', d->trans_b ? 'T' : 'N', d->m, d->n, d->k, alpha, a,
-                   d->trans_a ? d->m : d->k, b, d->trans_b ? d->k : d->n, 0, out, d->n);
+    omp_set_num_threads(g->threads > 0 ? g->threads : 1);
+    dnnl_status_t s = dnnl_sgemm(g->trans_a ? 'T' : 'N', g->trans_b ? 'T' : 'N', g->m, g->n, g->k,
+                                 g->alpha, g->a, g->lda, g->b, g->ldb, 0, g->c, g->ldc);
     return s == dnnl_success ? OK : INTERNAL;
 }

@@ -31,6 +31,14 @@ status onednn_pack(const struct onednn *o, struct packs *packs, const void *filt
                    const float *scale, const void **packed, struct err *e);
 status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e);
 
-/* out [m, n] = alpha * a x b, rows following each other; a [m, k] or [k, m], b [k, n] or [n, k]. */
-status onednn_sgemm(const struct matmul_dims *d, float alpha, const float *a, const float *b,
-                    float *out);
+/* c [m, n] = alpha * a x b; a [m, k] or, trans_a, [k, m]; b [k, n] or [n, k]; rows lda, ldb, ldc elements apart. */
+struct sgemm {
+    int64_t m, n, k;
+    float alpha;
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc;
+    bool trans_a, trans_b;
+    int threads;
+};
+status onednn_sgemm(const struct sgemm *g);

@@ -1,0 +1,25 @@
+/* attention: softmax(scale * q k' + mask) v for each of B images and H heads; passes make it, files do not hold it.
+ * Inputs: q [B,M,H,D], k [B,N,H,D], v [B,N,H,E], each as [B,H,...] where its flag says that heads come first; mask
+ * (optional), which broadcasts to [B,H,M,N]. Output [B,M,H,E], or [B,H,M,E] where out_heads_first. */
+#pragma once
+
+#include "graph/op.h"
+
+struct attention_attrs {
+    float scale;
+    bool q_heads_first, k_heads_first, v_heads_first, out_heads_first;
+};
+
+/* One operand: [batch, tokens, heads, width], and how far apart its elements lie in each of the first three. */
+struct attention_side {
+    int64_t tokens, width;
+    int64_t batch_step, token_step, head_step;
+};
+
+struct attention_dims {
+    int64_t batch, heads;
+    struct attention_side q, k, v, out;
+};
+/* INVALID where the shapes do not agree. */
+status attention_dims(const struct attention_attrs *a, const struct shape *q, const struct shape *k,
+                      const struct shape *v, struct attention_dims *out, struct err *e);

@@ -1,0 +1,77 @@
+#include "graph/attrs_attention.h"
+#include "graph/ops.h"
+
+static struct attention_side side_of(const struct shape *s, bool heads_first)
+{
+    int64_t tokens = s->dim[heads_first ? 2 : 1], heads = s->dim[heads_first ? 1 : 2];
+    int64_t width = s->dim[3];
+    return (struct attention_side){ tokens, width, tokens * heads * width,
+                                    heads_first ? width : heads * width,
+                                    heads_first ? tokens * width : width };
+}
+
+static int64_t heads_of(const struct shape *s, bool heads_first)
+{
+    return s->dim[heads_first ? 1 : 2];
+}
+
+status attention_dims(const struct attention_attrs *a, const struct shape *q, const struct shape *k,
+                      const struct shape *v, struct attention_dims *out, struct err *e)
+{
+    char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX], z[SHAPE_TEXT_MAX];
+    if (q->rank != 4 || k->rank != 4 || v->rank != 4)
+        return err_set(e, INVALID, "expected 4 dimensions of query, key and value");
+    *out = (struct attention_dims){ q->dim[0], heads_of(q, a->q_heads_first),
+                                    side_of(q, a->q_heads_first), side_of(k, a->k_heads_first),
+                                    side_of(v, a->v_heads_first), { 0 } };
+    if (k->dim[0] != out->batch || v->dim[0] != out->batch ||
+        heads_of(k, a->k_heads_first) != out->heads || heads_of(v, a->v_heads_first) != out->heads ||
+        out->q.width != out->k.width || out->k.tokens != out->v.tokens)
+        return err_set(e, INVALID, "query %s, key %s and value %s do not agree",
+                       shape_text(q, x, sizeof(x)), shape_text(k, y, sizeof(y)),
+                       shape_text(v, z, sizeof(z)));
+    struct shape o = a->out_heads_first ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
+                                        : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
+    out->out = side_of(&o, a->out_heads_first);
+    return OK;
+}
+
+static status check_mask(const struct type *mask, const struct attention_dims *d, struct err *e)
+{
+    char text[SHAPE_TEXT_MAX];
+    struct shape full = SHAPE(d->batch, d->heads, d->q.tokens, d->k.tokens), both;
+    TRY(want_dtype(mask, DTYPE_F32, "its mask", e));
+    if (shape_broadcast(&mask->shape, &full, &both) && shape_eq(&both, &full))
+        return OK;
+    return err_set(e, INVALID, "mask %s does not fit",
+                   shape_text(&mask->shape, text, sizeof(text)));
+}
+
+static status infer(const struct node *n, const struct type *in, struct type *out, struct err *e)
+{
+    const struct attention_attrs *a = n->attrs;
+    struct attention_dims d;
+    for (int i = 0; i < 3; i++)
+        TRY(want_dtype(&in[i], DTYPE_F32, "its operands", e));
+    TRY(attention_dims(a, &in[0].shape, &in[1].shape, &in[2].shape, &d, e));
+    if (n->in_count > 3 && n->in[3] != NULL)
+        TRY(check_mask(&in[3], &d, e));
+    out[0] = (struct type){ DTYPE_F32, SHAPE(d.batch, d.q.tokens, d.heads, d.v.width), NULL };
+    if (a->out_heads_first)
+        out[0].shape = SHAPE(d.batch, d.heads, d.q.tokens, d.v.width);
+    return OK;
+}
+
+static const struct attr_field fields[] = {
+    FIELD(attention_attrs, scale, ATTR_F32),
+    FIELD(attention_attrs, q_heads_first, ATTR_BOOL),
+    FIELD(attention_attrs, k_heads_first, ATTR_BOOL),
+    FIELD(attention_attrs, v_heads_first, ATTR_BOOL),
+    FIELD(attention_attrs, out_heads_first, ATTR_BOOL),
+    { 0 },
+};
+
+const struct op ops_attention[] = {
+    { "attention", 3, 4, 1, 0, fields, sizeof(struct attention_attrs), infer },
+    { 0 },
+};

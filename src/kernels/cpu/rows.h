@@ -1,0 +1,57 @@
+/* Sums and greatest elements of rows, in lanes that the compiler keeps in one vector register. */
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+
+#define ROW_LANES 16
+
+static inline float row_fold(const float lane[ROW_LANES])
+{
+    float sum = 0;
+    for (int j = 0; j < ROW_LANES; j++)
+        sum += lane[j];
+    return sum;
+}
+
+static inline float row_sum(const float *x, int64_t n)
+{
+    float lane[ROW_LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + ROW_LANES <= n; i += ROW_LANES)
+        for (int j = 0; j < ROW_LANES; j++)
+            lane[j] += x[i + j];
+    for (int j = 0; i + j < n; j++)
+        lane[j] += x[i + j];
+    return row_fold(lane);
+}
+
+/* Of (x - mean) squared. */
+static inline float row_squares(const float *x, int64_t n, float mean)
+{
+    float lane[ROW_LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + ROW_LANES <= n; i += ROW_LANES)
+        for (int j = 0; j < ROW_LANES; j++)
+            lane[j] += (x[i + j] - mean) * (x[i + j] - mean);
+    for (int j = 0; i + j < n; j++)
+        lane[j] += (x[i + j] - mean) * (x[i + j] - mean);
+    return row_fold(lane);
+}
+
+/* NaN may be passed over: what is computed from it later is NaN in any case. */
+static inline float row_max(const float *x, int64_t n)
+{
+    float lane[ROW_LANES], top = -INFINITY;
+    int64_t i = 0;
+    for (int j = 0; j < ROW_LANES; j++)
+        lane[j] = -INFINITY;
+    for (; i + ROW_LANES <= n; i += ROW_LANES)
+        for (int j = 0; j < ROW_LANES; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (int j = 0; i + j < n; j++)
+        lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (int j = 0; j < ROW_LANES; j++)
+        top = lane[j] > top ? lane[j] : top;
+    return top;
+}
