@@ -254,6 +254,19 @@ static const struct row rnn_rows[] = {
 #include "image_rows.h"
 #include "move_rows.h"
 
+static const struct row attention_rows[] = {
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7]", "f[2,4,3,7]" },
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7] f[4,5]", "f[2,4,3,7]" },
+    { "attention", "scale=1 q_heads_first=true out_heads_first=true", "f[2,3,4,8] f[2,5,3,8] f[2,5,3,7] -", "f[2,3,4,7]" },
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,2,8] f[2,5,3,7]", "!query [2, 4, 3, 8], key [2, 5, 2, 8] and value [2, 5, 3, 7] do not agree" },
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,9] f[2,5,3,7]", "!do not agree" },
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,6,3,7]", "!do not agree" },
+    { "attention", "scale=1", "f[4,3,8] f[2,5,3,8] f[2,6,3,7]", "!expected 4 dimensions" },
+    { "attention", "scale=1", "f[2,4,3,8] d[2,5,3,8] f[2,5,3,7]", "!expected float32 as its operands" },
+    { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7] f[3,5]", "!mask [3, 5] does not fit" },
+    { "attention", "scale=1", "f[1,4,3,8] f[1,5,3,8] f[1,5,3,7] f[2,1,4,5]", "!mask [2, 1, 4, 5] does not fit" },
+};
+
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
 static const struct {
     const struct row *row;
@@ -263,7 +276,7 @@ static const struct {
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
     FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows),
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
-    FAMILY(fill_rows),
+    FAMILY(fill_rows), FAMILY(attention_rows),
 };
 // clang-format on
 
