@@ -199,7 +199,8 @@ static void attentions(void **state)
         { "scale=0.125", "f[1,5,2,8] f[1,7,2,8] f[1,7,2,6]" },
         { "scale=0.125", "f[2,130,3,64] f[2,130,3,64] f[2,130,3,64] f[2,1,1,130]" },
         { "scale=1 q_heads_first=true", "f[2,3,65,16] f[2,9,3,16] f[2,9,3,16] f[65,9]" },
-        { "scale=0.5 k_heads_first=true v_heads_first=true", "f[1,4,2,8] f[1,2,5,8] f[1,2,5,3] f[]" },
+        { "scale=0.5 k_heads_first=true v_heads_first=true",
+          "f[1,4,2,8] f[1,2,5,8] f[1,2,5,3] f[]" },
         { "scale=0.5 out_heads_first=true", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[2,2,4,5]" },
         { "scale=0.5", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[1,2,4,1]" },
     };
@@ -245,12 +246,9 @@ static void reorders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(convolutions_with_tails),
-        cmocka_unit_test(convolutions_of_all_shapes),
-        cmocka_unit_test(products_with_tails),
-        cmocka_unit_test(attentions),
-        cmocka_unit_test(rows_and_norms),
-        cmocka_unit_test(reorders),
+        cmocka_unit_test(convolutions_with_tails), cmocka_unit_test(convolutions_of_all_shapes),
+        cmocka_unit_test(products_with_tails),     cmocka_unit_test(attentions),
+        cmocka_unit_test(rows_and_norms),          cmocka_unit_test(reorders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,8 @@ struct softmax {
     int64_t outer, size, step;
 };
 
-#define BLOCK 512 /* places beside each other that are brought along an axis that is not the last one together */
+#define BLOCK \
+    512 /* places beside each other that are brought along an axis that is not the last one together */
 
 static status prepare_softmax(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                               struct err *e)
@@ -21,8 +22,7 @@ static status prepare_softmax(const struct kernel_ctx *ctx, void **state, size_t
     const struct shape *x = &ctx->in[0].shape;
     int axis = shape_axis(x, ((const struct axis_attrs *)ctx->node->attrs)->axis);
     struct softmax *s = arena_zalloc(ctx->arena, sizeof(*s));
-    *s = (struct softmax){ shape_span(x, 0, axis), x->dim[axis],
-                           shape_span(x, axis + 1, x->rank) };
+    *s = (struct softmax){ shape_span(x, 0, axis), x->dim[axis], shape_span(x, axis + 1, x->rank) };
     *scratch = 2 * BLOCK * sizeof(float);
     *state = s;
     return OK;

@@ -56,10 +56,17 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
     const struct attention_dims *d = &a->d;
     int64_t n = d->k.tokens;
     float sum[BLOCK], *out = h->out + from * d->out.token_step;
-    struct sgemm qk = { .m = rows, .n = n, .k = d->q.width, .alpha = a->scale,
-                        .a = h->q + from * d->q.token_step, .lda = d->q.token_step,
-                        .b = h->k, .ldb = d->k.token_step, .trans_b = true,
-                        .c = h->weight, .ldc = n };
+    struct sgemm qk = { .m = rows,
+                        .n = n,
+                        .k = d->q.width,
+                        .alpha = a->scale,
+                        .a = h->q + from * d->q.token_step,
+                        .lda = d->q.token_step,
+                        .b = h->k,
+                        .ldb = d->k.token_step,
+                        .trans_b = true,
+                        .c = h->weight,
+                        .ldc = n };
     TRY(onednn_sgemm(&qk));
     for (int64_t i = 0; i < rows; i++) {
         float *row = h->weight + i * n;
@@ -67,9 +74,16 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
             add_mask(row, h->mask + (from + i) * a->mask_step[2], a->mask_step[3], n);
         sum[i] = cpu_exp_row(row, row, n);
     }
-    struct sgemm wv = { .m = rows, .n = d->v.width, .k = n, .alpha = 1,
-                        .a = h->weight, .lda = n, .b = h->v, .ldb = d->v.token_step,
-                        .c = out, .ldc = d->out.token_step };
+    struct sgemm wv = { .m = rows,
+                        .n = d->v.width,
+                        .k = n,
+                        .alpha = 1,
+                        .a = h->weight,
+                        .lda = n,
+                        .b = h->v,
+                        .ldb = d->v.token_step,
+                        .c = out,
+                        .ldc = d->out.token_step };
     TRY(onednn_sgemm(&wv));
     for (int64_t i = 0; i < rows; i++)
         cpu_scale_row(out + i * d->out.token_step, d->v.width, 1 / sum[i]);

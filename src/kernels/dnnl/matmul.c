@@ -11,7 +11,7 @@ struct state {
     struct act_fn act;
     int threads;
     struct broadcast walk; /* over the batch dimensions, in matrices */
-    int64_t columns; /* of the result that are made, and then finished, at a time */
+    int64_t columns;       /* of the result that are made, and then finished, at a time */
 };
 
 #define WORTH_IT   (64.0 * 1024) /* multiplications of one matrix */
@@ -88,10 +88,18 @@ static status multiply(const struct state *s, const float *a, const float *b, co
     const struct matmul_dims *d = &s->d;
     for (int64_t j = 0; j < d->n; j += s->columns) {
         int64_t columns = d->n - j < s->columns ? d->n - j : s->columns;
-        struct sgemm g = { .m = d->m, .n = columns, .k = d->k, .alpha = s->alpha,
-                           .a = a, .lda = d->trans_a ? d->m : d->k, .trans_a = d->trans_a,
-                           .b = b + (d->trans_b ? j * d->k : j), .ldb = d->trans_b ? d->k : d->n,
-                           .trans_b = d->trans_b, .c = out + j, .ldc = d->n,
+        struct sgemm g = { .m = d->m,
+                           .n = columns,
+                           .k = d->k,
+                           .alpha = s->alpha,
+                           .a = a,
+                           .lda = d->trans_a ? d->m : d->k,
+                           .trans_a = d->trans_a,
+                           .b = b + (d->trans_b ? j * d->k : j),
+                           .ldb = d->trans_b ? d->k : d->n,
+                           .trans_b = d->trans_b,
+                           .c = out + j,
+                           .ldc = d->n,
                            .threads = s->threads };
         TRY(onednn_sgemm(&g));
         finish(s, bias != NULL ? bias + j : NULL, residual != NULL ? residual + j : NULL, out + j,
