@@ -1,5 +1,6 @@
 /* For tests: one node as text. Inputs are written as in spec.h, attributes as attrs_text() prints them ("axis=-1",
- * "shape=[0,-1]"); what is not named is zero, and of two that are alike the later one counts. */
+ * "shape=[0,-1]"); what is not named is zero, and of two that are alike the later one counts. "outs=7 " in front of
+ * them says how many outputs a node has whose operator leaves that open. */
 #pragma once
 
 #include "graph/attrs.h"
@@ -107,6 +108,11 @@ static inline void spec_node_init(struct spec_node *n, const char *op, const cha
     arena_init(&n->arena, 0);
     n->node.attrs = n->attrs = arena_zalloc(&n->arena, n->node.op->attrs_size);
     n->node.out_count = n->node.op->out_count;
+    if (strncmp(attrs, "outs=", 5) == 0) {
+        n->node.out_count = (int)strtol(attrs + 5, NULL, 10);
+        attrs += strcspn(attrs, " ");
+        attrs += *attrs == ' ';
+    }
     n->node.in_count = spec_read(in, 1, &n->arena, n->in);
     spec_attrs(n->node.op, attrs, n->attrs);
     for (int i = 0; i < SPEC_MAX; i++) {

@@ -13,6 +13,7 @@ static const struct op *const families[] = {
     ops_fill, ops_control,
     ops_norm, ops_conv_nd, ops_resize, ops_rearrange,
     ops_attention,
+    ops_detect, ops_select,
 };
 // clang-format on
 

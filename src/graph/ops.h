@@ -11,7 +11,7 @@ extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_
 extern const struct op ops_attention[];
 extern const struct op ops_move[], ops_reduce[];
 
-extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[];
+extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[], ops_detect[], ops_select[];
 
 #define FIELD(type, member, kind)                          \
     {                                                      \
@@ -34,6 +34,10 @@ status want_residual(const struct node *n, const struct type *t, int index, dtyp
                      const struct shape *shape, struct err *e);
 /* The shape that the elements of a vector of at most SHAPE_MAX int32 or int64 say (ops_fill.c); -1 and 0 as they are. */
 status shape_from_elements(const struct tensor *t, struct shape *out, struct err *e);
+/* INVALID where inputs i (counts of boxes by image, int32 or int64) and i + 1 (offsets), which may be absent, are not of
+ * `images` images; -1: of any number (ops_detect.c). */
+status want_images(const struct node *n, const struct type *in, int i, int64_t images,
+                   struct err *e);
 /* Offsets of n sequences: int64 [n+1]; gives n. */
 status want_offsets(const struct type *t, int64_t *sequences, struct err *e);
 /* TOO_LARGE for an image that is empty in another dimension and so large in this that counting places would overflow

@@ -16,6 +16,7 @@ static const struct kernel *const families[] = {
     ref_fill,
     ref_norm, ref_conv_nd, ref_pool_nd, ref_resize, ref_rearrange,
     ref_attention,
+    ref_detect, ref_roi, ref_select,
 };
 // clang-format on
 

@@ -249,6 +249,8 @@ static const struct row rnn_rows[] = {
     { "lstm", "",               "f[0,0] l[1] f[" BIG ",0] f[0]", "!a weight of [D, 4D]" },
 };
 
+#include "detect_rows.h"
+#include "detect_rows.h"
 #include "elementwise_rows.h"
 #include "fill_rows.h"
 #include "image_rows.h"
@@ -274,7 +276,7 @@ static const struct {
 } families[] = {
     FAMILY(unary_rows), FAMILY(binary_rows), FAMILY(matmul_rows), FAMILY(conv_rows),
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
-    FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows),
+    FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows), FAMILY(detect_rows), FAMILY(detect_rows),
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
     FAMILY(fill_rows), FAMILY(attention_rows),
 };

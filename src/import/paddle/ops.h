@@ -26,5 +26,5 @@ const struct op_row *op_row_find(struct str type); /* NULL: not supported */
 
 /* Each family ends with a row without type. */
 extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle_sequence[],
-    paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[];
+    paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[], paddle_boxes[];
 extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
