@@ -11,7 +11,8 @@ extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_
 extern const struct op ops_attention[];
 extern const struct op ops_move[], ops_reduce[];
 
-extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[], ops_detect[], ops_select[];
+extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[], ops_detect[],
+    ops_select[];
 
 #define FIELD(type, member, kind)                          \
     {                                                      \

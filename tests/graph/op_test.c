@@ -250,7 +250,6 @@ static const struct row rnn_rows[] = {
 };
 
 #include "detect_rows.h"
-#include "detect_rows.h"
 #include "elementwise_rows.h"
 #include "fill_rows.h"
 #include "image_rows.h"
