@@ -111,7 +111,7 @@ static status check_lod(const struct port *p, const struct tensor *t, struct err
     return lod_check(&t->lod, t->shape.rank > 0 ? t->shape.dim[0] : 1, what, e);
 }
 
-static status check_feeds(const struct model *m, const struct tensor *in, struct err *e)
+status exec_check(const struct model *m, const struct tensor *in, struct err *e)
 {
     int count;
     const struct port *port = model_inputs(m, &count);
@@ -509,7 +509,7 @@ status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, st
 {
     int count, index;
     struct plan *p;
-    TRY(check_feeds(m, in, e));
+    TRY(exec_check(m, in, e));
     begin_run(x);
     TRY(make_feed(x, m, in, &count, e));
     struct plan_request r = request_for(m, model_graph(m), 0, x->feed, count);
@@ -525,7 +525,7 @@ status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct
 {
     const struct cell *cell;
     int count;
-    TRY(check_feeds(m, in, e));
+    TRY(exec_check(m, in, e));
     begin_run(x);
     TRY(make_feed(x, m, in, &count, e));
     TRY(exec_graph(x, m, model_graph(m), x->feed, count, &cell, e));
@@ -537,7 +537,7 @@ status exec_explain(struct model *m, const struct tensor *in, struct buf *out, s
 {
     struct exec *x = exec_new();
     int count;
-    status s = check_feeds(m, in, e);
+    status s = exec_check(m, in, e);
     if (s == OK)
         s = make_feed(x, m, in, &count, e);
     if (s == OK) {

@@ -19,6 +19,8 @@ void exec_free(struct exec *x);
 status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
                 struct err *e);
 
+/* Whether m takes these feeds, as exec_run checks it: their types, not their elements. */
+status exec_check(const struct model *m, const struct tensor *in, struct err *e);
 /* What exec_run does before it computes: checks the feeds' types (not their elements), plans for their shapes and gets the
  * working memory. */
 status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e);
