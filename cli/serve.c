@@ -8,8 +8,10 @@
 #include <string.h>
 
 struct serve_args {
-    struct words words, models, roots, load;
+    struct words words, models, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
+    const char *batch_overdue;
+    int64_t batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
     int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
     bool quiet;
 };
@@ -25,6 +27,14 @@ static const struct option options[] = {
     { "version-policy", OPT_TEXT, FIELD(version_policy), "POLICY", "latest", "latest, latest:N, all or specific:N,N", 0, 0, NULL },
     { "reload-interval-s", OPT_INT, FIELD(reload_interval_s), "N", "10", "how often to look for new versions where no file events tell; -1: never", -1, 86400, NULL },
     { "settle-ms", OPT_INT, FIELD(settle_ms), "N", "1000", "files that did not change for so long are whole", 1, 3600000, NULL },
+    { "runtime-thread-num", OPT_LIST, FIELD(batch_threads), "N", NULL, "threads that compute batches, for each --model; 0: no batching", 0, 0, NULL },
+    { "batch-infer-size", OPT_LIST, FIELD(batch_rows), "ROWS", NULL, "the most rows of a batch, for each --model (32)", 0, 0, NULL },
+    { "batch-delay-us", OPT_INT, FIELD(batch_delay_us), "US", "0", "how long a request may wait for others", 0, 1e9, NULL },
+    { "batch-preferred", OPT_NAMES, FIELD(batch_preferred), "ROWS,ROWS", NULL, "sizes at which a batch waits no longer", 0, 0, NULL },
+    { "batch-queue-size", OPT_INT, FIELD(batch_queue), "N", "4096", "requests that wait for a model; more are refused", 1, 1e6, NULL },
+    { "batch-queue-timeout-us", OPT_INT, FIELD(batch_timeout_us), "US", "0", "the longest wait in the queue; 0: any", 0, 1e12, NULL },
+    { "batch-overdue", OPT_CHOICE, FIELD(batch_overdue), "reject|delay", "reject", "what waited too long is refused, or computed last", 0, 0, NULL },
+    { "batch-priorities", OPT_INT, FIELD(batch_levels), "N", "1", "levels of urgency, 1 the most urgent", 1, BATCH_LEVELS_MAX, NULL },
     { "port", OPT_INT, FIELD(port), "N", "9292", "the port of every protocol; 0 picks a free one", 0, 65535, NULL },
     { "thread", OPT_INT, FIELD(threads), "N", "4", "worker threads", 1, 1024, "threads" },
     { "name", OPT_TEXT, FIELD(name), "NAME", NULL, "serve /NAME/prediction", 0, 0, NULL },
@@ -75,11 +85,53 @@ static model_control control_of(const char *word)
     return strcmp(word, "none") == 0 ? CONTROL_NONE : CONTROL_POLL;
 }
 
+/* The number for the i-th model: the last one given stands for all that follow. */
+static bool number_for(const struct words *w, int i, int *out)
+{
+    int64_t n = 0;
+    *out = 0;
+    if (w->count == 0)
+        return true;
+    bool fine =
+        str_to_i64(str_of(w->word[i < w->count ? i : w->count - 1]), &n) && n >= 0 && n <= 1 << 20;
+    *out = (int)n;
+    return fine;
+}
+
+static bool take_batch(const struct serve_args *args, struct batch_options *o)
+{
+    int threads, rows;
+    bool fine =
+        number_for(&args->batch_threads, 0, &threads) && number_for(&args->batch_rows, 0, &rows);
+    *o = (struct batch_options){ .threads = threads,
+                                 .max_rows = rows,
+                                 .delay_us = args->batch_delay_us,
+                                 .levels = (int)args->batch_levels,
+                                 .queue_max = (int)args->batch_queue,
+                                 .timeout_us = args->batch_timeout_us,
+                                 .timeout_override = true,
+                                 .delay_overdue = strcmp(args->batch_overdue, "delay") == 0 };
+    for (int i = 0; i < args->batch_preferred.count && i < BATCH_PREFERRED_MAX; i++) {
+        int n;
+        fine = fine && number_for(&args->batch_preferred, i, &n) && n > 0;
+        o->preferred[o->preferred_count++] = fine ? n : 1;
+    }
+    return fine;
+}
+
 static int serve(const struct serve_args *args, struct arena *a)
 {
     struct server_model *model = arena_zalloc(a, (size_t)args->models.count * sizeof(*model));
-    for (int i = 0; i < args->models.count; i++)
+    struct batch_options batch;
+    bool fine = take_batch(args, &batch);
+    for (int i = 0; i < args->models.count; i++) {
         model[i] = model_of(args->models.word[i], a);
+        fine = number_for(&args->batch_threads, i, &model[i].batch_threads) && fine;
+        fine = number_for(&args->batch_rows, i, &model[i].batch_rows) && fine;
+    }
+    if (!fine)
+        return command_misused(&command, "--runtime-thread-num, --batch-infer-size and "
+                                         "--batch-preferred take whole numbers");
     struct server_options opt = {
         .model = model,
         .model_count = args->models.count,
@@ -87,6 +139,7 @@ static int serve(const struct serve_args *args, struct arena *a)
         .port = (int)args->port,
         .threads = (int)args->threads,
         .name = args->name,
+        .batch = batch,
         .root = args->roots.word,
         .root_count = args->roots.count,
         .control = control_of(args->control),

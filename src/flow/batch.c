@@ -44,7 +44,7 @@ struct batcher {
     struct batch_options options;
     struct batch_counters *counters;
     int inputs, outputs;
-    int levels; /* the last one is for those that are overdue */
+    int levels;              /* the last one is for those that are overdue */
     atomic_bool inseparable; /* its outputs have no rows to be given back: each request by itself */
 
     pthread_mutex_t lock;
@@ -235,6 +235,8 @@ static bool take_item(struct batcher *b, struct batch *t, int64_t room, struct l
     } else {
         b->queued_rows -= n;
     }
+    if (i->taken == 0)
+        i->begun_ns = clock_ns();
     add_unit(t, i, i->taken, i->taken + n);
     i->taken += n;
     drop_if_empty(b, l, s);
@@ -281,16 +283,23 @@ static int64_t wished_rows(const struct batch_options *o)
 
 /* ---- requests that will not be computed ---- */
 
-static void refuse(struct batcher *b, struct batch_item *i, status s, const char *words)
+static void refuse(struct batch_item *i, status s, const char *words)
 {
     err_set(&i->err, s, "%s", words);
     i->done(i, s, NULL, NULL);
 }
 
+static bool is_gone(const struct batch_item *i)
+{
+    for (size_t k = 0; k < ARRAY_LEN(i->gone); k++)
+        if (i->gone[k] != NULL && atomic_load_explicit(i->gone[k], memory_order_relaxed))
+            return true;
+    return false;
+}
+
 static bool is_dead(const struct batch_item *i, uint64_t now)
 {
-    return (i->deadline_ns != 0 && now > i->deadline_ns) ||
-           (i->gone != NULL && atomic_load_explicit(i->gone, memory_order_relaxed));
+    return (i->deadline_ns != 0 && now > i->deadline_ns) || is_gone(i);
 }
 
 /* Moves those that are overdue or that nobody waits for out of the queue; gives the oldest waiting one's time. */
@@ -328,8 +337,12 @@ static void bury(struct batcher *b, struct list *dead)
     while (!list_empty(dead)) {
         struct batch_item *i = LIST_ENTRY(dead->next, struct batch_item, node);
         list_remove(&i->node);
+        if (is_gone(i)) {
+            refuse(i, CANCELLED, "the caller has gone");
+            continue;
+        }
         atomic_fetch_add(&b->counters->overdue, 1);
-        refuse(b, i, TIMED_OUT, "Request timeout expired: it waited too long for its batch");
+        refuse(i, TIMED_OUT, "Request timeout expired: it waited too long for its batch");
     }
 }
 
@@ -731,7 +744,7 @@ status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)
     TRY(exec_check(b->model, i->in, e));
     i->rows = rows_of(b, i->in);
     i->taken = i->finished = 0;
-    i->since_ns = clock_ns();
+    i->since_ns = i->begun_ns = clock_ns();
     i->overdue = false;
     i->failed = OK;
     i->err.text[0] = '\0';

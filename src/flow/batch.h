@@ -39,12 +39,12 @@ struct batch_options {
     int64_t delay_us;
     int64_t preferred[BATCH_PREFERRED_MAX]; /* rising; such a batch does not wait for more */
     int preferred_count;
-    int levels;        /* priorities, 1 the most urgent; 0: one for all */
-    int default_level; /* of a request that names none; 0: the middle one */
-    int queue_max;     /* requests that wait; 0: 4096 */
+    int levels;            /* priorities, 1 the most urgent; 0: one for all */
+    int default_level;     /* of a request that names none; 0: the middle one */
+    int queue_max;         /* requests that wait; 0: 4096 */
     int64_t timeout_us;    /* in the queue; 0: none */
     bool timeout_override; /* a request may ask for a shorter or longer one */
-    bool delay_overdue;    /* overdue requests are computed when there is nothing else, not refused */
+    bool delay_overdue; /* overdue requests are computed when there is nothing else, not refused */
     struct batch_pad pad[BATCH_PADS_MAX];
     int pad_count;
     struct batch_trim trim[BATCH_PADS_MAX];
@@ -53,9 +53,10 @@ struct batch_options {
 
 struct batch_counters {
     atomic_uint_fast64_t requests, batches, rows; /* computed */
-    atomic_uint_fast64_t alone;                   /* requests computed again because their batch failed */
+    atomic_uint_fast64_t alone; /* requests computed again because their batch failed */
     atomic_uint_fast64_t refused, overdue;
-    atomic_uint_fast64_t elements, padding; /* of padded inputs: all of them, and those that were added */
+    atomic_uint_fast64_t elements,
+        padding; /* of padded inputs: all of them, and those that were added */
     atomic_int_fast64_t queued;
 };
 
@@ -63,12 +64,12 @@ struct batcher;
 
 /* One request on its way; embedded in what asks, which fills the first group. */
 struct batch_item {
-    const struct tensor *in; /* the model's inputs, in its order; they live until done */
-    uint64_t source;         /* who asks: they take turns */
-    int level;               /* 0: the default */
-    uint64_t deadline_ns;    /* 0: none */
-    int64_t timeout_us;      /* of its own; 0: the queue's */
-    const atomic_bool *gone; /* nobody waits for it any more; may be NULL */
+    const struct tensor *in;    /* the model's inputs, in its order; they live until done */
+    uint64_t source;            /* who asks: they take turns */
+    int level;                  /* 0: the default */
+    uint64_t deadline_ns;       /* 0: none */
+    int64_t timeout_us;         /* of its own; 0: the queue's */
+    const atomic_bool *gone[2]; /* either says: nobody waits for it any more; may be NULL */
     /* Once, on the batcher's thread: out, the model's outputs, lives until it returns; x is the thread's, whose workspace
      * they may lie in. err has the words of a fault. */
     void (*done)(struct batch_item *i, status s, const struct tensor *out, struct exec *x);
@@ -76,7 +77,7 @@ struct batch_item {
 
     struct list node; /* the rest is the batcher's; guarded by its lock */
     int64_t rows, taken, finished;
-    uint64_t since_ns;
+    uint64_t since_ns, begun_ns; /* when it was queued, and when its first rows were taken */
     bool overdue;
     struct list pieces;
     status failed;

@@ -2,168 +2,412 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "flow/build.h"
 #include "flow/ops.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <string.h>
 
-#define CHAIN 3
+/* A node that takes longer than this is worth a thread of its own: handing over costs some 10 us. */
+#define SPAWN_NS 50000
 
-struct flow {
-    atomic_int refs;
-    struct flow_options options; /* its name is the flow's own */
-    struct model *model;         /* one reference */
-    struct flow_node node[CHAIN];
-    int node_count;
-    atomic_uint_fast64_t typical_ns;
+/* One call on its way through the graph. */
+struct flow_run {
+    struct flow *flow;
+    struct flow_call *call;
+    int64_t begin_us;
+    uint64_t busy_ns; /* of a graph without branches */
+    /* A graph with branches: */
+    atomic_int left;   /* nodes that have not ended, and the starter */
+    atomic_int failed; /* status of the first fault */
+    struct flow_step step[];
 };
 
 static const struct flow_op *const ops[] = { &general_reader_op, &general_infer_op,
                                              &general_response_op };
 
-const struct flow_op *flow_op_find(const char *type)
+const struct flow_op *flow_op_find(struct str type)
 {
     for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-        if (strcmp(ops[i]->type, type) == 0)
+        if (str_is(type, ops[i]->type) || str_is(type, ops[i]->also))
             return ops[i];
     return NULL;
 }
 
-uint64_t flow_typical_ns(const struct flow *f)
+const char *flow_op_nearest(struct str type)
 {
-    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+    const char *known[2 * ARRAY_LEN(ops)];
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        known[2 * i] = ops[i]->type;
+        known[2 * i + 1] = ops[i]->also;
+    }
+    return str_nearest(type, known, ARRAY_LEN(known));
 }
+
+/* ---- what is learnt ---- */
 
 /* A moving average over about eight calls. Two threads may lose an update to each other: it is a hint. */
-static void learn(struct flow *f, uint64_t ns)
+static void learn(atomic_uint_fast64_t *typical, uint64_t ns)
 {
-    uint64_t old = flow_typical_ns(f);
+    uint64_t old = atomic_load_explicit(typical, memory_order_relaxed);
     uint64_t now = old == 0 ? ns : old - old / 8 + ns / 8;
-    atomic_store_explicit(&f->typical_ns, now > 0 ? now : 1, memory_order_relaxed);
+    atomic_store_explicit(typical, now > 0 ? now : 1, memory_order_relaxed);
 }
 
-/* Two runs on zeros: the first brings pages and caches in, the second tells how quick the model is. What it thinks of zeros
- * is of no interest: ids that it has not or lengths of nothing are the zeros' fault. */
-static status warm_up(struct flow *f, struct err *e)
+/* ---- what operators may ask ---- */
+
+const struct flow_call *flow_step_call(const struct flow_step *s)
 {
-    struct arena a;
-    struct tensor *in;
+    return s->run->call;
+}
+
+const char *flow_step_source(const struct flow_step *s, int k)
+{
+    return s->run->flow->node[s->node->edge[k].node].name;
+}
+
+bool flow_step_must_copy(const struct flow_step *s)
+{
+    return s->run->flow->copies || s->run->call->keep;
+}
+
+/* Branches wait side by side: what they waited does not add up, and is counted as computing. */
+void flow_step_waited(struct flow_step *s, uint64_t ns)
+{
+    if (s->run->flow->linear)
+        s->run->call->waited_ns += ns;
+}
+
+static struct flow_value one_of(const struct flow_value *v, const struct flow_edge *edge,
+                                struct arena *a)
+{
+    for (int i = 0; i < v->count; i++) {
+        const struct named_tensor *t = &v->tensor[i];
+        if (edge->tensor != NULL && !str_is(t->alias, edge->tensor) &&
+            !str_is(t->name, edge->tensor))
+            continue;
+        struct named_tensor *own = arena_alloc(a, sizeof(*own));
+        *own = *t;
+        if (edge->rename != NULL)
+            own->name = own->alias = str_of(edge->rename);
+        return (struct flow_value){ own, 1, false };
+    }
+    return (struct flow_value){ NULL, 0, v->skipped };
+}
+
+struct flow_value flow_step_input(struct flow_step *s, int k)
+{
+    const struct flow_edge *edge = &s->node->edge[k];
+    const struct flow_value *v = &s->run->step[edge->node].out;
+    return edge->tensor == NULL && edge->rename == NULL ? *v : one_of(v, edge, s->arena);
+}
+
+/* ---- one node ---- */
+
+static bool wants_stamps(const struct flow_run *r)
+{
+    return r->call->request->profile;
+}
+
+static status run_step(struct flow_step *s, struct exec *x, struct err *e)
+{
+    if (wants_stamps(s->run))
+        s->begin_us = clock_wall_us();
+    status code = s->node->op->run(s, x, e);
+    if (code != FLOW_LATER && wants_stamps(s->run))
+        s->end_us = clock_wall_us();
+    return code;
+}
+
+/* ---- the end of a call ---- */
+
+static void put_stamps(struct flow_run *r)
+{
+    struct infer_reply *reply = r->call->reply;
+    int n = wants_stamps(r) ? r->flow->node_count : 0;
+    reply->stamp_us = arena_alloc(r->call->arena, (2 * (size_t)n + 2) * sizeof(int64_t));
+    reply->stamp_count = 0;
+    for (int i = 0; i < n; i++) {
+        reply->stamp_us[reply->stamp_count++] = r->step[i].begin_us;
+        reply->stamp_us[reply->stamp_count++] = r->step[i].end_us;
+    }
+    reply->stamp_us[reply->stamp_count++] = r->begin_us;
+    reply->stamp_us[reply->stamp_count++] = clock_wall_us();
+}
+
+/* ---- a graph without branches: node after node, on one thread at a time ---- */
+
+static status walk(struct flow_run *r, int from, struct exec *x)
+{
+    struct flow *f = r->flow;
+    uint64_t begin = clock_ns();
     status s = OK;
-    arena_init(&a, 0);
-    if (model_sample(f->model, &a, &in)) {
-        struct exec *x = exec_new();
-        int outputs;
-        model_outputs(f->model, &outputs);
-        struct tensor *out = arena_zalloc(&a, ((size_t)outputs + 1) * sizeof(*out));
-        s = exec_run(x, f->model, in, out, e);
-        uint64_t begin = clock_ns();
-        if (s == OK && exec_run(x, f->model, in, out, e) == OK)
-            learn(f, clock_ns() - begin);
-        exec_free(x);
+    for (int i = from; i < f->node_count && s == OK; i++)
+        s = run_step(&r->step[f->order[i]], x, r->call->err);
+    if (s == FLOW_LATER)
+        return s; /* r may be gone */
+    r->busy_ns += clock_ns() - begin;
+    learn(&f->typical_ns, r->busy_ns);
+    put_stamps(r);
+    return s;
+}
+
+static int place_of(const struct flow *f, int node)
+{
+    int i = 0;
+    while (f->order[i] != node)
+        i++;
+    return i;
+}
+
+static void walk_on(struct flow_step *s, struct exec *x)
+{
+    struct flow_run *r = s->run;
+    struct flow_call *c = r->call;
+    status code = walk(r, place_of(r->flow, (int)(s - r->step)) + 1, x);
+    if (code != FLOW_LATER)
+        c->finished(c, code);
+}
+
+/* ---- a graph with branches ---- */
+
+static void run_from(struct flow_step *s, struct exec *x);
+
+static void branch_job(struct job *j, int worker)
+{
+    struct flow_step *s = LIST_ENTRY(j, struct flow_step, job);
+    run_from(s, s->run->flow->env->worker_exec[worker]);
+}
+
+static bool spawn(struct flow_step *s, void (*run)(struct job *j, int worker))
+{
+    const struct flow_env *env = s->run->flow->env;
+    s->job.run = run;
+    return env != NULL && env->workers != NULL && workers_submit(env->workers, &s->job);
+}
+
+static bool is_slow(const struct flow_node *n)
+{
+    uint64_t ns = atomic_load_explicit(&n->typical_ns, memory_order_relaxed);
+    return n->batcher == NULL && (ns == 0 || ns > SPAWN_NS);
+}
+
+static void note_fault(struct flow_run *r, status code, const struct err *e)
+{
+    int none = OK;
+    if (atomic_compare_exchange_strong(&r->failed, &none, code))
+        *r->call->err = *e;
+}
+
+static status finish(struct flow_run *r)
+{
+    put_stamps(r);
+    return (status)atomic_load(&r->failed);
+}
+
+/* One node less, or the starter: the last one ends the call. */
+static bool leave(struct flow_run *r)
+{
+    return atomic_fetch_sub(&r->left, 1) == 1;
+}
+
+/* Ends a node: those that waited for it alone are ready. All but one are given away or run, that one is returned. */
+static struct flow_step *complete(struct flow_step *s, struct exec *x)
+{
+    struct flow_run *r = s->run;
+    struct flow_step *mine = NULL;
+    for (int i = 0; i < s->node->next_count; i++) {
+        struct flow_step *next = &r->step[s->node->next[i]];
+        if (atomic_fetch_sub(&next->waits, 1) != 1)
+            continue;
+        if (mine == NULL)
+            mine = next;
+        else if (!is_slow(next->node) || !spawn(next, branch_job))
+            run_from(next, x);
     }
-    arena_deinit(&a);
-    return s == INVALID ? OK : s;
+    return mine;
 }
 
-status flow_for_model(struct model *m, const struct flow_options *opt, struct flow **out,
-                      struct err *e)
-{
-    static const char *const chain[CHAIN][2] = {
-        { "GeneralReaderOp", "GeneralReaderOp_0" },
-        { "GeneralInferOp", "GeneralInferOp_0" },
-        { "GeneralResponseOp", "GeneralResponseOp_0" },
-    };
-    struct flow *f = mem_zalloc(sizeof(*f));
-    atomic_init(&f->refs, 1);
-    f->options = *opt;
-    f->options.name = mem_strdup(opt->name);
-    f->model = model_ref(m);
-    for (int i = 0; i < CHAIN; i++)
-        f->node[f->node_count++] = (struct flow_node){ flow_op_find(chain[i][0]), chain[i][1], m };
-    status s = warm_up(f, e);
-    if (s != OK) {
-        flow_destroy(f);
-        return err_prefix(e, s, "warming up: ");
-    }
-    *out = f;
-    return OK;
-}
-
-struct flow *flow_ref(struct flow *f)
-{
-    atomic_fetch_add(&f->refs, 1);
-    return f;
-}
-
-void flow_unref(struct flow *f)
-{
-    if (f == NULL || atomic_fetch_sub(&f->refs, 1) != 1)
-        return;
-    if (f->options.dispose != NULL)
-        f->options.dispose(f, f->options.dispose_arg);
-    else
-        flow_destroy(f);
-}
-
-void flow_destroy(struct flow *f)
-{
-    model_unref(f->model);
-    mem_free((void *)f->options.name);
-    mem_free(f);
-}
-
-struct model *flow_model(const struct flow *f)
-{
-    return f->model;
-}
-
-const char *flow_name(const struct flow *f)
-{
-    return f->options.name;
-}
-
-int64_t flow_version(const struct flow *f)
-{
-    return f->options.version;
-}
-
-const struct port *flow_inputs(const struct flow *f, int *count)
-{
-    return model_inputs(f->model, count);
-}
-
-const struct port *flow_outputs(const struct flow *f, int *count)
-{
-    return model_outputs(f->model, count);
-}
-
-static void stamp(struct infer_reply *r)
-{
-    r->stamp_us[r->stamp_count++] = clock_wall_us();
-}
-
-static status run_nodes(const struct flow *f, struct flow_call *c, struct err *e)
-{
-    for (int i = 0; i < f->node_count; i++) {
-        const struct flow_node *n = &f->node[i];
-        if (c->request->profile)
-            stamp(c->reply);
-        TRY(n->op->process(n, c, e));
-        if (c->request->profile)
-            stamp(c->reply);
-    }
-    return OK;
-}
-
-status flow_run(struct flow *f, struct flow_call *c, struct err *e)
+static status run_branch_step(struct flow_step *s, struct exec *x, struct err *e)
 {
     uint64_t begin = clock_ns();
-    int64_t begin_us = clock_wall_us();
-    size_t stamps = 2 * (size_t)f->node_count + 2;
-    *c->reply = (struct infer_reply){ .stamp_us = arena_alloc(c->arena, stamps * sizeof(int64_t)) };
-    status s = run_nodes(f, c, e);
-    c->reply->stamp_us[c->reply->stamp_count++] = begin_us;
-    stamp(c->reply);
-    learn(f, clock_ns() - begin);
+    const struct flow_node *n = s->node;
+    status code = run_step(s, x, e);
+    if (code != FLOW_LATER)
+        learn((atomic_uint_fast64_t *)&n->typical_ns, clock_ns() - begin);
+    return code;
+}
+
+/* Runs a node that is ready, and what becomes ready by it; after a fault the rest is only counted. */
+static void run_from(struct flow_step *s, struct exec *x)
+{
+    while (s != NULL) {
+        struct flow_run *r = s->run;
+        struct flow_call *c = r->call;
+        struct err e = { "" };
+        status code = atomic_load(&r->failed) == OK ? run_branch_step(s, x, &e) : OK;
+        if (code == FLOW_LATER)
+            return;
+        if (code != OK)
+            note_fault(r, code, &e);
+        s = complete(s, x);
+        if (leave(r)) {
+            c->finished(c, finish(r));
+            return;
+        }
+    }
+}
+
+static status run_branches(struct flow_run *r, struct exec *x)
+{
+    struct flow *f = r->flow;
+    for (int i = 0; i < f->node_count; i++)
+        if (f->node[i].edge_count == 0)
+            run_from(&r->step[i], x);
+    return leave(r) ? finish(r) : FLOW_LATER;
+}
+
+/* ---- nodes that end later ---- */
+
+static void go_on(struct flow_step *s, struct exec *x)
+{
+    struct flow_run *r = s->run;
+    struct flow_call *c = r->call;
+    if (r->flow->linear) {
+        walk_on(s, x);
+        return;
+    }
+    struct flow_step *next = complete(s, x);
+    if (leave(r))
+        c->finished(c, finish(r));
+    else if (next != NULL)
+        run_from(next, x);
+}
+
+static void go_on_job(struct job *j, int worker)
+{
+    struct flow_step *s = LIST_ENTRY(j, struct flow_step, job);
+    go_on(s, s->run->flow->env->worker_exec[worker]);
+}
+
+/* Where the thread has no exec, or one whose workspace holds what others still want to read. */
+static void go_on_elsewhere(struct flow_step *s)
+{
+    if (spawn(s, go_on_job))
+        return;
+    struct exec *x = exec_new();
+    go_on(s, x);
+    exec_free(x);
+}
+
+void flow_step_done(struct flow_step *s, status code, struct exec *x, const struct err *e)
+{
+    struct flow_run *r = s->run;
+    if (wants_stamps(r))
+        s->end_us = clock_wall_us();
+    if (code != OK && r->flow->linear) {
+        *r->call->err = *e;
+        put_stamps(r);
+        r->call->finished(r->call, code);
+        return;
+    }
+    if (code != OK)
+        note_fault(r, code, e);
+    if (x == NULL || r->flow->copies)
+        go_on_elsewhere(s);
+    else
+        go_on(s, x);
+}
+
+/* ---- starting ---- */
+
+static void drop_arenas(void *arg)
+{
+    struct flow_run *r = arg;
+    for (int i = 0; i < r->flow->node_count; i++)
+        arena_deinit(&r->step[i].own);
+}
+
+static struct flow_run *new_run(struct flow *f, struct flow_call *c)
+{
+    size_t bytes = sizeof(struct flow_run) + (size_t)f->node_count * sizeof(struct flow_step);
+    struct flow_run *r = arena_alloc(c->arena, bytes);
+    r->flow = f;
+    r->call = c;
+    r->busy_ns = 0;
+    r->begin_us = clock_wall_us();
+    for (int i = 0; i < f->node_count; i++) {
+        struct flow_step *s = &r->step[i];
+        s->run = r;
+        s->node = &f->node[i];
+        s->out = (struct flow_value){ 0 };
+        s->arena = c->arena;
+        s->begin_us = s->end_us = r->begin_us;
+    }
+    return r;
+}
+
+static void prepare_branches(struct flow_run *r)
+{
+    atomic_init(&r->left, r->flow->node_count + 1);
+    atomic_init(&r->failed, OK);
+    for (int i = 0; i < r->flow->node_count; i++) {
+        struct flow_step *s = &r->step[i];
+        atomic_init(&s->waits, s->node->edge_count);
+        arena_init(&s->own, 0);
+        s->arena = &s->own;
+    }
+    arena_defer(r->call->arena, drop_arenas, r);
+}
+
+status flow_start(struct flow *f, struct flow_call *c)
+{
+    struct flow_run *r = new_run(f, c);
+    c->run = r;
+    *c->reply = (struct infer_reply){ 0 };
+    c->err->text[0] = '\0';
+    if (f->linear)
+        return walk(r, 0, c->exec);
+    prepare_branches(r);
+    return run_branches(r, c->exec);
+}
+
+/* ---- starting and waiting ---- */
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool done;
+    status code;
+};
+
+static void wake(struct flow_call *c, status s)
+{
+    struct waiter *w = (struct waiter *)(uintptr_t)c->source;
+    pthread_mutex_lock(&w->lock);
+    w->done = true;
+    w->code = s;
+    pthread_cond_signal(&w->ended);
+    pthread_mutex_unlock(&w->lock);
+}
+
+status flow_run(struct flow *f, struct flow_call *c)
+{
+    struct waiter w = { .done = false };
+    pthread_mutex_init(&w.lock, NULL);
+    pthread_cond_init(&w.ended, NULL);
+    c->source = (uint64_t)(uintptr_t)&w;
+    c->finished = wake;
+    c->keep = true; /* a batch's thread goes on once `finished` returned */
+    status s = flow_start(f, c);
+    if (s == FLOW_LATER) {
+        pthread_mutex_lock(&w.lock);
+        while (!w.done)
+            pthread_cond_wait(&w.ended, &w.lock);
+        s = w.code;
+        pthread_mutex_unlock(&w.lock);
+    }
+    pthread_cond_destroy(&w.ended);
+    pthread_mutex_destroy(&w.lock);
     return s;
 }

@@ -1,49 +1,56 @@
 /* The operator graph of a service: what happens to a request between protocol and engine.
  *
- * An operator is a row (type, process) that works on one call. The chain that `--model` means, general reader, general
- * infer and general response, runs inline on the calling thread and costs nothing more. */
+ * An operator is a row (type, how it is opened, what it does to one request); a node is one of them in a graph, under a
+ * name. Values between nodes are lists of named tensors. A graph without branches runs inline on the calling thread, and
+ * the chain that `--model` means (reader, infer, response) costs nothing more; branches run side by side on the workers.
+ * A node may finish later, on another thread (batching, another server): the call is then continued there. */
 #pragma once
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/workers.h"
 #include "exec/exec.h"
 #include "exec/model.h"
+#include "flow/batch.h"
 #include "tensor/call.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct flow; /* immutable once built; refcounted; any thread */
-struct flow_node;
-struct flow_options;
 
-/* One request on its way. The caller fills the first four; what the operators make lives in the arena and the exec, until
- * the exec's next run. */
+/* What a server gives its flows to work with; outlives them. Without workers, branches run one after another. */
+struct flow_env {
+    struct workers *workers;
+    struct exec *const *worker_exec; /* one for each worker */
+};
+
+/* One request on its way. The caller fills the first two groups; what operators make lives in the arena, in arenas that it
+ * adopts, and in the exec, until the exec's next run. */
 struct flow_call {
     const struct infer_request *request;
     struct infer_reply *reply;
     struct arena *arena;
-    struct exec *exec;     /* of the thread that runs the call */
-    struct tensor *bound;  /* the reader's result: the model's inputs, in its order */
-    struct tensor *result; /* infer's result: the model's outputs, in its order */
-};
+    struct exec *exec; /* of the thread that starts it */
+    struct err *err;   /* words of a fault */
 
-struct flow_op {
-    const char *type; /* "GeneralInferOp" */
-    status (*process)(const struct flow_node *n, struct flow_call *c, struct err *e);
-};
+    uint64_t source;            /* who asks: connections take turns */
+    uint64_t deadline_ns;       /* 0: none */
+    const atomic_bool *gone[2]; /* either says: nobody waits for the answer any more; may be NULL */
+    bool keep;                  /* the reply must outlive `finished` */
+    /* Where flow_start said LATER: called once, on any thread; what the reply holds lives until it returns. */
+    void (*finished)(struct flow_call *c, status s);
 
-const struct flow_op *flow_op_find(const char *type); /* NULL: no such operator */
+    uint64_t waited_ns; /* out: for others to be computed with */
 
-/* One operator of a flow, under the name that replies call it by. */
-struct flow_node {
-    const struct flow_op *op;
-    const char *name; /* "GeneralInferOp_0" */
-    struct model *model;
+    struct flow_run *run; /* the flow's own */
 };
 
 struct flow_options {
     const char *name; /* what it is served as; copied */
     int64_t version;
+    const struct flow_env *env;        /* NULL: no workers */
+    const struct batch_options *batch; /* of its infer nodes; NULL: no batching */
     /* Takes a flow that nobody holds any more, on whatever thread let it go last, to flow_destroy it where that is no
      * hindrance: giving a large model's memory back takes milliseconds. NULL: it is destroyed at once. */
     void (*dispose)(struct flow *f, void *arg);
@@ -54,17 +61,28 @@ struct flow_options {
  * apart (zeros may be no good input), what fails in warming up fails here. */
 status flow_for_model(struct model *m, const struct flow_options *opt, struct flow **out,
                       struct err *e);
+struct flow *flow_ref(struct flow *f);
+void flow_unref(struct flow *f);
 void flow_destroy(struct flow *f); /* for dispose alone */
+
 const char *flow_name(const struct flow *f);
 int64_t flow_version(const struct flow *f);
+struct model *
+flow_model(const struct flow *f); /* its first infer node's, borrowed; NULL: it has none */
 /* What requests give and get, as the graph as a whole has it. */
 const struct port *flow_inputs(const struct flow *f, int *count);
 const struct port *flow_outputs(const struct flow *f, int *count);
-struct flow *flow_ref(struct flow *f);
-void flow_unref(struct flow *f);
-struct model *flow_model(const struct flow *f); /* borrowed */
+/* Of all its infer nodes together. */
+const struct batch_counters *flow_batch_counters(const struct flow *f);
 
-/* Runs all operators on this thread and fills c->reply, stamps included. Learns how long calls take. */
-status flow_run(struct flow *f, struct flow_call *c, struct err *e);
-/* Typical duration of a call so far in nanoseconds (a moving average); 0 where it is not known yet. Any thread. */
+/* Starts a call. Any status: it has ended on this thread. FLOW_LATER: `finished` is or was called on another one, and the
+ * call is not to be touched here any more. Learns how long calls take. */
+#define FLOW_LATER ((status)1)
+status flow_start(struct flow *f, struct flow_call *c);
+/* The same, and waits; source, keep and finished are its own. */
+status flow_run(struct flow *f, struct flow_call *c);
+/* Whether flow_start may say LATER: what a call looks at must then outlive the calling function. */
+bool flow_may_wait(const struct flow *f);
+/* Typical time that a call took its threads so far in nanoseconds, waiting left out (a moving average); 0 where it is not
+ * known yet. Any thread. */
 uint64_t flow_typical_ns(const struct flow *f);

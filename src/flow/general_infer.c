@@ -1,11 +1,103 @@
+/* A model: binds what comes in to its inputs and computes, at once or in a batch with others. */
 #include "flow/ops.h"
+#include "flow/rows.h"
 
-static status process(const struct flow_node *n, struct flow_call *c, struct err *e)
+/* ---- the result as a value ---- */
+
+static status keep(struct flow_step *s, struct tensor *t, struct err *e)
 {
-    int count;
-    model_outputs(n->model, &count);
-    c->result = arena_zalloc(c->arena, ((size_t)count + 1) * sizeof(*c->result));
-    return exec_run(c->exec, n->model, c->bound, c->result, e);
+    const struct tensor *one = t;
+    struct tensor copy;
+    if (t->shape.rank == 0 || t->data == NULL)
+        return OK;
+    if (rows_join(&one, 1, s->arena, &copy) != OK)
+        return err_set(e, NO_MEMORY, "no memory for the outputs of '%s'", s->node->name);
+    *t = copy;
+    return OK;
 }
 
-const struct flow_op general_infer_op = { "GeneralInferOp", process };
+static status give(struct flow_step *s, const struct tensor *result, struct err *e)
+{
+    int count;
+    const struct port *port = model_outputs(s->node->model, &count);
+    struct named_tensor *t = arena_zalloc(s->arena, ((size_t)count + 1) * sizeof(*t));
+    for (int i = 0; i < count; i++) {
+        t[i] = (struct named_tensor){ str_of(port[i].name), str_of(port[i].alias), result[i] };
+        if (!port[i].ragged)
+            t[i].tensor.lod.levels = 0;
+        if (flow_step_must_copy(s))
+            TRY(keep(s, &t[i].tensor, e));
+    }
+    s->out = (struct flow_value){ t, count, false };
+    return OK;
+}
+
+/* ---- in a batch ---- */
+
+static void batch_done(struct batch_item *i, status code, const struct tensor *out, struct exec *x)
+{
+    struct flow_step *s = LIST_ENTRY(i, struct flow_step, item);
+    struct err e = i->err;
+    flow_step_waited(s, i->begun_ns - i->since_ns);
+    if (code == OK)
+        code = give(s, out, &e);
+    flow_step_done(s, code, x, &e);
+}
+
+static status enqueue(struct flow_step *s, struct err *e)
+{
+    const struct flow_call *c = flow_step_call(s);
+    s->item = (struct batch_item){ .in = s->bound,
+                                   .source = c->source,
+                                   .deadline_ns = c->deadline_ns,
+                                   .gone = { c->gone[0], c->gone[1] },
+                                   .level = c->request->priority,
+                                   .timeout_us = c->request->timeout_us,
+                                   .done = batch_done };
+    status code = batcher_submit(s->node->batcher, &s->item, e);
+    return code == OK ? FLOW_LATER : code;
+}
+
+/* ---- one request ---- */
+
+static struct flow_value join_values(struct flow_step *s)
+{
+    struct flow_value all = flow_step_input(s, 0);
+    struct named_tensor *t;
+    if (s->node->edge_count == 1)
+        return all;
+    all.count = 0;
+    for (int k = 0; k < s->node->edge_count; k++)
+        all.count += flow_step_input(s, k).count;
+    all.tensor = t = arena_alloc(s->arena, ((size_t)all.count + 1) * sizeof(*t));
+    for (int k = 0; k < s->node->edge_count; k++) {
+        struct flow_value v = flow_step_input(s, k);
+        for (int i = 0; i < v.count; i++)
+            *t++ = v.tensor[i];
+    }
+    return all;
+}
+
+static status bind_inputs(struct flow_step *s, struct err *e)
+{
+    struct flow_binding b = { .by_place = s->node->by_place,
+                              .others_may_be = s->node->others_may_be };
+    struct flow_value v = join_values(s);
+    b.port = model_inputs(s->node->model, &b.port_count);
+    s->bound = arena_zalloc(s->arena, ((size_t)b.port_count + 1) * sizeof(*s->bound));
+    return flow_bind(&b, &v, s->arena, s->bound, e);
+}
+
+static status run(struct flow_step *s, struct exec *x, struct err *e)
+{
+    int count;
+    TRY(bind_inputs(s, e));
+    if (s->node->batcher != NULL)
+        return enqueue(s, e);
+    model_outputs(s->node->model, &count);
+    s->result = arena_zalloc(s->arena, ((size_t)count + 1) * sizeof(*s->result));
+    TRY(exec_run(x, s->node->model, s->bound, s->result, e));
+    return give(s, s->result, e);
+}
+
+const struct flow_op general_infer_op = { "GeneralInferOp", "general_infer", 1, 64, true, run };

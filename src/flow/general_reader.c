@@ -1,110 +1,11 @@
-/* From what a client sent to the model's inputs: each feed finds its port by name, and a shape that says the same in
- * another way is read as the model's. */
+/* What the client sent, as it came. */
 #include "flow/ops.h"
 
-#include "base/limits.h"
-
-#include <string.h>
-
-struct ports {
-    const struct port *port;
-    int count;
-};
-
-/* "in0" stands for the first input where no input is called so: for tools that do not know the model. */
-static int port_by_place(const struct ports *p, struct str name)
+static status run(struct flow_step *s, struct exec *x, struct err *e)
 {
-    int64_t n;
-    if (!str_starts(name, "in") || !str_to_i64((struct str){ name.p + 2, name.n - 2 }, &n))
-        return -1;
-    return n >= 0 && n < p->count ? (int)n : -1;
-}
-
-static int find_port(const struct ports *p, struct str name, struct str alias)
-{
-    for (int i = 0; i < p->count; i++)
-        if (str_is(name, p->port[i].name))
-            return i;
-    for (int i = 0; i < p->count; i++)
-        if (str_is(name, p->port[i].alias) || (alias.n > 0 && str_is(alias, p->port[i].alias)))
-            return i;
-    return port_by_place(p, name);
-}
-
-static status unknown_feed(const struct ports *p, struct str name, struct arena *a, struct err *e)
-{
-    const char **known = arena_alloc(a, ((size_t)p->count + 1) * sizeof(*known));
-    for (int i = 0; i < p->count; i++)
-        known[i] = p->port[i].alias;
-    const char *near = str_nearest(name, known, (size_t)p->count);
-    if (near != NULL)
-        return err_set(e, INVALID, "feed '%.*s' is no input of the model; did you mean '%s'?",
-                       STR_ARG(name), near);
-    return err_set(e, INVALID,
-                   "feed '%.*s' is no input of the model, whose %d input(s) begin with "
-                   "'%s'",
-                   STR_ARG(name), p->count, p->count > 0 ? p->port[0].alias : "");
-}
-
-/* Clients leave out the batch dimension, or put a 1 in front that the model does not have (the original client does
- * either), or leave out the last 1 of ids. The elements are the same ones. */
-static void mend_shape(const struct port *p, struct shape *s)
-{
-    const struct shape sent = *s;
-    int rank = p->shape.rank;
-    if (sent.rank == rank + 1 && sent.dim[0] == 1) {
-        s->rank = rank;
-        memmove(s->dim, sent.dim + 1, (size_t)rank * sizeof(s->dim[0]));
-    } else if (sent.rank + 1 == rank && p->ragged && p->shape.dim[rank - 1] == 1) {
-        s->dim[s->rank++] = 1;
-    } else if (sent.rank + 1 == rank) {
-        s->rank = rank;
-        s->dim[0] = 1;
-        memcpy(s->dim + 1, sent.dim, (size_t)sent.rank * sizeof(s->dim[0]));
-    }
-    if (!shape_matches(s, &p->shape))
-        *s = sent; /* the words about it should tell what came */
-}
-
-static void bind(const struct port *p, const struct tensor *from, struct tensor *to)
-{
-    *to = *from;
-    if (!p->ragged) /* offsets say nothing to a dense input: clients send them all the same */
-        to->lod.levels = 0;
-    if (to->dtype == DTYPE_BYTES && p->dtype == DTYPE_U8)
-        to->dtype = DTYPE_U8; /* strings are handed over as their bytes */
-    mend_shape(p, &to->shape);
-}
-
-static status missing_feed(const struct ports *p, const struct tensor *bound, struct err *e)
-{
-    char shape[SHAPE_TEXT_MAX];
-    for (int i = 0; i < p->count; i++)
-        if (bound[i].data == NULL)
-            return err_set(e, INVALID, "feed '%s' (%s %s) is missing", p->port[i].alias,
-                           dtype_name(p->port[i].dtype),
-                           shape_text(&p->port[i].shape, shape, sizeof(shape)));
+    const struct infer_request *r = flow_step_call(s)->request;
+    s->out = (struct flow_value){ r->feed, r->feed_count, false };
     return OK;
 }
 
-static status process(const struct flow_node *n, struct flow_call *c, struct err *e)
-{
-    const struct infer_request *r = c->request;
-    struct ports p;
-    p.port = model_inputs(n->model, &p.count);
-    c->bound = arena_zalloc(c->arena, ((size_t)p.count + 1) * sizeof(*c->bound));
-    for (int i = 0; i < r->feed_count; i++) {
-        const struct named_tensor *f = &r->feed[i];
-        int k = find_port(&p, f->name, f->alias);
-        if (k < 0)
-            return unknown_feed(&p, f->name, c->arena, e);
-        if (c->bound[k].data != NULL)
-            return err_set(e, INVALID, "feed '%s' is sent twice", p.port[k].alias);
-        bind(&p.port[k], &f->tensor, &c->bound[k]);
-        if (c->bound[k].data == NULL) /* an empty tensor: any address will do */
-            c->bound[k].data = c->bound;
-    }
-    return missing_feed(&p, c->bound, e);
-}
-
-const struct flow_op general_reader_op = { "GeneralReaderOp", process };
+const struct flow_op general_reader_op = { "GeneralReaderOp", "general_reader", 0, 0, false, run };

@@ -221,43 +221,69 @@ static int64_t rows_of(const struct infer_request *r)
     return t->shape.rank > 0 ? t->shape.dim[0] : 1;
 }
 
-/* Ends a stage that began at *since, and begins the next. */
-static uint64_t end_stage(struct call *c, enum stage stage, uint64_t *since)
+/* Ends a stage that began when the last one ended, and begins the next. */
+static uint64_t end_stage(struct call *c, enum stage stage)
 {
     uint64_t now = clock_ns();
-    c->stage_ns[stage] = now - *since;
-    return *since = now;
+    c->stage_ns[stage] = now - c->since_ns;
+    return c->since_ns = now;
 }
 
-static status execute(struct call *c, struct exec *exec, struct err *e)
+static status prepare(struct call *c, struct err *e)
 {
-    struct infer_request request = { 0 };
-    struct infer_reply reply;
-    struct flow_call run = {
-        .request = &request, .reply = &reply, .arena = &c->arena, .exec = exec
-    };
-    uint64_t since = c->begin_ns;
+    c->request = (struct infer_request){ 0 };
+    c->since_ns = c->begin_ns;
     if (atomic_load(&c->cancelled) || atomic_load(&c->conn->gone))
         return err_set(e, CANCELLED, "the caller has gone");
-    TRY(check_deadline(c, end_stage(c, STAGE_QUEUE, &since), e));
+    TRY(check_deadline(c, end_stage(c, STAGE_QUEUE), e));
     TRY(inflate_body(c, e));
-    TRY(c->format->decode(c, c->body, &request, e));
-    c->rows = rows_of(&request);
+    TRY(c->format->decode(c, c->body, &c->request, e));
+    c->rows = rows_of(&c->request);
     /* Again: the request itself may have brought a deadline. */
-    TRY(check_deadline(c, end_stage(c, STAGE_PARSE, &since), e));
-    TRY(flow_run(c->flow, &run, e));
-    end_stage(c, STAGE_COMPUTE, &since);
-    TRY(put_reply(c, &reply, e));
-    end_stage(c, STAGE_ENCODE, &since);
-    return OK;
+    return check_deadline(c, end_stage(c, STAGE_PARSE), e);
 }
 
-static void run(struct call *c, struct exec *exec)
+static void end(struct call *c, status s)
+{
+    end_stage(c, STAGE_COMPUTE);
+    c->stage_ns[STAGE_BATCH] = c->run.waited_ns;
+    c->stage_ns[STAGE_COMPUTE] -= c->run.waited_ns;
+    c->result = s == OK ? put_reply(c, &c->answer, &c->err) : s;
+    end_stage(c, STAGE_ENCODE);
+}
+
+/* The flow's last thread: what the answer is made of is there until this returns. */
+static void finished(struct flow_call *f, status s)
+{
+    struct call *c = LIST_ENTRY(f, struct call, run);
+    end(c, s);
+    call_return(c);
+}
+
+/* false: it goes on elsewhere, and c is not to be touched any more. */
+static bool run(struct call *c, struct exec *exec)
 {
     c->err.text[0] = '\0';
     c->compressed = false;
-    c->result = execute(c, exec, &c->err);
+    c->run = (struct flow_call){ .request = &c->request,
+                                 .reply = &c->answer,
+                                 .arena = &c->arena,
+                                 .exec = exec,
+                                 .err = &c->err,
+                                 .source = (uint64_t)(uintptr_t)c->conn,
+                                 .deadline_ns = c->deadline_ns,
+                                 .gone = { &c->conn->gone, &c->cancelled },
+                                 .finished = finished };
+    c->result = prepare(c, &c->err);
+    if (c->result != OK)
+        return true;
+    c->run.deadline_ns = c->deadline_ns;
+    status s = flow_start(c->flow, &c->run);
+    if (s == FLOW_LATER)
+        return false;
+    end(c, s);
     exec_trim(exec, KEEP_EXEC);
+    return true;
 }
 
 /* ---- on a worker ---- */
@@ -277,9 +303,8 @@ void call_return(struct call *c)
 static void run_job(struct job *j, int worker)
 {
     struct call *c = LIST_ENTRY(j, struct call, job);
-    struct lane *lane = c->conn->lane;
-    run(c, lane->server->worker_exec[worker]);
-    call_return(c);
+    if (run(c, c->conn->lane->server->worker_exec[worker]))
+        call_return(c);
 }
 
 /* The body leaves the connection's buffer: with the whole buffer where nothing else is in it, else as a copy. */
@@ -321,15 +346,25 @@ static status start_detour(struct call *c, struct buf *in, size_t used)
     return OK;
 }
 
+/* A flow that may go on elsewhere looks at the body when the connection's buffer has long moved on. */
+static status run_here(struct call *c, struct buf *in, size_t used, bool *ended)
+{
+    bool waits = flow_may_wait(c->flow);
+    *ended = false;
+    if (waits)
+        TRY(take_body(c, in, used));
+    *ended = run(c, c->conn->lane->exec);
+    return OK;
+}
+
 void call_start(struct call *c, struct buf *in, size_t used)
 {
-    if (c->detour == NULL && is_quick(c)) {
-        run(c, c->conn->lane->exec);
+    bool ended = false;
+    status s = c->detour != NULL ? start_detour(c, in, used)
+               : is_quick(c)     ? run_here(c, in, used, &ended)
+                                 : submit(c, in, used);
+    if (ended)
         c->done(c);
-        buf_consume(in, used);
-        return;
-    }
-    status s = c->detour != NULL ? start_detour(c, in, used) : submit(c, in, used);
     if (in->len > 0) /* else the whole buffer went along */
         buf_consume(in, used);
     if (s != OK) {

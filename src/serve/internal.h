@@ -46,6 +46,7 @@ struct server {
     int lane_count;
     struct workers *workers;
     struct exec **worker_exec; /* one for each worker */
+    struct flow_env env;       /* both, for the flows */
     int worker_count;
     int port;
     int64_t start_us; /* wall clock */
@@ -167,6 +168,11 @@ struct call {
     const char *headers;      /* HTTP: further lines of a good reply, or NULL */
     void *form;               /* of the format; in the arena */
     bool keep_alive, http10;
+
+    struct infer_request request;
+    struct infer_reply answer;
+    struct flow_call run;
+    uint64_t since_ns; /* when the present stage began */
 
     status result;
     struct err err;

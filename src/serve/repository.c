@@ -44,6 +44,7 @@ struct entry {
     bool unloaded; /* by request */
     bool staged;   /* its files came with the request and are gone */
     struct version_policy policy;
+    struct batch_options batch;
     int64_t pinned;          /* by a rollback; 0: none */
     struct loaded **version; /* highest first */
     int count, room;
@@ -185,6 +186,7 @@ static struct entry *add_entry(struct repository *r, const char *name, const cha
     en->name = mem_strdup(name);
     en->path = mem_strdup(path);
     en->policy = r->policy;
+    en->batch = r->options.server->batch;
     r->entry = grow(r->entry, r->count, &r->room, sizeof(*r->entry));
     r->entry[r->count++] = en;
     return en;
@@ -239,9 +241,12 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                         struct flow **out, struct err *e)
 {
     const struct model_options how = { .detach = l->in_place };
-    const struct flow_options what = {
-        .name = en->name, .version = l->number, .dispose = watch_bury, .dispose_arg = r->watch
-    };
+    const struct flow_options what = { .name = en->name,
+                                       .version = l->number,
+                                       .env = r->options.env,
+                                       .batch = &en->batch,
+                                       .dispose = watch_bury,
+                                       .dispose_arg = r->watch };
     struct model *m;
     TRY(model_open(l->path, &how, &m, e));
     status s = flow_for_model(m, &what, out, e);
@@ -563,6 +568,10 @@ static status open_fixed(struct repository *r, const struct server_model *m, str
                        "--model: two models are called '%s'; give each a name (NAME=DIR)", name);
     struct entry *en = add_entry(r, name, m->path);
     en->fixed = true;
+    if (m->batch_threads > 0)
+        en->batch.threads = m->batch_threads;
+    if (m->batch_rows > 0)
+        en->batch.max_rows = m->batch_rows;
     status s = scan_entry(r, en, SCAN_START, e);
     return s == OK ? OK : err_prefix(e, s, "model '%s': ", name);
 }

@@ -14,6 +14,7 @@ struct repository;
 
 struct repository_options {
     const struct server_options *server; /* models, roots, policy, times; outlives the repository */
+    const struct flow_env *env;          /* of the flows; outlives the repository */
     void (*changed)(void *arg);          /* a new table is there; on the thread that changes it */
     void *arg;
 };

@@ -42,6 +42,7 @@ static status start_threads(struct server *s, struct err *e)
     for (int i = 0; i < s->worker_count; i++)
         s->worker_exec[i] = exec_new();
     s->workers = workers_start(s->worker_count, s->worker_count * QUEUE_PER_WORKER);
+    s->env = (struct flow_env){ s->workers, s->worker_exec };
     TRY(loop_group_start(s->lane_count, &s->loops, e));
     s->lane = mem_zalloc((size_t)s->lane_count * sizeof(*s->lane));
     for (int i = 0; i < s->lane_count; i++) {
@@ -68,9 +69,9 @@ static status listen_on(struct server *s, struct err *e)
 
 static status start(struct server *s, struct err *e)
 {
-    const struct repository_options models = { .server = &s->options,
-                                               .changed = lanes_refresh,
-                                               .arg = s };
+    const struct repository_options models = {
+        .server = &s->options, .env = &s->env, .changed = lanes_refresh, .arg = s
+    };
     block_signals();
     TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
@@ -179,6 +180,14 @@ int server_wait(struct server *s)
     return 0;
 }
 
+/* A call may be in the hands of a thread that no pool knows (a batch's): all must have come home before their loops end. */
+static void wait_for_calls(const struct server *s)
+{
+    const struct timespec poll = { 0, 1000000 };
+    for (int ms = 0; atomic_load(&s->calls) > 0 && ms < DRAIN_LIMIT_MS; ms++)
+        nanosleep(&poll, NULL);
+}
+
 /* Workers end first, so that nobody posts to a loop that has ended; the pool itself is there as long as a loop may want to
  * submit to it. Calls that workers bring home are answered or dropped by the loops before these end. */
 static void stop_threads(struct server *s)
@@ -209,6 +218,10 @@ void server_free(struct server *s)
         return;
     if (s->models != NULL) /* first: it posts to the loops */
         repository_stop(s->models);
+    if (s->loops != NULL && s->lane != NULL) {
+        server_drain(s);
+        wait_for_calls(s);
+    }
     stop_threads(s);
     repository_close(s->models);
     mem_free(s);

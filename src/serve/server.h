@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "flow/batch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@ struct server;
 struct server_model {
     const char *name; /* NULL: the directory's own name */
     const char *path;
+    int batch_threads; /* 0: as server_options.batch has it */
+    int batch_rows;
 };
 
 /* What happens to the models of a repository's directory. */
@@ -31,6 +34,7 @@ struct server_options {
     const char *version_policy; /* NULL: "latest" */
     int reload_interval_s;      /* how often directories are looked at; 0: 10; < 0: never */
     int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */
+    struct batch_options batch; /* of all models; threads 0: no batching */
     const char *host;           /* NULL: "0.0.0.0" */
     int port;                   /* 0: any free one */
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */

@@ -27,8 +27,10 @@ struct infer_request {
     int feed_count;
     struct str *fetch; /* aliases; none: every output in the model's order */
     int fetch_count;
-    bool profile;    /* stamps of every operator are wanted */
-    uint64_t log_id; /* the caller's, for log lines */
+    bool profile;       /* stamps of every operator are wanted */
+    uint64_t log_id;    /* the caller's, for log lines */
+    int priority;       /* 1 the most urgent; 0: none was named */
+    int64_t timeout_us; /* how long it may wait in a queue; 0: as the model has it */
 };
 
 /* What one operator of the graph hands to the reply. */

@@ -1,0 +1,515 @@
+/* From a description to a graph: every name is looked up, every edge drawn, cycles are refused, and what no request can
+ * ever get is found before the first one comes. */
+#include "flow/build.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "flow/spec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct build {
+    const struct flow_spec *spec;
+    struct flow *flow;
+    struct err *err;
+};
+
+/* ---- words ---- */
+
+static status fault(struct build *b, int line, status s)
+{
+    if (b->spec->file == NULL)
+        return s;
+    return line > 0 ? err_prefix(b->err, s, "%s:%d: ", b->spec->file, line)
+                    : err_prefix(b->err, s, "%s: ", b->spec->file);
+}
+
+static const char *nearest_node(struct build *b, struct str word)
+{
+    struct flow *f = b->flow;
+    const char **known = arena_zalloc(&f->arena, ((size_t)f->node_count + 1) * sizeof(*known));
+    for (int i = 0; i < f->node_count; i++)
+        known[i] = f->node[i].name;
+    return str_nearest(word, known, (size_t)f->node_count);
+}
+
+/* ---- nodes ---- */
+
+static int count_type(const struct flow *f, int before, const struct flow_op *op)
+{
+    int n = 0;
+    for (int i = 0; i < before; i++)
+        n += f->node[i].op == op;
+    return n;
+}
+
+static int find_node(const struct flow *f, struct str name)
+{
+    for (int i = 0; i < f->node_count; i++)
+        if (str_is(name, f->node[i].name))
+            return i;
+    return -1;
+}
+
+static status name_node(struct build *b, int i)
+{
+    struct flow *f = b->flow;
+    const struct flow_node_spec *spec = &b->spec->node[i];
+    struct flow_node *n = &f->node[i];
+    if (spec->name == NULL)
+        n->name = arena_printf(&f->arena, "%s_%d", n->op->type, count_type(f, i, n->op));
+    else
+        n->name = arena_strndup(&f->arena, spec->name, strlen(spec->name));
+    for (int k = 0; k < i; k++)
+        if (strcmp(f->node[k].name, n->name) == 0)
+            return fault(b, spec->line,
+                         err_set(b->err, INVALID,
+                                 "two nodes are called '%s'; the first is in line %d", n->name,
+                                 b->spec->node[k].line));
+    return OK;
+}
+
+static status find_op(struct build *b, int i)
+{
+    const struct flow_node_spec *spec = &b->spec->node[i];
+    const struct flow_op *op = flow_op_find(str_of(spec->type));
+    b->flow->node[i].op = op;
+    if (op != NULL)
+        return OK;
+    const char *near = flow_op_nearest(str_of(spec->type));
+    return fault(b, spec->line,
+                 err_set(b->err, INVALID, "no operator is called '%s'%s%s%s", spec->type,
+                         near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                         near != NULL ? "'?" : ""));
+}
+
+static status take_model(struct build *b, int i)
+{
+    struct flow *f = b->flow;
+    struct flow_node *n = &f->node[i];
+    const struct flow_node_spec *spec = &b->spec->node[i];
+    if (n->op->has_model != (spec->model != NULL))
+        return fault(b, spec->line,
+                     err_set(b->err, INVALID, "node '%s' (%s) %s", n->name, n->op->type,
+                             n->op->has_model ? "needs a model" : "takes no model"));
+    if (spec->model == NULL)
+        return OK;
+    n->model = model_ref(spec->model);
+    n->port = model_outputs(n->model, &n->port_count);
+    if (f->model == NULL)
+        f->model = n->model;
+    if (f->options.batch != NULL && f->options.batch->threads > 0)
+        n->batcher = batcher_new(n->model, f->options.batch, &f->counters);
+    f->may_wait = f->may_wait || n->batcher != NULL;
+    return OK;
+}
+
+static status make_nodes(struct build *b)
+{
+    struct flow *f = b->flow;
+    f->node = arena_zalloc(&f->arena, ((size_t)b->spec->node_count + 1) * sizeof(*f->node));
+    for (int i = 0; i < b->spec->node_count; i++) {
+        TRY(find_op(b, i));
+        TRY(name_node(b, i));
+        f->node_count = i + 1;
+        TRY(take_model(b, i));
+    }
+    return f->node_count > 0 ? OK : fault(b, 0, err_set(b->err, INVALID, "no nodes"));
+}
+
+/* ---- edges ---- */
+
+static bool gives_tensor(const struct flow_node *n, struct str name)
+{
+    for (int i = 0; i < n->port_count; i++)
+        if (str_is(name, n->port[i].alias) || str_is(name, n->port[i].name))
+            return true;
+    return n->port == NULL;
+}
+
+static const char *nearest_port(struct build *b, const struct flow_node *n, struct str word)
+{
+    const char **known =
+        arena_zalloc(&b->flow->arena, ((size_t)n->port_count + 1) * sizeof(*known));
+    for (int i = 0; i < n->port_count; i++)
+        known[i] = n->port[i].alias;
+    const char *near = str_nearest(word, known, (size_t)n->port_count);
+    return near != NULL ? near : n->port_count > 0 ? known[0] : "";
+}
+
+static status draw_edge(struct build *b, int i, int k)
+{
+    struct flow *f = b->flow;
+    const struct flow_ref *ref = &b->spec->node[i].input[k];
+    struct flow_edge *edge = &f->node[i].edge[k];
+    struct str tensor = str_of(ref->text), name;
+    bool one = str_cut(&tensor, '.', &name);
+    edge->node = find_node(f, name);
+    edge->rename = ref->rename != NULL ? arena_printf(&f->arena, "%s", ref->rename) : NULL;
+    if (edge->node < 0) {
+        const char *near = nearest_node(b, name);
+        return fault(b, ref->line,
+                     err_set(b->err, INVALID,
+                             "input '%s' of node '%s': no node is called '%.*s'%s%s%s", ref->text,
+                             f->node[i].name, STR_ARG(name), near != NULL ? "; did you mean '" : "",
+                             near != NULL ? near : "", near != NULL ? "'?" : ""));
+    }
+    if (!one)
+        return OK;
+    const struct flow_node *from = &f->node[edge->node];
+    edge->tensor = arena_strndup(&f->arena, tensor.p, tensor.n);
+    if (gives_tensor(from, tensor))
+        return OK;
+    return fault(b, ref->line,
+                 err_set(b->err, INVALID,
+                         "input '%s' of node '%s': node '%s' gives no '%.*s'; did you mean '%s'?",
+                         ref->text, f->node[i].name, from->name, STR_ARG(tensor),
+                         nearest_port(b, from, tensor)));
+}
+
+static void add_next(struct flow *f, int from, int to)
+{
+    struct flow_node *n = &f->node[from];
+    int *next = arena_zalloc(&f->arena, ((size_t)n->next_count + 1) * sizeof(*next));
+    for (int i = 0; i < n->next_count; i++)
+        next[i] = n->next[i];
+    next[n->next_count++] = to;
+    n->next = next;
+}
+
+static status count_inputs(struct build *b, int i)
+{
+    const struct flow_node *n = &b->flow->node[i];
+    const struct flow_node_spec *spec = &b->spec->node[i];
+    if (spec->input_count >= n->op->inputs_min && spec->input_count <= n->op->inputs_max)
+        return OK;
+    return fault(b, spec->line,
+                 err_set(b->err, INVALID, "node '%s' (%s) has %d input(s); expected %d%s%.0d",
+                         n->name, n->op->type, spec->input_count, n->op->inputs_min,
+                         n->op->inputs_max > n->op->inputs_min ? " or more, at most " : "",
+                         n->op->inputs_max > n->op->inputs_min ? n->op->inputs_max : 0));
+}
+
+static status draw_edges(struct build *b)
+{
+    struct flow *f = b->flow;
+    for (int i = 0; i < f->node_count; i++) {
+        const struct flow_node_spec *spec = &b->spec->node[i];
+        struct flow_node *n = &f->node[i];
+        TRY(count_inputs(b, i));
+        n->edge = arena_zalloc(&f->arena, ((size_t)spec->input_count + 1) * sizeof(*n->edge));
+        n->edge_count = spec->input_count;
+        for (int k = 0; k < spec->input_count; k++) {
+            TRY(draw_edge(b, i, k));
+            add_next(f, n->edge[k].node, i);
+        }
+    }
+    return OK;
+}
+
+/* ---- order ---- */
+
+static bool is_placed(const struct flow *f, int placed, int node)
+{
+    for (int i = 0; i < placed; i++)
+        if (f->order[i] == node)
+            return true;
+    return false;
+}
+
+static bool can_run(const struct flow *f, int placed, const struct flow_node *n)
+{
+    for (int k = 0; k < n->edge_count; k++)
+        if (!is_placed(f, placed, n->edge[k].node))
+            return false;
+    return true;
+}
+
+/* Follows inputs that were not placed until a node comes again: the cycle in the words of its names. */
+static status cycle(struct build *b, int placed)
+{
+    struct flow *f = b->flow;
+    int at = 0;
+    char words[ERR_TEXT_MAX / 2] = "";
+    size_t len = 0;
+    while (is_placed(f, placed, at))
+        at++;
+    for (int i = 0; i < f->node_count; i++) /* by now it is inside the cycle */
+        for (int k = 0; k < f->node[at].edge_count; k++)
+            if (!is_placed(f, placed, f->node[at].edge[k].node)) {
+                at = f->node[at].edge[k].node;
+                break;
+            }
+    int first = at;
+    do {
+        int n = snprintf(words + len, sizeof(words) - len, "'%s' waits for ", f->node[at].name);
+        len += n > 0 && len + (size_t)n < sizeof(words) ? (size_t)n : 0;
+        int k = 0;
+        while (is_placed(f, placed, f->node[at].edge[k].node))
+            k++;
+        at = f->node[at].edge[k].node;
+    } while (at != first);
+    return fault(
+        b, b->spec->node[first].line,
+        err_set(b->err, INVALID, "the graph has a cycle: %s'%s'", words, f->node[first].name));
+}
+
+static status put_in_order(struct build *b)
+{
+    struct flow *f = b->flow;
+    int placed = 0;
+    f->order = arena_zalloc(&f->arena, ((size_t)f->node_count + 1) * sizeof(*f->order));
+    for (bool more = true; more && placed < f->node_count;) {
+        more = false;
+        for (int i = 0; i < f->node_count; i++)
+            if (!is_placed(f, placed, i) && can_run(f, placed, &f->node[i])) {
+                f->order[placed++] = i;
+                more = true;
+            }
+    }
+    return placed == f->node_count ? OK : cycle(b, placed);
+}
+
+/* Whether every node waits for the one before it and for nothing that could run beside that. */
+static bool is_linear(const struct flow *f)
+{
+    for (int i = 1; i < f->node_count; i++) {
+        const struct flow_node *n = &f->node[f->order[i]];
+        bool waits = false;
+        for (int k = 0; k < n->edge_count; k++)
+            waits = waits || n->edge[k].node == f->order[i - 1];
+        if (!waits)
+            return false;
+    }
+    return true;
+}
+
+/* ---- what clients see ---- */
+
+static bool is_reader(const struct flow_node *n)
+{
+    return n->op->inputs_max == 0 && !n->op->has_model;
+}
+
+static bool has_port(const struct port *p, int count, const char *alias)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(p[i].alias, alias) == 0)
+            return true;
+    return false;
+}
+
+static int reads_request(const struct flow *f, const struct flow_node *n)
+{
+    for (int k = 0; k < n->edge_count; k++)
+        if (is_reader(&f->node[n->edge[k].node]))
+            return true;
+    return false;
+}
+
+/* The inputs of all models that read the request. */
+static void list_inputs(struct flow *f)
+{
+    int room = 0, count;
+    for (int i = 0; i < f->node_count; i++)
+        if (f->node[i].model != NULL) {
+            model_inputs(f->node[i].model, &count);
+            room += count;
+        }
+    f->input = arena_zalloc(&f->arena, ((size_t)room + 1) * sizeof(*f->input));
+    for (int i = 0; i < f->node_count; i++) {
+        const struct flow_node *n = &f->node[f->order[i]];
+        if (n->model == NULL || !reads_request(f, n))
+            continue;
+        const struct port *p = model_inputs(n->model, &count);
+        for (int k = 0; k < count; k++)
+            if (!has_port(f->input, f->input_count, p[k].alias))
+                f->input[f->input_count++] = p[k];
+    }
+}
+
+/* What the last node is given. */
+static void list_outputs(struct flow *f)
+{
+    const struct flow_node *last = &f->node[f->order[f->node_count - 1]];
+    int room = 0;
+    for (int k = 0; k < last->edge_count; k++)
+        room += f->node[last->edge[k].node].port_count;
+    f->output = arena_zalloc(&f->arena, ((size_t)room + 1) * sizeof(*f->output));
+    for (int k = 0; k < last->edge_count; k++) {
+        const struct flow_node *n = &f->node[last->edge[k].node];
+        for (int i = 0; i < n->port_count; i++)
+            if (last->edge[k].tensor == NULL || strcmp(n->port[i].alias, last->edge[k].tensor) == 0)
+                f->output[f->output_count++] = n->port[i];
+    }
+}
+
+/* Feeds that one model does not know may be another's; what follows a node and not the request may go by place. */
+static void set_bindings(struct flow *f)
+{
+    int readers = 0, models = 0;
+    for (int i = 0; i < f->node_count; i++) {
+        models += f->node[i].model != NULL;
+        readers += f->node[i].model != NULL && reads_request(f, &f->node[i]);
+    }
+    for (int i = 0; i < f->node_count; i++) {
+        f->node[i].others_may_be = readers > 1 || f->node[i].edge_count > 1;
+        f->node[i].by_place = !reads_request(f, &f->node[i]);
+    }
+    f->copies = models > 1;
+}
+
+static void describe(struct flow *f)
+{
+    f->linear = is_linear(f);
+    f->may_wait = f->may_wait || !f->linear;
+    set_bindings(f);
+    list_inputs(f);
+    list_outputs(f);
+}
+
+/* ---- life ---- */
+
+status flow_build(const struct flow_spec *spec, const struct flow_options *opt, struct flow **out,
+                  struct err *e)
+{
+    struct err ignored = { "" };
+    struct flow *f = mem_zalloc(sizeof(*f));
+    struct build b = { spec, f, e != NULL ? e : &ignored };
+    atomic_init(&f->refs, 1);
+    arena_init(&f->arena, 0);
+    f->options = *opt;
+    f->options.name = mem_strdup(opt->name);
+    f->env = opt->env;
+    status s = make_nodes(&b);
+    if (s == OK)
+        s = draw_edges(&b);
+    if (s == OK)
+        s = put_in_order(&b);
+    if (s != OK) {
+        flow_destroy(f);
+        return s;
+    }
+    describe(f);
+    *out = f;
+    return OK;
+}
+
+struct flow *flow_ref(struct flow *f)
+{
+    atomic_fetch_add(&f->refs, 1);
+    return f;
+}
+
+void flow_unref(struct flow *f)
+{
+    if (f == NULL || atomic_fetch_sub(&f->refs, 1) != 1)
+        return;
+    if (f->options.dispose != NULL)
+        f->options.dispose(f, f->options.dispose_arg);
+    else
+        flow_destroy(f);
+}
+
+void flow_destroy(struct flow *f)
+{
+    for (int i = 0; i < f->node_count; i++) {
+        batcher_free(f->node[i].batcher);
+        model_unref(f->node[i].model);
+    }
+    arena_deinit(&f->arena);
+    mem_free((void *)f->options.name);
+    mem_free(f);
+}
+
+/* ---- one model ---- */
+
+/* Two runs on zeros: the first brings pages and caches in, the second tells how quick the model is. What it thinks of zeros
+ * is of no interest: ids that it has not or lengths of nothing are the zeros' fault. */
+static status warm_up(struct flow *f, struct err *e)
+{
+    struct arena a;
+    struct tensor *in;
+    status s = OK;
+    arena_init(&a, 0);
+    if (model_sample(f->model, &a, &in)) {
+        struct exec *x = exec_new();
+        int outputs;
+        model_outputs(f->model, &outputs);
+        struct tensor *out = arena_zalloc(&a, ((size_t)outputs + 1) * sizeof(*out));
+        s = exec_run(x, f->model, in, out, e);
+        uint64_t begin = clock_ns();
+        if (s == OK && exec_run(x, f->model, in, out, e) == OK)
+            atomic_store(&f->typical_ns, clock_ns() - begin);
+        exec_free(x);
+    }
+    arena_deinit(&a);
+    return s == INVALID ? OK : s;
+}
+
+status flow_for_model(struct model *m, const struct flow_options *opt, struct flow **out,
+                      struct err *e)
+{
+    const struct flow_ref from_reader = { "GeneralReaderOp_0", NULL, 0 };
+    const struct flow_ref from_infer = { "GeneralInferOp_0", NULL, 0 };
+    const struct flow_node_spec chain[] = {
+        { .type = "GeneralReaderOp" },
+        { .type = "GeneralInferOp", .model = m, .input = &from_reader, .input_count = 1 },
+        { .type = "GeneralResponseOp", .input = &from_infer, .input_count = 1 },
+    };
+    const struct flow_spec spec = { .node = chain, .node_count = ARRAY_LEN(chain) };
+    struct flow *f;
+    TRY(flow_build(&spec, opt, &f, e));
+    status s = warm_up(f, e);
+    if (s != OK) {
+        flow_destroy(f);
+        return err_prefix(e, s, "warming up: ");
+    }
+    *out = f;
+    return OK;
+}
+
+/* ---- what others may know ---- */
+
+const char *flow_name(const struct flow *f)
+{
+    return f->options.name;
+}
+
+int64_t flow_version(const struct flow *f)
+{
+    return f->options.version;
+}
+
+struct model *flow_model(const struct flow *f)
+{
+    return f->model;
+}
+
+const struct port *flow_inputs(const struct flow *f, int *count)
+{
+    *count = f->input_count;
+    return f->input;
+}
+
+const struct port *flow_outputs(const struct flow *f, int *count)
+{
+    *count = f->output_count;
+    return f->output;
+}
+
+const struct batch_counters *flow_batch_counters(const struct flow *f)
+{
+    return &f->counters;
+}
+
+bool flow_may_wait(const struct flow *f)
+{
+    return f->may_wait;
+}
+
+uint64_t flow_typical_ns(const struct flow *f)
+{
+    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+}

@@ -1,0 +1,303 @@
+/* The batcher with real models: who gets which answer, whatever is joined, cut, refused or goes wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "flow/batch.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+#define HOUSES OAR_SOURCE_DIR "/tests/data/zoo/fit_a_line/pdmodel26"
+#define WORDS  OAR_SOURCE_DIR "/tests/data/zoo/imdb_bow/pdmodel26"
+#define ASKED  64
+
+struct asked {
+    struct batch_item item;
+    struct tensor in;
+    struct arena arena;
+    status code;
+    float *out;
+    int64_t numbers;
+    int order; /* which to be answered */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
+static int done_count;
+
+static void on_done(struct batch_item *i, status s, const struct tensor *out, struct exec *x)
+{
+    struct asked *q = LIST_ENTRY(i, struct asked, item);
+    q->code = s;
+    if (s == OK) {
+        q->numbers = shape_numel(&out[0].shape);
+        q->out = mem_alloc((size_t)q->numbers * sizeof(float));
+        memcpy(q->out, out[0].data, (size_t)q->numbers * sizeof(float));
+    }
+    pthread_mutex_lock(&lock);
+    q->order = done_count++;
+    pthread_cond_signal(&ended);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_for(int count)
+{
+    pthread_mutex_lock(&lock);
+    while (done_count < count)
+        pthread_cond_wait(&ended, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static struct model *open_model(const char *path)
+{
+    struct model *m;
+    struct err e;
+    if (model_open(path, NULL, &m, &e) != OK)
+        fail_msg("%s", e.text);
+    return m;
+}
+
+static void forget(struct asked *q, int count)
+{
+    for (int i = 0; i < count; i++) {
+        mem_free(q[i].out);
+        arena_deinit(&q[i].arena);
+    }
+    done_count = 0;
+}
+
+/* `rows` houses whose first number tells them apart from all others. */
+static void ask_houses(struct asked *q, int id, int64_t rows)
+{
+    *q = (struct asked){ .item = { .in = &q->in, .source = (uint64_t)id, .done = on_done } };
+    arena_init(&q->arena, 0);
+    float *x = arena_zalloc(&q->arena, (size_t)rows * 13 * sizeof(float));
+    for (int64_t r = 0; r < rows; r++)
+        x[r * 13] = (float)id + (float)r / 1000;
+    q->in = (struct tensor){ DTYPE_F32, SHAPE(rows, 13), x, { 0 } };
+}
+
+/* One text of `words` words. */
+static void ask_words(struct asked *q, int id, int64_t words, int64_t word)
+{
+    *q = (struct asked){ .item = { .in = &q->in, .source = (uint64_t)id, .done = on_done } };
+    arena_init(&q->arena, 0);
+    int64_t *x = arena_alloc(&q->arena, (size_t)words * sizeof(*x));
+    int64_t *o = arena_zalloc(&q->arena, 2 * sizeof(*o));
+    o[1] = words;
+    for (int64_t i = 0; i < words; i++)
+        x[i] = word + i % 7;
+    q->in = (struct tensor){ DTYPE_I64, SHAPE(words, 1), x, { 1, { { o, 2 } } } };
+}
+
+static void check_alone(struct model *m, const struct asked *q)
+{
+    struct exec *x = exec_new();
+    struct tensor out[4];
+    assert_int_equal(q->code, OK);
+    assert_int_equal(exec_run(x, m, &q->in, out, NULL), OK);
+    assert_int_equal(q->numbers, shape_numel(&out[0].shape));
+    for (int64_t i = 0; i < q->numbers; i++)
+        assert_true(fabsf(q->out[i] - ((const float *)out[0].data)[i]) < 1e-4f);
+    exec_free(x);
+}
+
+static void everybody_gets_their_own_answer(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 2, .max_rows = 16, .delay_us = 2000 }, &counters);
+    static struct asked q[ASKED];
+    for (int i = 0; i < ASKED; i++) {
+        ask_houses(&q[i], i, 1 + i % 3);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(ASKED);
+    for (int i = 0; i < ASKED; i++)
+        check_alone(m, &q[i]);
+    assert_true(atomic_load(&counters.batches) < ASKED / 2);
+    assert_int_equal(atomic_load(&counters.queued), 0);
+    batcher_free(b);
+    forget(q, ASKED);
+    model_unref(m);
+}
+
+static void ragged_requests_are_joined_without_padding(void **state)
+{
+    struct model *m = open_model(WORDS);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 1, .max_rows = 32, .delay_us = 5000 }, &counters);
+    static struct asked q[ASKED];
+    for (int i = 0; i < ASKED; i++) {
+        ask_words(&q[i], i, 1 + i * 7 % 90, i);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(ASKED);
+    for (int i = 0; i < ASKED; i++)
+        check_alone(m, &q[i]);
+    assert_true(atomic_load(&counters.batches) < ASKED / 2);
+    assert_int_equal(atomic_load(&counters.padding), 0);
+    batcher_free(b);
+    forget(q, ASKED);
+    model_unref(m);
+}
+
+static void one_request_s_fault_touches_no_other(void **state)
+{
+    struct model *m = open_model(WORDS);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 1, .max_rows = 8, .delay_us = 20000 }, &counters);
+    static struct asked q[8];
+    for (int i = 0; i < 8; i++) {
+        ask_words(&q[i], i, 5, i == 3 ? INT64_C(1) << 40 : i);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(8);
+    for (int i = 0; i < 8; i++)
+        if (i != 3)
+            check_alone(m, &q[i]);
+    assert_int_equal(q[3].code, INVALID);
+    assert_int_equal(atomic_load(&counters.alone), 8);
+    batcher_free(b);
+    forget(q, 8);
+    model_unref(m);
+}
+
+static void a_large_request_is_computed_in_pieces(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b =
+        batcher_new(m, &(struct batch_options){ .threads = 2, .max_rows = 8 }, &counters);
+    static struct asked q[6];
+    for (int i = 0; i < 6; i++) {
+        ask_houses(&q[i], i, i % 2 == 0 ? 100 : 3);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(6);
+    for (int i = 0; i < 6; i++)
+        check_alone(m, &q[i]);
+    assert_true(atomic_load(&counters.batches) >= 38);
+    batcher_free(b);
+    forget(q, 6);
+    model_unref(m);
+}
+
+/* A thousand of one connection are there before the one of another. */
+static void connections_take_turns(void **state)
+{
+    enum {
+        MANY = 300
+    };
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 1, .max_rows = 4, .delay_us = 100 }, &counters);
+    static struct asked q[MANY + 1];
+    for (int i = 0; i < MANY; i++) {
+        ask_houses(&q[i], i, 1);
+        q[i].item.source = 7;
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    int before = MANY - (int)atomic_load(&counters.queued);
+    ask_houses(&q[MANY], 1, 1);
+    q[MANY].item.source = 8;
+    assert_int_equal(batcher_submit(b, &q[MANY].item, NULL), OK);
+    wait_for(MANY + 1);
+    assert_in_range(q[MANY].order, 0, before + 60); /* some batches may have gone meanwhile */
+    batcher_free(b);
+    forget(q, MANY + 1);
+    model_unref(m);
+}
+
+static void the_urgent_ones_go_first(void **state)
+{
+    enum {
+        MANY = 200
+    };
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 1, .max_rows = 1, .levels = 3 }, &counters);
+    static struct asked q[MANY];
+    int64_t urgent = 0, other = 0;
+    for (int i = 0; i < MANY; i++) {
+        ask_houses(&q[i], i, 1);
+        q[i].item.level = i % 2 == 0 ? 3 : 1;
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(MANY);
+    for (int i = 0; i < MANY; i++)
+        *(i % 2 == 0 ? &other : &urgent) += q[i].order;
+    assert_true(urgent < other);
+    batcher_free(b);
+    forget(q, MANY);
+    model_unref(m);
+}
+
+static void a_full_queue_refuses_and_an_overdue_request_is_told(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batch_options o = {
+        .threads = 1, .max_rows = 64, .delay_us = 100000, .queue_max = 2, .timeout_us = 20000
+    };
+    struct batcher *b = batcher_new(m, &o, &counters);
+    static struct asked q[3];
+    struct err e = { "" };
+    for (int i = 0; i < 3; i++)
+        ask_houses(&q[i], i, 1);
+    q[1].item.deadline_ns = clock_ns() + 1000000000;
+    assert_int_equal(batcher_submit(b, &q[0].item, NULL), OK);
+    assert_int_equal(batcher_submit(b, &q[1].item, NULL), OK);
+    assert_int_equal(batcher_submit(b, &q[2].item, &e), BUSY);
+    assert_non_null(strstr(e.text, "queue size"));
+    wait_for(2); /* which wait for others for longer than they may */
+    assert_int_equal(q[0].code, TIMED_OUT);
+    assert_int_equal(q[1].code, TIMED_OUT);
+    assert_int_equal(atomic_load(&counters.overdue), 2);
+    batcher_free(b);
+    forget(q, 3);
+    model_unref(m);
+}
+
+static void feeds_that_the_model_does_not_take_are_refused_at_once(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(m, &(struct batch_options){ .threads = 1 }, &counters);
+    static struct asked q[1];
+    struct err e = { "" };
+    ask_houses(&q[0], 1, 1);
+    q[0].in.shape.dim[1] = 12;
+    assert_int_equal(batcher_submit(b, &q[0].item, &e), INVALID);
+    assert_non_null(strstr(e.text, "'x'"));
+    batcher_free(b);
+    forget(q, 1);
+    model_unref(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everybody_gets_their_own_answer),
+        cmocka_unit_test(ragged_requests_are_joined_without_padding),
+        cmocka_unit_test(one_request_s_fault_touches_no_other),
+        cmocka_unit_test(a_large_request_is_computed_in_pieces),
+        cmocka_unit_test(connections_take_turns),
+        cmocka_unit_test(the_urgent_ones_go_first),
+        cmocka_unit_test(a_full_queue_refuses_and_an_overdue_request_is_told),
+        cmocka_unit_test(feeds_that_the_model_does_not_take_are_refused_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
