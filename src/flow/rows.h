@@ -19,9 +19,9 @@ status rows_join(const struct tensor *const *t, int count, struct arena *a, stru
 
 /* How a dimension that differs between requests is made equal. */
 struct rows_pad {
-    int axis;        /* 1 or more */
-    int64_t length;  /* what it becomes */
-    double value;    /* of the new elements */
+    int axis;       /* 1 or more */
+    int64_t length; /* what it becomes */
+    double value;   /* of the new elements */
 };
 /* t with its axis made longer; the elements lie in the arena. UNSUPPORTED for an element type that is no number. */
 status rows_pad(const struct tensor *t, const struct rows_pad *pad, struct arena *a,
