@@ -316,7 +316,12 @@ static void every_type_comes_back(void **state)
                                   { .dtype = (dtype)code, .shape = SHAPE(2, 1) } };
         struct str fetch[2] = { STR("one"), STR("two") };
         x.tensor.data = code == DTYPE_BOOL ? (const void *)truth : (const void *)bits;
-        struct infer_request in = { &x, 1, fetch, 2, true, UINT64_MAX };
+        struct infer_request in = { .feed = &x,
+                                    .feed_count = 1,
+                                    .fetch = fetch,
+                                    .fetch_count = 2,
+                                    .profile = true,
+                                    .log_id = UINT64_MAX };
         struct buf b;
         buf_init(&b, 10000);
         general_request_to_json(&in, &b);
