@@ -27,7 +27,7 @@ static const float row[13] = { 0.0137f,  -0.1136f, 0.2553f, -0.0692f, 0.0582f, -
 
 static struct server *start(int threads)
 {
-    static const struct server_model model = { "uci", MODEL };
+    static const struct server_model model = { .name = "uci", .path = MODEL };
     struct server_options o = {
         .model = &model, .model_count = 1, .host = "127.0.0.1", .threads = threads, .quiet = true
     };
