@@ -14,6 +14,8 @@ extern const struct op ops_move[], ops_reduce[];
 extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[], ops_detect[],
     ops_select[];
 
+extern const struct op ops_recurrent[], ops_ragged[];
+
 #define FIELD(type, member, kind)                          \
     {                                                      \
 #member, kind, offsetof(struct type, member), NULL \

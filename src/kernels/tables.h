@@ -12,3 +12,4 @@ extern const struct kernel ref_norm[], ref_conv_nd[], ref_pool_nd[], ref_resize[
     ref_detect[], ref_roi[], ref_select[];
 extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
 extern const struct kernel ref_fill[];
+extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];

@@ -254,6 +254,7 @@ static const struct row rnn_rows[] = {
 #include "fill_rows.h"
 #include "image_rows.h"
 #include "move_rows.h"
+#include "ragged_rows.h"
 
 static const struct row attention_rows[] = {
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7]", "f[2,4,3,7]" },
@@ -278,6 +279,7 @@ static const struct {
     FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows), FAMILY(detect_rows), FAMILY(detect_rows),
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
     FAMILY(fill_rows), FAMILY(attention_rows),
+    FAMILY(recurrent_rows), FAMILY(ragged_rows),
 };
 // clang-format on
 

@@ -28,3 +28,4 @@ const struct op_row *op_row_find(struct str type); /* NULL: not supported */
 extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle_sequence[],
     paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[], paddle_boxes[];
 extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
+extern const struct op_row paddle_recurrent[], paddle_ragged[];

@@ -50,10 +50,7 @@ static status widen(struct site *s, struct value *x, struct value **out)
         return site_fault(s, UNSUPPORTED, "out_dtype %d of VarType", code);
     if (code < 0 && v != NULL)
         program_dtype(v->data_type, &want);
-    *out = x;
-    return want == x->dtype ? OK
-                            : site_fault(s, UNSUPPORTED, "a sum of %s as %s", dtype_name(x->dtype),
-                                         dtype_name(want));
+    return site_cast(s, x, want, out);
 }
 
 static status import_reduce(struct site *s)

@@ -1,5 +1,6 @@
 #include "import/paddle/site.h"
 
+#include "graph/attrs_control.h"
 #include "graph/op.h"
 
 #include <stdarg.h>
@@ -199,6 +200,26 @@ status site_reshape(struct site *s, struct value *x, const struct attr_ints *sha
 {
     *out = x;
     return changes_nothing(x, shape) ? OK : site_add_reshape(s, x, shape, out);
+}
+
+status site_ints_constant(struct site *s, const struct attr_ints *v, struct value **out)
+{
+    size_t bytes = (size_t)v->count * sizeof(int64_t);
+    int64_t *data = arena_alloc(&s->graph->arena, bytes + 1);
+    memcpy(data, v->v, bytes);
+    struct tensor t = { .dtype = DTYPE_I64, .shape = SHAPE(v->count), .data = data };
+    return graph_add_constant(s->graph, NULL, &t, out, s->err);
+}
+
+status site_cast(struct site *s, struct value *x, dtype to, struct value **out)
+{
+    *out = x;
+    if (x->dtype == to)
+        return OK;
+    TRY(site_add1(s, "cast", &x, 1, out));
+    ((struct dtype_attrs *)node_attrs((*out)->producer))->dtype = (int32_t)to;
+    (*out)->dtype = to;
+    return OK;
 }
 
 void site_share_lod(struct value *v, const struct value *x, int levels)

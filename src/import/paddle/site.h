@@ -88,6 +88,10 @@ status site_add_reshape(struct site *s, struct value *x, const struct attr_ints 
  */
 status site_reshape(struct site *s, struct value *x, const struct attr_ints *shape,
                     struct value **out);
+/* A constant of int64 numbers. */
+status site_ints_constant(struct site *s, const struct attr_ints *v, struct value **out);
+/* x in another dtype; x itself where it has that. For values on the way, not to be bound. */
+status site_cast(struct site *s, struct value *x, dtype to, struct value **out);
 /* The output variable in this slot is v from now on. v comes fresh from a node of this operator,
  * and gets its name, declared type and, by the row's rule, LoD. An absent slot binds nothing. */
 status site_bind(struct site *s, const char *slot, struct value *v);
