@@ -57,10 +57,12 @@ int main(int argc, char **argv)
         print_help(stdout);
         return EXIT_FINE;
     }
-    if (strcmp(word, "--version") == 0)
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
         word = "version";
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(word, verbs[i].name) == 0)
             return verbs[i].run(argc - 2, argv + 2);
+    if (word[0] == '-') /* no verb: Paddle Serving's launcher speaks */
+        return verb_launcher(argc - 1, argv + 1);
     return unknown(word);
 }

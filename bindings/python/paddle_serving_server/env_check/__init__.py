@@ -1,0 +1,1 @@
+"""The environment check: `python -m paddle_serving_server.serve check`."""

@@ -1,0 +1,9 @@
+"""The pipeline: a service as a graph of Python operators, each with a model or without."""
+from .analyse import Analyst
+from .channel import ChannelData, ChannelDataErrcode, ChannelDataType, ProductErrCode
+from .operator import Op, RequestOp, ResponseOp, VirtualOp
+from .pipeline_client import PipelineClient
+from .pipeline_server import PipelineServer
+
+__all__ = ["Op", "RequestOp", "ResponseOp", "VirtualOp", "PipelineServer", "PipelineClient", "Analyst", "ChannelData",
+           "ChannelDataErrcode", "ChannelDataType", "ProductErrCode"]

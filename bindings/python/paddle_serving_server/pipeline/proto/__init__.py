@@ -1,0 +1,1 @@
+"""The pipeline's messages under their old module names."""
