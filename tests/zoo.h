@@ -78,9 +78,11 @@ static inline double zoo_error(const struct tensor *got, const struct tensor *wa
     double worst = 0, scale = 0;
     for (int64_t i = 0; i < n; i++) {
         double d = fabs((double)g[i] - w[i]);
+        if (g[i] == w[i] || (isnan(g[i]) && isnan(w[i])))
+            d = 0;
         if (!(d <= worst))
-            worst = d;
-        if (fabs((double)w[i]) > scale)
+            worst = isnan(d) ? INFINITY : d;
+        if (isfinite(w[i]) && fabs((double)w[i]) > scale)
             scale = fabs((double)w[i]);
     }
     return scale > 0 ? worst / scale : worst;

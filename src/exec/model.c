@@ -134,6 +134,15 @@ bool model_sample(const struct model *m, struct arena *a, struct tensor **in)
     return true;
 }
 
+/* First dimensions that are open may be bound to each other (boxes, and as many numbers): ones need not suit them. */
+static bool several_are_open(const struct model *m)
+{
+    int open = 0;
+    for (int i = 0; i < m->imported.input_count; i++)
+        open += m->imported.inputs[i].shape.rank > 0 && m->imported.inputs[i].shape.dim[0] < 0;
+    return open > 1;
+}
+
 /* Plans a batch of one, so that a model that can never run is refused when it is loaded and not by its first request. */
 static status try_batch_of_one(struct model *m, struct err *e)
 {
@@ -144,6 +153,8 @@ static status try_batch_of_one(struct model *m, struct err *e)
     if (model_sample(m, &a, &in)) {
         struct exec *x = exec_new();
         s = exec_prepare(x, m, in, e);
+        if (s == INVALID && several_are_open(m))
+            s = OK;
         exec_free(x);
     }
     arena_deinit(&a);

@@ -97,7 +97,7 @@ extern const char *const auto_pad_names[];
 enum pool_mode {
     POOL_MAX,
     POOL_AVG,           /* divides by the elements inside the image */
-    POOL_AVG_WITH_PADS, /* divides by the window's size */
+    POOL_AVG_WITH_PADS, /* divides by the window's size, as far as the pads reach */
 };
 extern const char *const pool_mode_names[];
 

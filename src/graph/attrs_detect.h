@@ -32,8 +32,8 @@ struct anchor_attrs {
     float offset;
 };
 
-/* box_coder: inputs priors [P, 4], variances (optional, [P, 4]), targets: to decode [N, P, 4] (axis 1: [P, N, 4]), to
- * encode [N, 4]; out [N, P, 4]. */
+/* box_coder: inputs priors [P, 4], targets, variances (optional, [P, 4]). Targets to decode [N, P, 4] (axis 1: [P, N, 4]),
+ * to encode [N, 4]; out [N, P, 4]. */
 struct box_coder_attrs {
     bool encode, pixels; /* pixels: a box of one element has width 0 */
     int32_t axis;

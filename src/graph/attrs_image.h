@@ -145,6 +145,8 @@ struct grid_attrs {
     int32_t mode;    /* enum resize_mode: nearest, linear or cubic */
     int32_t padding; /* enum grid_padding */
     bool align_corners;
+    bool
+        strict; /* nearest, zeros: a place outside the outermost elements' middles is 0 even where it rounds to one */
 };
 
 /* affine_grid: inputs theta [N, 2, 3], size (optional, int32 or int64: N, C, H, W); out [N, H, W, 2]. */

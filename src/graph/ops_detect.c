@@ -144,13 +144,13 @@ static status infer_box_coder(const struct node *n, const struct type *in, struc
                               struct err *e)
 {
     const struct box_coder_attrs *a = n->attrs;
-    const struct shape *prior = &in[0].shape, *target = &in[2].shape;
+    const struct shape *prior = &in[0].shape, *target = &in[1].shape;
     TRY(want_boxes(&in[0], 2, "its priors", e));
-    TRY(want_dtype(&in[2], in[0].dtype, "its targets", e));
-    TRY(want_boxes(&in[2], a->encode ? 2 : 3, "its targets", e));
-    if (has_input(n, 1)) {
-        TRY(want_dtype(&in[1], in[0].dtype, "its variances", e));
-        if (!shape_eq(&in[1].shape, prior))
+    TRY(want_dtype(&in[1], in[0].dtype, "its targets", e));
+    TRY(want_boxes(&in[1], a->encode ? 2 : 3, "its targets", e));
+    if (has_input(n, 2)) {
+        TRY(want_dtype(&in[2], in[0].dtype, "its variances", e));
+        if (!shape_eq(&in[2].shape, prior))
             return err_set(e, INVALID, "its variances differ in shape from its priors");
     }
     if (a->variances.count != 0 && a->variances.count != 4)
@@ -365,7 +365,7 @@ const struct op ops_detect[] = {
     { "prior_box",         2, 2, 2, SIZES,      prior_fields,   sizeof(struct prior_attrs),     infer_prior },
     { "density_prior_box", 2, 2, 2, SIZES,      density_fields, sizeof(struct density_attrs),   infer_density },
     { "anchors",           1, 1, 2, SIZES,      anchor_fields,  sizeof(struct anchor_attrs),    infer_anchors },
-    { "box_coder",         3, 3, 1, 0,          coder_fields,   sizeof(struct box_coder_attrs), infer_box_coder },
+    { "box_coder",         2, 3, 1, 0,          coder_fields,   sizeof(struct box_coder_attrs), infer_box_coder },
     { "box_clip",          2, 3, 1, 0,          NULL,           0,                              infer_box_clip },
     { "yolo_box",          2, 2, 2, 0,          yolo_fields,    sizeof(struct yolo_attrs),      infer_yolo },
     { "iou_similarity",    2, 2, 1, 0,          iou_fields,     sizeof(struct iou_attrs),       infer_iou },

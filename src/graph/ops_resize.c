@@ -257,6 +257,7 @@ static const struct attr_field grid_fields[] = {
     FIELD_ENUM(grid_attrs, mode, resize_mode_names),
     FIELD_ENUM(grid_attrs, padding, grid_padding_names),
     FIELD(grid_attrs, align_corners, ATTR_BOOL),
+    FIELD(grid_attrs, strict, ATTR_BOOL),
     { 0 },
 };
 

@@ -14,6 +14,14 @@ status image_list(struct site *s, const char *name, int axes, int64_t otherwise,
  * padding_algorithm, which overrules them. */
 status image_pads(struct site *s, int axes, struct attr_ints *out, int32_t *auto_pad);
 
+/* UNSUPPORTED for a mean over pads where those before and behind an axis may differ: Paddle then counts other ones. */
+status image_pads_agree(struct site *s, int32_t pool_mode, int32_t auto_pad,
+                        const struct attr_ints *pads);
+
+/* x with its channels moved from the last dimension to the second, and back; x itself where `last` is false. */
+status image_channels_first(struct site *s, struct value *x, bool last, struct value **out);
+status image_channels_last(struct site *s, struct value *x, bool last, struct value **out);
+
 /* v [C] as [C, 1, 1, ...] for x of `rank` dimensions, so that it broadcasts over channels. */
 status image_per_channel(struct site *s, struct value *v, int rank, bool channel_last,
                          struct value **out);

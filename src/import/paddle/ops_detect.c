@@ -111,13 +111,13 @@ static status import_box_coder(struct site *s)
                                  .pixels = !attr_bool(s, "box_normalized", true),
                                  .axis = attr_i32(s, "axis", 0) };
     TRY(site_in(s, "PriorBox", &in[0]));
-    TRY(site_in_optional(s, "PriorBoxVar", &in[1]));
-    TRY(site_in(s, "TargetBox", &in[2]));
+    TRY(site_in(s, "TargetBox", &in[1]));
+    TRY(site_in_optional(s, "PriorBoxVar", &in[2]));
     TRY(read_floats(s, "variance", &a.variances));
     TRY(site_add1(s, "box_coder", in, 3, &out));
     *(struct box_coder_attrs *)node_attrs(out->producer) = a;
     TRY(site_bind(s, "OutputBox", out));
-    site_share_lod(out, in[2], in[2]->lod_levels);
+    site_share_lod(out, in[1], in[1]->lod_levels);
     return OK;
 }
 
@@ -208,9 +208,7 @@ static status add_roi(struct site *s, const char *counts)
                             .samples = samples > 0 ? samples : 0,
                             .scale = (float)attr_f64(s, "spatial_scale", 1),
                             .aligned = attr_bool(s, "aligned", false) };
-    TRY(site_bind(s, "Out", out));
-    site_share_lod(out, in[1], in[1]->lod_levels);
-    return OK;
+    return site_bind(s, "Out", out);
 }
 
 static status import_roi(struct site *s)
@@ -230,16 +228,17 @@ static int slot_count(const struct slot_desc *d)
     return d != NULL ? d->arg_count : 0;
 }
 
+/* The first versions tell images by LoD, the later ones by counts alone. */
 static status bind_selected(struct site *s, struct node *n, const char *rows, const char *index,
-                            const char *counts)
+                            const char *counts, bool by_lod)
 {
     n->out[0]->dtype = DTYPE_F32;
     n->out[1]->dtype = n->out[2]->dtype = DTYPE_I32;
     TRY(site_bind(s, rows, n->out[0]));
     TRY(site_bind(s, index, n->out[1]));
     TRY(site_bind(s, counts, n->out[2]));
-    set_lod(n->out[0], n->out[3]);
-    set_lod(n->out[1], n->out[3]);
+    for (int i = 0; i < 2 && by_lod; i++)
+        set_lod(n->out[i], n->out[3]);
     return OK;
 }
 
@@ -265,7 +264,8 @@ static status import_nms(struct site *s)
     read_tops(s, &a);
     TRY(site_add(s, "multiclass_nms", in, 4, &n));
     *(struct nms_attrs *)node_attrs(n) = a;
-    return bind_selected(s, n, "Out", "Index", "NmsRoisNum");
+    return bind_selected(s, n, "Out", "Index", "NmsRoisNum",
+                         !str_is(s->op->type, "multiclass_nms3"));
 }
 
 static status import_matrix_nms(struct site *s)
@@ -280,7 +280,7 @@ static status import_matrix_nms(struct site *s)
     read_tops(s, &a);
     TRY(site_add(s, "matrix_nms", in, 2, &n));
     *(struct nms_attrs *)node_attrs(n) = a;
-    return bind_selected(s, n, "Out", "Index", "RoisNum");
+    return bind_selected(s, n, "Out", "Index", "RoisNum", false);
 }
 
 static status add_proposals(struct site *s, const char *info, bool by_scale)
@@ -299,7 +299,7 @@ static status add_proposals(struct site *s, const char *info, bool by_scale)
                                   .eta = (float)attr_f64(s, "eta", 1),
                                   .pixels = by_scale || attr_bool(s, "pixel_offset", true),
                                   .by_scale = by_scale };
-    TRY(bind_selected(s, n, "RpnRois", "RpnRoiProbs", "RpnRoisNum"));
+    TRY(bind_selected(s, n, "RpnRois", "RpnRoiProbs", "RpnRoisNum", by_scale));
     n->out[1]->dtype = in[0]->dtype;
     return OK;
 }

@@ -1,13 +1,5 @@
-/* Convolution and pooling of images in NCHW. */
-#include "import/paddle/site.h"
-
-static status check_layout(struct site *s)
-{
-    struct str layout = attr_str(s, "data_format", "NCHW");
-    if (str_is(layout, "NCHW") || str_is(layout, "AnyLayout"))
-        return OK;
-    return site_fault(s, UNSUPPORTED, "data_format %.*s, expected NCHW", STR_ARG(layout));
-}
+/* Convolution and pooling of images. */
+#include "import/paddle/image.h"
 
 static status to_i32(struct site *s, const char *name, int64_t v, int32_t *out)
 {
@@ -66,7 +58,6 @@ static status refuse_fused(struct site *s)
 static status read_conv(struct site *s, struct conv_attrs *a)
 {
     struct pads p;
-    TRY(check_layout(s));
     TRY(refuse_fused(s));
     TRY(read_pair(s, "strides", 1, &a->stride_h, &a->stride_w));
     TRY(read_pair(s, "dilations", 1, &a->dilation_h, &a->dilation_w));
@@ -86,12 +77,16 @@ static status import_conv(struct site *s)
 {
     struct value *in[3], *out;
     struct conv_attrs a = { 0 };
+    bool last;
+    TRY(image_layout(s, "data_format", &last));
     TRY(read_conv(s, &a));
     TRY(site_in(s, "Input", &in[0]));
     TRY(site_in(s, "Filter", &in[1]));
     TRY(site_in_optional(s, "Bias", &in[2]));
+    TRY(image_channels_first(s, in[0], last, &in[0]));
     TRY(site_add1(s, "conv2d", in, in[2] != NULL ? 3 : 2, &out));
     *(struct conv_attrs *)node_attrs(out->producer) = a;
+    TRY(image_channels_last(s, out, last, &out));
     return site_bind(s, "Output", out);
 }
 
@@ -99,7 +94,6 @@ static status read_pool(struct site *s, struct pool_attrs *a)
 {
     static const char *const type[] = { "max", "avg", NULL };
     struct pads p;
-    TRY(check_layout(s));
     TRY(read_pair(s, "ksize", 1, &a->kernel_h, &a->kernel_w));
     TRY(read_pair(s, "strides", 1, &a->stride_h, &a->stride_w));
     TRY(read_pads(s, &p));
@@ -123,10 +117,16 @@ static status import_pool(struct site *s)
 {
     struct value *x, *out;
     struct pool_attrs a = { 0 };
+    bool last;
+    TRY(image_layout(s, "data_format", &last));
     TRY(read_pool(s, &a));
+    struct attr_ints pads = { 4, { a.pad_top, a.pad_left, a.pad_bottom, a.pad_right } };
+    TRY(image_pads_agree(s, a.mode, a.auto_pad, &pads));
     TRY(site_in(s, "X", &x));
+    TRY(image_channels_first(s, x, last, &x));
     TRY(site_add1(s, "pool2d", &x, 1, &out));
     *(struct pool_attrs *)node_attrs(out->producer) = a;
+    TRY(image_channels_last(s, out, last, &out));
     return site_bind(s, "Out", out);
 }
 

@@ -115,13 +115,6 @@ static status import_data_norm(struct site *s)
 
 /* ---- convolution ---- */
 
-static status refuse_channel_last(struct site *s, const char *attr)
-{
-    bool last;
-    TRY(image_layout(s, attr, &last));
-    return last ? site_fault(s, UNSUPPORTED, "channels in the last dimension") : OK;
-}
-
 static status read_conv(struct site *s, int axes, struct conv_nd_attrs *a)
 {
     TRY(image_list(s, "strides", axes, 1, &a->stride));
@@ -137,18 +130,21 @@ static status read_conv(struct site *s, int axes, struct conv_nd_attrs *a)
 static status add_conv(struct site *s, const char *op, const struct conv_nd_attrs *a)
 {
     struct value *in[3], *out;
+    bool last;
     TRY(site_in(s, "Input", &in[0]));
     TRY(site_in(s, "Filter", &in[1]));
     TRY(site_in_optional(s, "Bias", &in[2]));
+    TRY(image_layout(s, "data_format", &last));
+    TRY(image_channels_first(s, in[0], last, &in[0]));
     TRY(site_add1(s, op, in, in[2] != NULL ? 3 : 2, &out));
     *(struct conv_nd_attrs *)node_attrs(out->producer) = *a;
+    TRY(image_channels_last(s, out, last, &out));
     return site_bind(s, "Output", out);
 }
 
 static status import_conv3d(struct site *s)
 {
     struct conv_nd_attrs a = { 0 };
-    TRY(refuse_channel_last(s, "data_format"));
     TRY(read_conv(s, 3, &a));
     return add_conv(s, "conv_nd", &a);
 }
@@ -156,7 +152,6 @@ static status import_conv3d(struct site *s)
 static status import_transpose(struct site *s, int axes)
 {
     struct conv_nd_attrs a = { 0 };
-    TRY(refuse_channel_last(s, "data_format"));
     TRY(site_refuse_in(s, "OutputSizeTensor"));
     TRY(site_refuse_in(s, "OutputSizeTensorList"));
     TRY(site_refuse_in(s, "output_size"));
@@ -216,13 +211,17 @@ static status import_pool3d(struct site *s)
     static const char *const type[] = { "max", "avg", NULL };
     struct pool_nd_attrs a = { .mode = POOL_MAX };
     struct value *x, *out;
-    TRY(refuse_channel_last(s, "data_format"));
+    bool last;
+    TRY(image_layout(s, "data_format", &last));
     TRY(read_pool(s, 3, &a));
     if (attr_enum(s, "pooling_type", "max", type) == 1)
         a.mode = attr_bool(s, "exclusive", true) ? POOL_AVG : POOL_AVG_WITH_PADS;
+    TRY(image_pads_agree(s, a.mode, a.auto_pad, &a.pads));
     TRY(site_in(s, "X", &x));
+    TRY(image_channels_first(s, x, last, &x));
     TRY(site_add1(s, "pool_nd", &x, 1, &out));
     *(struct pool_nd_attrs *)node_attrs(out->producer) = a;
+    TRY(image_channels_last(s, out, last, &out));
     return site_bind(s, "Out", out);
 }
 

@@ -1,4 +1,5 @@
 /* Resizing, padding, sampling, and moving elements between channels and places. */
+#include "graph/attrs_move.h"
 #include "import/paddle/image.h"
 
 #include <math.h>
@@ -211,10 +212,11 @@ static status import_grid_sampler(struct site *s)
     TRY(site_in(s, "X", &in[0]));
     TRY(site_in(s, "Grid", &in[1]));
     TRY(site_add1(s, "grid_sample", in, 2, &out));
-    *(struct grid_attrs *)node_attrs(out->producer) =
-        (struct grid_attrs){ .mode = attr_enum(s, "mode", "bilinear", mode),
-                             .padding = attr_enum(s, "padding_mode", "zeros", padding),
-                             .align_corners = attr_bool(s, "align_corners", true) };
+    struct grid_attrs *a = node_attrs(out->producer);
+    *a = (struct grid_attrs){ .mode = attr_enum(s, "mode", "bilinear", mode),
+                              .padding = attr_enum(s, "padding_mode", "zeros", padding),
+                              .align_corners = attr_bool(s, "align_corners", true) };
+    a->strict = in[0]->shape.rank == 5 && a->mode == RESIZE_NEAREST && a->padding == GRID_ZEROS;
     return site_bind(s, "Output", out);
 }
 
@@ -307,6 +309,33 @@ static status import_unfold(struct site *s)
     return site_bind(s, "Y", out);
 }
 
+/* The windows of each image as the rows of a sequence. */
+static status import_im2sequence(struct site *s)
+{
+    struct value *x, *columns, *rows, *out;
+    struct im2col_attrs a = { .dilation = { 2, { 1, 1 } }, .pads = attr_i64s(s, "paddings") };
+    struct node *offsets;
+    TRY(site_refuse_in(s, "Y"));
+    TRY(image_list(s, "kernels", 2, 1, &a.kernel));
+    TRY(image_list(s, "strides", 2, 1, &a.stride));
+    TRY(site_in(s, "X", &x));
+    TRY(site_add1(s, "im2col", &x, 1, &columns));
+    *(struct im2col_attrs *)node_attrs(columns->producer) = a;
+    columns->shape = SHAPE(x->shape.dim[0], -1, -1);
+    TRY(site_add1(s, "transpose", &columns, 1, &rows));
+    ((struct transpose_attrs *)node_attrs(rows->producer))->perm =
+        (struct attr_ints){ 3, { 0, 2, 1 } };
+    TRY(site_add(s, "even_offsets", &rows, 1, &offsets));
+    offsets->out[0]->dtype = DTYPE_I64;
+    offsets->out[0]->shape = SHAPE(-1);
+    TRY(site_add1(s, "flatten", &rows, 1, &out));
+    *(struct flatten_attrs *)node_attrs(out->producer) = (struct flatten_attrs){ 0, 1 };
+    TRY(site_bind(s, "Out", out));
+    out->lod[0] = offsets->out[0];
+    out->lod_levels = 1;
+    return OK;
+}
+
 static status import_fold(struct site *s)
 {
     struct value *x, *out;
@@ -375,6 +404,7 @@ const struct op_row paddle_resize[] = {
     { "shuffle_channel",     "channel_shuffle", import_shuffle_channel, LOD_SHARE },
     { "maxout",              "maxout",          import_maxout,          LOD_SHARE },
     { "unfold",              "im2col",          import_unfold,          LOD_OWN },
+    { "im2sequence",         "im2col",          import_im2sequence,     LOD_OWN },
     { "fold",                "col2im",          import_fold,            LOD_OWN },
     { "temporal_shift",      "temporal_shift",  import_temporal_shift,  LOD_OWN },
     { "prelu",               "prelu",           import_prelu,           LOD_SHARE },

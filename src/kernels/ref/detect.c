@@ -231,7 +231,7 @@ static status run_coder(const void *state, const struct kernel_io *io)
     static const float ones[4] = { 1, 1, 1, 1 };
     const struct coder_state *s = state;
     const struct box_coder_attrs *a = &s->attrs;
-    const float *prior = io->in[0], *variances = io->in[1], *target = io->in[2];
+    const float *prior = io->in[0], *target = io->in[1], *variances = io->in[2];
     float *out = io->out[0];
     for (int64_t i = 0; i < s->rows; i++)
         for (int64_t j = 0; j < s->columns; j++, out += 4) {

@@ -21,16 +21,19 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 
 struct range {
     int64_t from, to;
+    int64_t
+        with_pads; /* elements of the window, pads included; one that was rounded up ends where the pads end */
 };
 
 /* The elements that place `o` sees along one axis. */
 static struct range seen(const struct state *s, int64_t o, int64_t in, int64_t out, int64_t kernel,
-                         int64_t stride, int64_t before)
+                         int64_t stride, int64_t before, int64_t after)
 {
     if (s->attrs.adaptive)
-        return (struct range){ o * in / out, ((o + 1) * in + out - 1) / out };
+        return (struct range){ o * in / out, ((o + 1) * in + out - 1) / out, 0 };
     int64_t from = o * stride - before, to = from + kernel;
-    return (struct range){ from < 0 ? 0 : from, to > in ? in : to };
+    to = to > in + after ? in + after : to;
+    return (struct range){ from < 0 ? 0 : from, to > in ? in : to, to - from };
 }
 
 static float pool_at(const struct state *s, const float *x, struct range h, struct range w)
@@ -48,7 +51,7 @@ static float pool_at(const struct state *s, const float *x, struct range h, stru
         return top;
     bool whole = s->attrs.mode == POOL_AVG_WITH_PADS && !s->attrs.adaptive;
     int64_t inside = (h.to - h.from) * (w.to - w.from);
-    return (float)(sum / (double)(whole ? s->w.kernel_h * s->w.kernel_w : inside));
+    return (float)(sum / (double)(whole ? h.with_pads * w.with_pads : inside));
 }
 
 static status run(const void *state, const struct kernel_io *io)
@@ -60,9 +63,11 @@ static status run(const void *state, const struct kernel_io *io)
     for (int64_t p = 0; p < s->planes; p++, x += s->in_h * s->in_w)
         for (int64_t i = 0; i < w->out_h; i++)
             for (int64_t j = 0; j < w->out_w; j++)
-                *out++ = pool_at(
-                    s, x, seen(s, i, s->in_h, w->out_h, w->kernel_h, w->stride_h, w->pad_top),
-                    seen(s, j, s->in_w, w->out_w, w->kernel_w, w->stride_w, w->pad_left));
+                *out++ = pool_at(s, x,
+                                 seen(s, i, s->in_h, w->out_h, w->kernel_h, w->stride_h, w->pad_top,
+                                      w->pad_bottom),
+                                 seen(s, j, s->in_w, w->out_w, w->kernel_w, w->stride_w,
+                                      w->pad_left, w->pad_right));
     return OK;
 }
 

@@ -20,6 +20,8 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 
 struct range {
     int64_t from, to;
+    int64_t
+        with_pads; /* elements of the window, pads included; one that was rounded up ends where the pads end */
 };
 
 /* The elements that place `o` sees along one axis. */
@@ -27,9 +29,10 @@ static struct range seen(const struct state *s, int axis, int64_t o)
 {
     const struct span *x = &s->span[axis];
     if (s->attrs.adaptive && !s->attrs.global)
-        return (struct range){ o * x->in / x->out, ((o + 1) * x->in + x->out - 1) / x->out };
+        return (struct range){ o * x->in / x->out, ((o + 1) * x->in + x->out - 1) / x->out, 0 };
     int64_t from = o * x->stride - x->before, to = from + x->kernel;
-    return (struct range){ from < 0 ? 0 : from, to > x->in ? x->in : to };
+    to = to > x->in + x->after ? x->in + x->after : to;
+    return (struct range){ from < 0 ? 0 : from, to > x->in ? x->in : to, to - from };
 }
 
 struct found {
@@ -63,9 +66,7 @@ static float value(const struct state *s, const struct found *f, struct range d,
         return f->top;
     bool whole = s->attrs.mode == POOL_AVG_WITH_PADS && !s->attrs.adaptive;
     int64_t inside = (d.to - d.from) * (h.to - h.from) * (w.to - w.from);
-    return (float)(f->sum / (double)(whole
-                                         ? s->span[0].kernel * s->span[1].kernel * s->span[2].kernel
-                                         : inside));
+    return (float)(f->sum / (double)(whole ? d.with_pads * h.with_pads * w.with_pads : inside));
 }
 
 static void plane(const struct state *s, const float *x, float *out, int32_t *index)

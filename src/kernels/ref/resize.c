@@ -363,6 +363,8 @@ static double sample(const struct grid_state *s, const float *x, const float *gr
             at[axis] = limit_place(&s->attrs, at[axis], s->in[axis]);
         if (!(fabsf(at[axis]) < 1e9f)) /* NaN, or so far outside that arithmetic ends */
             return s->attrs.padding == GRID_ZEROS ? 0 : x[0];
+        if (s->attrs.strict && !(at[axis] >= 0 && at[axis] <= (float)(s->in[axis] - 1)))
+            return 0;
     }
     if (s->attrs.mode == RESIZE_NEAREST)
         return pixel(s, x, (float[]){ nearbyintf(at[0]), nearbyintf(at[1]), nearbyintf(at[2]) });
