@@ -59,7 +59,7 @@ struct edit_distance_attrs {
     bool padded, normalized; /* by the length of y */
 };
 
-/* hash: x [T, k] of ids; out int64 [T, count, 1]: xxHash64 of the row's first k * 4 bytes, with seeds 0, 1, ..., modulo
+/* hash: x [T, k] of ids; out [T, count, 1] of the same dtype: xxHash64 of the row's bytes, with seeds 0, 1, ..., modulo
  * `modulo`. */
 struct hash_attrs {
     int64_t modulo;

@@ -31,9 +31,11 @@ struct gru_attrs {
 };
 
 /* crf_decode: the best path through a chain. Inputs: emission [T, K], offsets, transition [K + 2, K]: what it costs to
- * begin, to end, then from row to column. Output: int64 [T, 1].
+ * begin, to end, then from row to column. Output: int64 [T, 1]. crf_decode_padded: emission [N, T, K], lengths [N] for
+ * the offsets; output int64 [N, T], zeros behind each length.
  * viterbi: the same over padded steps. Inputs: potentials [N, T, K], transition [K, K], lengths [N]. With tags the last
- * two of K stand for the end and the beginning. Outputs: scores [N], paths int64 [N, T], zeros behind each length. */
+ * two of K stand for the end and the beginning. Outputs: scores [N], paths int64 [N, the longest], zeros
+ * behind each length. */
 struct viterbi_attrs {
     bool tags;
 };

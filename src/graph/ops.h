@@ -16,6 +16,8 @@ extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[],
 
 extern const struct op ops_recurrent[], ops_ragged[];
 
+extern const struct op ops_quant[], ops_choose[];
+
 #define FIELD(type, member, kind)                          \
     {                                                      \
 #member, kind, offsetof(struct type, member), NULL \

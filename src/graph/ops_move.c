@@ -144,6 +144,14 @@ static struct range range_of(int64_t start, int64_t end, int64_t step, int64_t d
     return r;
 }
 
+/* Paddle's reading of an end for steps backwards, as NumPy's. */
+static int64_t end_backwards(int64_t end, int64_t dim)
+{
+    if (end == -1)
+        return INT64_MIN;
+    return end < 0 && end < -dim ? -dim : end;
+}
+
 static void take_range(struct view *v, int axis, struct range r)
 {
     v->offset += r.count > 0 ? r.start * v->step[axis] : 0;
@@ -185,7 +193,10 @@ status slice_view(const struct node *n, const struct type *in, struct view *out,
         if (step == 0 || seen[axis])
             return err_set(e, INVALID, step == 0 ? "a step of 0" : "an axis is named twice");
         seen[axis] = true;
-        take_range(out, axis, range_of(b.starts.v[i], b.ends.v[i], step, in[0].shape.dim[axis]));
+        int64_t end = b.ends.v[i], dim = in[0].shape.dim[axis];
+        if (step < 0 && ((const struct slice_attrs *)n->attrs)->front)
+            end = end_backwards(end, dim);
+        take_range(out, axis, range_of(b.starts.v[i], end, step, dim));
     }
     return OK;
 }
@@ -446,7 +457,8 @@ static const struct attr_field axes_fields[] = {
 };
 static const struct attr_field slice_fields[] = {
     FIELD(slice_attrs, axes, ATTR_I64S), FIELD(slice_attrs, starts, ATTR_I64S),
-    FIELD(slice_attrs, ends, ATTR_I64S), FIELD(slice_attrs, steps, ATTR_I64S), { 0 },
+    FIELD(slice_attrs, ends, ATTR_I64S), FIELD(slice_attrs, steps, ATTR_I64S),
+    FIELD(slice_attrs, front, ATTR_BOOL), { 0 },
 };
 static const struct attr_field split_fields[] = {
     FIELD(split_attrs, axis, ATTR_I32), FIELD(split_attrs, index, ATTR_I32),

@@ -319,7 +319,7 @@ static status infer_hash(const struct node *n, const struct type *in, struct typ
     TRY(want_rank(&in[0], 2, "its ids", e));
     if (a->count < 1 || a->modulo < 1)
         return err_set(e, INVALID, "%d hashes modulo %lld", a->count, (long long)a->modulo);
-    out[0] = (struct type){ DTYPE_I64, SHAPE(in[0].shape.dim[0], a->count, 1), NULL };
+    out[0] = (struct type){ in[0].dtype, SHAPE(in[0].shape.dim[0], a->count, 1), NULL };
     return OK;
 }
 

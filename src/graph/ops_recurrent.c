@@ -98,6 +98,19 @@ static status infer_crf_decode(const struct node *n, const struct type *in, stru
     return OK;
 }
 
+static status infer_crf_padded(const struct node *n, const struct type *in, struct type *out,
+                               struct err *e)
+{
+    TRY(want_rank(&in[0], 3, "its emission", e));
+    const struct shape *x = &in[0].shape;
+    if (x->dim[2] < 1 || x->dim[2] > INT32_MAX)
+        return err_set(e, INVALID, "%lld tags", (long long)x->dim[2]);
+    TRY(want_lengths(&in[1], x->dim[0], e));
+    TRY(want_shape(&in[2], &SHAPE(x->dim[2] + 2, x->dim[2]), in[0].dtype, "its transition", e));
+    out[0] = (struct type){ DTYPE_I64, SHAPE(x->dim[0], x->dim[1]), NULL };
+    return OK;
+}
+
 static status infer_viterbi(const struct node *n, const struct type *in, struct type *out,
                             struct err *e)
 {
@@ -144,7 +157,8 @@ const struct op ops_recurrent[] = {
     { "rnn",        2, 6, 3, 0, rnn_fields,     sizeof(struct rnn_attrs),     infer_rnn },
     { "gru",        2, 5, 1, 0, gru_fields,     sizeof(struct gru_attrs),     infer_gru },
     { "crf_decode", 3, 3, 1, 0, NULL,           0,                            infer_crf_decode },
-    { "viterbi",    3, 3, 2, 0, viterbi_fields, sizeof(struct viterbi_attrs), infer_viterbi },
+    { "crf_decode_padded", 3, 3, 1, 0, NULL,    0,                            infer_crf_padded },
+    { "viterbi",    3, 3, 2, OP_DYNAMIC, viterbi_fields, sizeof(struct viterbi_attrs), infer_viterbi },
     { "row_conv",   3, 3, 1, 0, NULL,           0,                            infer_row_conv },
     { 0 },
 };

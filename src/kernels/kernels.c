@@ -8,6 +8,7 @@
 /* Best first; ref last. One backend's families a line. */
 // clang-format off
 static const struct kernel *const families[] = {
+    ref_quant, ref_choose,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,

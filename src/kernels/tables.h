@@ -13,3 +13,4 @@ extern const struct kernel ref_norm[], ref_conv_nd[], ref_pool_nd[], ref_resize[
 extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
 extern const struct kernel ref_fill[];
 extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];
+extern const struct kernel ref_quant[], ref_choose[];

@@ -141,8 +141,12 @@ static status lower_feed(struct lower *l, struct site *s)
     TRY(graph_add_value(l->graph, arena_strndup(&l->scratch, v->name.p, v->name.n), d, &v->shape,
                         &value, l->err));
     TRY(add_offsets(l, value, feed_levels(l, v)));
-    site_bind_name(s, v->name, value);
     *next_end(l, &l->feeds) = (struct end){ attr_i64(s, "col", l->feeds.count), v->name, value };
+    struct value *computed;
+    program_computed(v->data_type, &d);
+    TRY(site_cast(s, value, d, &computed));
+    site_share_lod(computed, value, value->lod_levels);
+    site_bind_name(s, v->name, computed);
     return OK;
 }
 
@@ -151,6 +155,14 @@ static status lower_fetch(struct lower *l, struct site *s)
     struct value *v;
     TRY(site_in(s, "X", &v));
     struct str name = op_slot_in(s->op, "X")->arg[0];
+    const struct var_desc *d = map_get(&l->vars, name);
+    dtype told = v->dtype;
+    if (d != NULL && program_dtype(d->data_type, &told) && v->dtype == DTYPE_F32 &&
+        (told == DTYPE_F16 || told == DTYPE_BF16)) {
+        const struct value *x = v;
+        TRY(site_cast(s, v, told, &v));
+        site_share_lod(v, x, x->lod_levels);
+    }
     *next_end(l, &l->fetches) = (struct end){ attr_i64(s, "col", l->fetches.count), name, v };
     return OK;
 }

@@ -2,6 +2,7 @@
 
 // clang-format off
 static const struct op_row *const family[] = {
+    paddle_quant, paddle_linear, paddle_choose,
     paddle_recurrent, paddle_ragged,
     paddle_math, paddle_image, paddle_shape, paddle_sequence, paddle_unary, paddle_binary,
     paddle_image_nd, paddle_resize, paddle_boxes,

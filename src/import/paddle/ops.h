@@ -29,3 +29,4 @@ extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle
     paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[], paddle_boxes[];
 extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
 extern const struct op_row paddle_recurrent[], paddle_ragged[];
+extern const struct op_row paddle_quant[], paddle_linear[], paddle_choose[];

@@ -134,7 +134,7 @@ static status add_one_hot(struct site *s, struct value *ids)
     struct one_hot_attrs a = { .depth = attr_i32(s, "depth", -1),
                                .lenient = attr_bool(s, "allow_out_of_range", false) };
     dtype d = DTYPE_F32;
-    if (!program_dtype(attr_i32(s, "dtype", 5), &d))
+    if (!program_computed(attr_i32(s, "dtype", 5), &d))
         return site_fault(s, UNSUPPORTED, "dtype %d of VarType", attr_i32(s, "dtype", 5));
     a.dtype = d;
     TRY(site_add1(s, "one_hot", in, in[1] != NULL ? 2 : 1, &out));
@@ -202,7 +202,7 @@ static status import_arg(struct site *s)
     TRY(site_in(s, "X", &x));
     dtype d = DTYPE_I64;
     int32_t code = attr_i32(s, "dtype", -1);
-    if (code != -1 && !program_dtype(code, &d))
+    if (code != -1 && !program_computed(code, &d))
         return site_fault(s, UNSUPPORTED, "dtype %d of VarType", code);
     struct arg_reduce_attrs a = { .axis = attr_i32(s, "axis", -1),
                                   .dtype = d,

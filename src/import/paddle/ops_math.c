@@ -1,4 +1,5 @@
 /* Matrix products, and what is nearly nothing. */
+#include "graph/attrs_reduce.h"
 #include "import/paddle/site.h"
 
 /* ---- matrix products ---- */
@@ -159,6 +160,20 @@ static status import_cast(struct site *s)
     return import_unary(s);
 }
 
+/* x - log(sum(exp(x))). */
+static status import_log_softmax(struct site *s)
+{
+    struct value *in[2], *out;
+    TRY(site_in(s, "X", &in[0]));
+    TRY(site_add1(s, "reduce", &in[0], 1, &in[1]));
+    *(struct reduce_attrs *)node_attrs(in[1]->producer) =
+        (struct reduce_attrs){ .mode = REDUCE_LOG_SUM_EXP,
+                               .axes = { 1, { attr_i32(s, "axis", -1) } },
+                               .keep_dims = true };
+    TRY(site_add1(s, "sub", in, 2, &out));
+    return site_bind(s, "Out", out);
+}
+
 static status import_softmax(struct site *s)
 {
     struct value *x, *out;
@@ -177,6 +192,7 @@ const struct op_row paddle_math[] = {
     { "assign",          "identity", import_unary,       LOD_SHARE },
     { "cast",            "identity", import_cast,        LOD_SHARE },
     { "softmax",         "softmax",  import_softmax,     LOD_SHARE },
+    { "log_softmax",     "sub",      import_log_softmax, LOD_SHARE },
     { 0 },
 };
 // clang-format on

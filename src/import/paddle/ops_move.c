@@ -109,7 +109,8 @@ static status import_slice(struct site *s)
     struct slice_attrs a = { .axes = attr_i64s(s, "axes"),
                              .starts = attr_i64s(s, "starts"),
                              .ends = attr_i64s(s, "ends"),
-                             .steps = attr_i64s(s, "strides") };
+                             .steps = attr_i64s(s, "strides"),
+                             .front = str_is(s->op->type, "strided_slice") };
     struct attr_ints drop = attr_i64s(s, "decrease_axis");
     TRY(add_slice(s, x, &a, &part));
     TRY(drop_dims(s, part, &drop, &out));

@@ -231,7 +231,7 @@ static status import_mask(struct site *s)
     TRY(site_in(s, "X", &in[0]));
     int64_t most = attr_i64(s, "maxlen", -1);
     int32_t code = attr_i32(s, "out_dtype", 3);
-    if (!program_dtype(code, &d))
+    if (!program_computed(code, &d))
         return site_fault(s, UNSUPPORTED, "out_dtype %d of VarType", code);
     TRY(longest(s, in[0], most, &in[1]));
     TRY(site_add1(s, "seq_mask", in, in[1] != NULL ? 2 : 1, &out));
@@ -373,6 +373,27 @@ static status import_data_norm(struct site *s)
     return site_bind(s, "Y", out);
 }
 
+/* Look-up of all ids of a row, side by side, then the sum of each sequence's rows. */
+static status import_embedding_pool(struct site *s)
+{
+    struct value *table, *ids[2], *rows, *flat, *out;
+    TRY(site_in(s, "W", &table));
+    TRY(ragged_in(s, "Ids", ids));
+    if (!str_is(attr_str(s, "combiner", "sum"), "sum"))
+        return site_fault(s, UNSUPPORTED, "a combiner other than 'sum'");
+    TRY(add2(s, "embedding", ids[0], table, &rows));
+    int64_t padding = attr_i64(s, "padding_idx", -1);
+    *(struct embedding_attrs *)node_attrs(rows->producer) =
+        (struct embedding_attrs){ .has_padding = padding != -1, .padding_id = padding };
+    rows->dtype = table->dtype;
+    rows->shape = (struct shape){ 3, { -1, -1, -1 } };
+    TRY(site_add1(s, "flatten", &rows, 1, &flat));
+    *(struct flatten_attrs *)node_attrs(flat->producer) = (struct flatten_attrs){ 1, -1 };
+    flat->shape.rank = 2;
+    TRY(add2(s, "seq_pool", flat, ids[1], &out));
+    return site_bind(s, "Out", out);
+}
+
 // clang-format off
 const struct op_row paddle_ragged[] = {
     { "sequence_softmax",   "seq_softmax",   import_softmax,       LOD_SHARE },
@@ -392,6 +413,7 @@ const struct op_row paddle_ragged[] = {
     { "edit_distance",      "edit_distance", import_edit_distance, LOD_OWN },
     { "hash",               "hash",          import_hash,          LOD_SHARE },
     { "lod_reset",          "identity",      import_lod_reset,     LOD_OWN },
+    { "fused_embedding_seq_pool", "seq_pool", import_embedding_pool, LOD_OWN },
     { "cvm",                "cvm",           import_cvm,           LOD_SHARE },
     { "data_norm",          "mul",           import_data_norm,     LOD_SHARE },
     { 0 },

@@ -180,17 +180,47 @@ static status import_gru_unit(struct site *s)
 
 /* ---- decoders ---- */
 
+/* With labels, the answer is where the path agrees with them. */
+static status bind_path(struct site *s, struct value *path)
+{
+    struct value *in[2] = { path, NULL }, *same;
+    TRY(site_in_optional(s, "Label", &in[1]));
+    if (in[1] == NULL)
+        return site_bind(s, "ViterbiPath", path);
+    TRY(site_cast(s, in[1], DTYPE_I64, &in[1]));
+    TRY(site_add1(s, "equal", in, 2, &same));
+    same->dtype = DTYPE_BOOL;
+    TRY(site_cast(s, same, DTYPE_I64, &same));
+    return site_bind(s, "ViterbiPath", same);
+}
+
 static status import_crf_decoding(struct site *s)
 {
     struct value *in[3], *out;
-    TRY(site_refuse_in(s, "Label"));
-    TRY(site_refuse_in(s, "Length"));
     TRY(site_in(s, "Emission", &in[0]));
-    TRY(site_offsets(s, "Emission", &in[1]));
+    TRY(site_in_optional(s, "Length", &in[1]));
     TRY(site_in(s, "Transition", &in[2]));
-    TRY(site_add1(s, "crf_decode", in, 3, &out));
-    s->ragged = in[0];
-    return site_bind(s, "ViterbiPath", out);
+    bool padded = in[1] != NULL;
+    if (!padded)
+        TRY(site_offsets(s, "Emission", &in[1]));
+    TRY(site_add1(s, padded ? "crf_decode_padded" : "crf_decode", in, 3, &out));
+    out->dtype = DTYPE_I64;
+    s->ragged = padded ? NULL : in[0];
+    return bind_path(s, out);
+}
+
+static status import_viterbi_decode(struct site *s)
+{
+    struct value *in[3];
+    struct node *n;
+    TRY(site_in(s, "Input", &in[0]));
+    TRY(site_in(s, "Transition", &in[1]));
+    TRY(site_in(s, "Length", &in[2]));
+    TRY(site_add(s, "viterbi", in, 3, &n));
+    ((struct viterbi_attrs *)node_attrs(n))->tags = attr_bool(s, "include_bos_eos_tag", true);
+    n->out[1]->dtype = DTYPE_I64;
+    TRY(site_bind(s, "Scores", n->out[0]));
+    return site_bind(s, "Path", n->out[1]);
 }
 
 static status import_row_conv(struct site *s)
@@ -209,6 +239,7 @@ const struct op_row paddle_recurrent[] = {
     { "gru",          "gru",        import_gru,          LOD_SHARE },
     { "gru_unit",     "gru",        import_gru_unit,     LOD_SHARE },
     { "crf_decoding", "crf_decode", import_crf_decoding, LOD_SHARE },
+    { "viterbi_decode", "viterbi",  import_viterbi_decode, LOD_OWN },
     { "row_conv",     "row_conv",   import_row_conv,     LOD_SHARE },
     { 0 },
 };

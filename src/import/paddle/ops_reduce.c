@@ -46,10 +46,10 @@ static status widen(struct site *s, struct value *x, struct value **out)
     const struct var_desc *v = d != NULL && d->arg_count == 1 ? map_get(s->vars, d->arg[0]) : NULL;
     dtype want = x->dtype;
     int32_t code = attr_i32(s, "out_dtype", -1);
-    if (code >= 0 && !program_dtype(code, &want))
+    if (code >= 0 && !program_computed(code, &want))
         return site_fault(s, UNSUPPORTED, "out_dtype %d of VarType", code);
     if (code < 0 && v != NULL)
-        program_dtype(v->data_type, &want);
+        program_computed(v->data_type, &want);
     return site_cast(s, x, want, out);
 }
 
@@ -93,7 +93,7 @@ static status import_logsumexp(struct site *s)
 /* Which reduction the p-norm is: infinities are the largest and the smallest magnitude, 0 counts. */
 static int32_t norm_mode(double p)
 {
-    return p == 1 ? REDUCE_L1 : p == 2 ? REDUCE_L2 : REDUCE_LP;
+    return p == 0 ? REDUCE_ZERO : p == 1 ? REDUCE_L1 : p == 2 ? REDUCE_L2 : REDUCE_LP;
 }
 
 static status import_p_norm(struct site *s)
@@ -101,8 +101,8 @@ static status import_p_norm(struct site *s)
     struct value *x, *out;
     TRY(site_in(s, "X", &x));
     double p = attr_f64(s, "porder", 2);
-    if (isnan(p) || p == 0)
-        return site_fault(s, UNSUPPORTED, "porder %g", p);
+    if (isnan(p))
+        return site_fault(s, INVALID, "porder is no number");
     struct reduce_attrs a = { .mode = norm_mode(p),
                               .axes = { 1, { attr_i32(s, "axis", -1) } },
                               .keep_dims = attr_bool(s, "keepdim", false),
@@ -113,7 +113,12 @@ static status import_p_norm(struct site *s)
         TRY(site_add1(s, "abs", &x, 1, &x));
         a.mode = p > 0 ? REDUCE_MAX : REDUCE_MIN;
     }
+    dtype d = x->dtype;
     TRY(add_reduce(s, x, &a, &out));
+    if (p == 0) {
+        out->dtype = DTYPE_I64;
+        TRY(site_cast(s, out, d, &out));
+    }
     return site_bind(s, "Out", out);
 }
 

@@ -235,10 +235,56 @@ static status decode_slot(struct decode *d, struct str message, struct slot_desc
     return check_end(d, &r, "an operator's argument breaks off");
 }
 
+/* A list of Scalar messages (field 21): whole ones are taken as ints, others as floats. */
+struct scalar {
+    bool whole;
+    int64_t i;
+    double f;
+};
+
+static struct scalar read_scalar(struct str message)
+{
+    struct scalar s = { .whole = true };
+    struct pb r;
+    pb_init(&r, message);
+    while (pb_next(&r)) {
+        switch (r.field) {
+        case 1: s.whole = pb_varint(&r) <= 2; break; /* BOOLEAN, LONG; else FLOAT64, COMPLEX128 */
+        case 2:
+        case 3: s.i = (int64_t)pb_varint(&r); break;
+        case 4: s.f = pb_double(&r); break;
+        default: pb_skip(&r);
+        }
+    }
+    return s;
+}
+
+static void count_scalars(struct str message, size_t *ints, size_t *floats)
+{
+    struct pb r;
+    pb_init(&r, message);
+    while (pb_next(&r)) {
+        if (r.field == 21 && r.wire == PB_BYTES)
+            ++*(read_scalar(pb_bytes(&r)).whole ? ints : floats);
+        else
+            pb_skip(&r);
+    }
+}
+
+static void take_scalar(struct str message, struct attr_desc *a, size_t ints, size_t floats)
+{
+    struct scalar s = read_scalar(message);
+    if (s.whole && (size_t)a->int_count < ints)
+        a->ints[a->int_count++] = s.i;
+    else if (!s.whole && (size_t)a->float_count < floats)
+        a->floats[a->float_count++] = s.f;
+}
+
 static status decode_attr(struct decode *d, struct str message, struct attr_desc *a)
 {
     struct pb r;
     size_t max = count_ints(message, 6, 11, 15), floats = count_floats(message);
+    count_scalars(message, &max, &floats);
     if (max > INT32_MAX || floats > INT32_MAX)
         return no_memory(d);
     if (floats > 0 && (a->floats = arena_try_array(d->arena, floats, sizeof(double))) == NULL)
@@ -261,6 +307,7 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break;          /* longs */
         case 7:                                                                   /* floats */
         case 16: take_floats(&r, a->floats, &a->float_count, (int)floats); break; /* float64s */
+        case 21: take_scalar(pb_bytes(&r), a, max, floats); break;
         default: pb_skip(&r);
         }
     }
@@ -356,6 +403,15 @@ bool program_dtype(int32_t data_type, dtype *out)
         }
     }
     return false;
+}
+
+bool program_computed(int32_t data_type, dtype *out)
+{
+    if (!program_dtype(data_type, out))
+        return false;
+    if (*out == DTYPE_F16 || *out == DTYPE_BF16)
+        *out = DTYPE_F32;
+    return true;
 }
 
 bool var_is_param(const struct var_desc *v)

@@ -52,9 +52,9 @@ struct attr_desc {
     int64_t i;     /* INT, LONG, BOOLEAN */
     double f;      /* FLOAT, FLOAT64 */
     struct str s;  /* STRING */
-    int64_t *ints; /* INTS, LONGS, BOOLEANS */
+    int64_t *ints; /* INTS, LONGS, BOOLEANS, whole SCALARS */
     int int_count;
-    double *floats; /* FLOATS, FLOAT64S */
+    double *floats; /* FLOATS, FLOAT64S, other SCALARS */
     int float_count;
 };
 
@@ -89,6 +89,8 @@ status program_decode(struct str bytes, struct arena *a, struct program *out, st
 
 /* Element type for VarType.Type; false for those that no tensor of ours can hold. */
 bool program_dtype(int32_t data_type, dtype *out);
+/* The type that such elements are computed in: narrow floats are stored and fed as what they are and become float32. */
+bool program_computed(int32_t data_type, dtype *out);
 
 /* A persistable tensor, which is stored outside the program file. */
 bool var_is_param(const struct var_desc *v);

@@ -27,11 +27,28 @@ status(site_fault)(const struct site *s, status code, const char *fmt, ...)
 
 /* ---- inputs ---- */
 
+/* Narrow floats as float32, in the graph's arena: that is what they are computed in. */
+static status widen(struct site *s, const struct tensor *t, struct tensor *out)
+{
+    int64_t n = shape_numel(&t->shape);
+    const uint16_t *from = t->data;
+    float *to = n < 0 ? NULL : arena_try_array(&s->graph->arena, (size_t)n + 1, sizeof(*to));
+    if (to == NULL)
+        return site_fault(s, NO_MEMORY, "no memory for %lld numbers", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        to[i] = t->dtype == DTYPE_F16 ? f16_to_f32(from[i]) : bf16_to_f32(from[i]);
+    *out = (struct tensor){ .dtype = DTYPE_F32, .shape = t->shape, .data = to };
+    return OK;
+}
+
 static status make_constant(struct site *s, struct str name, const struct tensor *t,
                             struct value **out)
 {
     const char *copy = arena_strndup(s->scratch, name.p, name.n);
-    TRY(graph_add_constant(s->graph, copy, t, out, s->err));
+    struct tensor wide = *t;
+    if (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16)
+        TRY(widen(s, t, &wide));
+    TRY(graph_add_constant(s->graph, copy, &wide, out, s->err));
     site_bind_name(s, name, *out);
     return OK;
 }
@@ -244,7 +261,7 @@ static void declare(const struct site *s, struct str name, struct value *v)
     const struct var_desc *d = map_get(s->vars, name);
     if (d == NULL)
         return;
-    program_dtype(d->data_type, &v->dtype);
+    program_computed(d->data_type, &v->dtype);
     v->shape = d->shape;
 }
 

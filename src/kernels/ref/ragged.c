@@ -681,16 +681,15 @@ static status prepare_hash(const struct kernel_ctx *ctx, void **state, size_t *s
     return OK;
 }
 
-/* Paddle counts 4 bytes for each id whatever its type, so of int64 ids half the row counts. */
 static status run_hash(const void *state, const struct kernel_io *io)
 {
     const struct hash *s = state;
-    int64_t *out = io->out[0];
     const uint8_t *x = io->in[0];
-    for (int64_t i = 0; i < s->rows; i++, x += (size_t)s->width * s->size)
+    size_t row = (size_t)s->width * s->size;
+    for (int64_t i = 0; i < s->rows; i++, x += row)
         for (int k = 0; k < s->attrs.count; k++)
-            *out++ = (int64_t)(xxhash64(x, (size_t)s->width * 4, (uint64_t)k) %
-                               (uint64_t)s->attrs.modulo);
+            put_int(io->out[0], s->size == 8, i * s->attrs.count + k,
+                    (int64_t)(xxhash64(x, row, (uint64_t)k) % (uint64_t)s->attrs.modulo));
     return OK;
 }
 

@@ -268,38 +268,79 @@ static status run_crf(const void *state, const struct kernel_io *io)
     return OK;
 }
 
-static status prepare_viterbi(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                              struct err *e)
+static struct chain *padded_chain(const struct kernel_ctx *ctx, const struct type *lengths,
+                                  size_t *scratch)
 {
     const struct shape *x = &ctx->in[0].shape;
     struct chain *s = arena_zalloc(ctx->arena, sizeof(*s));
-    s->rows = x->dim[0];
-    s->steps = x->dim[1];
-    s->tags = x->dim[2];
-    s->ends = ((const struct viterbi_attrs *)ctx->node->attrs)->tags;
-    s->wide = ctx->in[2].dtype == DTYPE_I64;
+    *s = (struct chain){ .rows = x->dim[0],
+                         .steps = x->dim[1],
+                         .tags = x->dim[2],
+                         .wide = lengths->dtype == DTYPE_I64 };
     *scratch = chain_scratch(s->steps, s->tags);
+    return s;
+}
+
+/* The paths of all rows; score_out may be NULL. `most` is the longest length. */
+static status padded_paths(const struct chain *s, const struct costs *c, const struct kernel_io *io,
+                           const void *lengths, int64_t *path, float *score_out, int64_t *most)
+{
+    const float *x = io->in[0];
+    int64_t *from = io->scratch;
+    float *score = (float *)(from + s->steps * s->tags);
+    *most = 0;
+    for (int64_t i = 0; i < s->rows; i++) {
+        int64_t n = s->wide ? ((const int64_t *)lengths)[i] : ((const int32_t *)lengths)[i];
+        if (n < 1 || n > s->steps)
+            return err_set(io->err, INVALID, "length %lld (row %lld) is not in 1 .. %lld",
+                           (long long)n, (long long)i, (long long)s->steps);
+        int64_t *own = path + i * s->steps;
+        memset(own, 0, (size_t)s->steps * sizeof(*path));
+        float best = best_path(c, x + i * s->steps * s->tags, n, s->tags, from, score, own);
+        if (score_out != NULL)
+            score_out[i] = best;
+        *most = n > *most ? n : *most;
+    }
+    return OK;
+}
+
+static status prepare_crf_padded(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                                 struct err *e)
+{
+    *state = padded_chain(ctx, &ctx->in[1], scratch);
+    return OK;
+}
+
+static status run_crf_padded(const void *state, const struct kernel_io *io)
+{
+    const struct chain *s = state;
+    const float *w = io->in[2];
+    struct costs c = { w, w + s->tags, w + 2 * s->tags };
+    int64_t most;
+    return padded_paths(s, &c, io, io->in[1], io->out[0], NULL, &most);
+}
+
+static status prepare_viterbi(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                              struct err *e)
+{
+    struct chain *s = padded_chain(ctx, &ctx->in[2], scratch);
+    s->ends = ((const struct viterbi_attrs *)ctx->node->attrs)->tags;
     *state = s;
     return OK;
 }
 
+/* Paths are as long as the longest: they move together when that is less than all steps. */
 static status run_viterbi(const void *state, const struct kernel_io *io)
 {
     const struct chain *s = state;
-    const float *x = io->in[0], *w = io->in[1];
+    const float *w = io->in[1];
     struct costs c = { s->ends ? w + (s->tags - 1) * s->tags : NULL,
                        s->ends ? w + (s->tags - 2) * s->tags : NULL, w };
-    int64_t *from = io->scratch, *path = io->out[1];
-    float *score = (float *)(from + s->steps * s->tags);
-    for (int64_t i = 0; i < s->rows; i++, path += s->steps) {
-        int64_t n = s->wide ? ((const int64_t *)io->in[2])[i] : ((const int32_t *)io->in[2])[i];
-        if (n < 1 || n > s->steps)
-            return err_set(io->err, INVALID, "length %lld (row %lld) is not in 1 .. %lld",
-                           (long long)n, (long long)i, (long long)s->steps);
-        memset(path, 0, (size_t)s->steps * sizeof(*path));
-        ((float *)io->out[0])[i] =
-            best_path(&c, x + i * s->steps * s->tags, n, s->tags, from, score, path);
-    }
+    int64_t *path = io->out[1], most;
+    TRY(padded_paths(s, &c, io, io->in[2], path, io->out[0], &most));
+    for (int64_t i = 1; i < s->rows; i++)
+        memmove(path + i * most, path + i * s->steps, (size_t)most * sizeof(*path));
+    io->shape[1].dim[1] = most;
     return OK;
 }
 
@@ -341,6 +382,8 @@ const struct kernel ref_recurrent[] = {
     { "rnn", "ref rnn", F32_ONLY, DEVICE_CPU, NULL, prepare_rnn, run_rnn, NULL },
     { "gru", "ref gru", F32_ONLY, DEVICE_CPU, NULL, prepare_gru, run_gru, NULL },
     { "crf_decode", "ref crf_decode", F32_ONLY, DEVICE_CPU, NULL, prepare_crf, run_crf, NULL },
+    { "crf_decode_padded", "ref crf_decode_padded", F32_ONLY, DEVICE_CPU, NULL, prepare_crf_padded,
+      run_crf_padded, NULL },
     { "viterbi", "ref viterbi", F32_ONLY, DEVICE_CPU, NULL, prepare_viterbi, run_viterbi, NULL },
     { "row_conv", "ref row_conv", F32_ONLY, DEVICE_CPU, NULL, prepare_row_conv, run_row_conv,
       NULL },
