@@ -19,6 +19,8 @@ static const struct row recurrent_rows[] = {
     { "crf_decode", "",             "f[7,4] l[3] f[6,4]",          "l[7,1]" },
     { "crf_decode", "",             "f[7,4] l[3] f[4,4]",          "!its transition: shape [6, 4] expected" },
     { "crf_decode", "",             "f[7,0] l[3] f[2,0]",          "!0 tags" },
+    { "crf_decode_padded", "",      "f[2,5,4] l[2,1] f[6,4]",      "l[2,5]" },
+    { "crf_decode_padded", "",      "f[2,5,4] l[3] f[6,4]",        "!2 lengths expected, got 3" },
     { "viterbi",    "tags=true",    "f[2,5,4] f[4,4] l[2]",        "f[2] l[2,5]" },
     { "viterbi",    "tags=true",    "f[2,5,1] f[1,1] l[2]",        "!5 steps and 1 tags" },
     { "viterbi",    "",             "f[2,5,4] f[4,4] l[3]",        "!2 lengths expected, got 3" },
@@ -66,5 +68,47 @@ static const struct row ragged_rows[] = {
     { "cvm",              "",                  "f[7,5]",                  "f[7,5]" },
     { "cvm",              "drop=true",         "f[7,5]",                  "f[7,3]" },
     { "cvm",              "drop=true",         "f[7,1]",                  "!rows of 1, at least 2 expected" },
+};
+// clang-format on
+
+// clang-format off
+static const struct row quant_rows[] = {
+    { "fake_quant",   "bits=8",                      "f[2,3] f[1]",        "f[2,3]" },
+    { "fake_quant",   "bits=8 per_axis=true axis=1", "f[2,3] f[1,3]",      "f[2,3]" },
+    { "fake_quant",   "bits=8 per_axis=true axis=1", "f[2,3] f[2]",        "!3 scales expected, got [2]" },
+    { "fake_quant",   "bits=8 per_axis=true axis=2", "f[2,3] f[2]",        "!axis 2 does not fit 2 dimensions" },
+    { "fake_quant",   "bits=1",                      "f[2,3] f[1]",        "!1 bits" },
+    { "fake_quant",   "bits=8",                      "l[2,3] f[1]",        "!expected float32 as its input, got int64" },
+    { "fake_dequant", "range=127",                   "f[2,3] f[]",         "f[2,3]" },
+    { "fake_dequant", "range=127 per_axis=true",     "f[2,3] f[2] f[1]",   "f[2,3]" },
+    { "fake_dequant", "range=127 per_axis=true",     "f[2,3] f[2] f[2]",   "!a second scale of one element expected" },
+    { "fake_dequant", "",                            "f[2,3] f[1]",        "!a range of 0" },
+};
+
+static const struct row choose_odd_rows[] = {
+    { "masked_select", "",                           "f[2,3] b[3]",        "f[6]" },
+    { "masked_select", "",                           "f[2,3] b[2]",        "!shapes [2, 3] and [2] do not broadcast" },
+    { "masked_select", "",                           "f[2,3] f[3]",        "!expected bool as its mask" },
+    { "nonzero",       "",                           "f[2,3]",             "l[6,2]" },
+    { "unique",        "",                           "f[2,3]",             "f[6] l[6] l[6] l[6]" },
+    { "linspace",      "dtype=1",                    "f[1] f[1] l{5}",     "f[5]" },
+    { "linspace",      "dtype=1",                    "f[1] f[1] l{0}",     "!a number of at least 1 expected" },
+    { "linspace",      "dtype=1",                    "f[2] f[1] l{5}",     "!one number as start" },
+    { "diag",          "offset=-2",                  "f[3]",               "f[5,5]" },
+    { "diag",          "offset=2",                   "f[3,4]",             "f[2]" },
+    { "diag",          "offset=-9",                  "f[3,4]",             "f[0]" },
+    { "diag",          "",                           "f[3,4,5]",           "!expected 1 or 2 dimensions, got 3" },
+    { "put_slice",     "axes=[1] starts=[1] ends=[3]", "f[2,4] f[2]",      "f[2,4]" },
+    { "put_slice",     "axes=[1] starts=[1] ends=[3]", "f[2,4] f[3]",      "!a value of shape [3] does not fill a slice of [2, 2]" },
+    { "put_slice",     "axes=[2] starts=[1] ends=[3]", "f[2,4] f[2]",      "!axis 2 does not fit 2 dimensions" },
+    { "repeat",        "axis=1",                     "f[2,3] l{2}",        "f[2,6]" },
+    { "repeat",        "axis=1",                     "f[2,3] i{2,0,1}",    "f[2,3]" },
+    { "repeat",        "axis=1",                     "f[2,3] l{-1}",       "!3 elements cannot be repeated -1 times" },
+    { "repeat",        "axis=1",                     "f[2,3] l{1," BIG ",1}", "!element 1 cannot be repeated" },
+    { "repeat",        "axis=1",                     "f[2,3] l{1,1}",      "!2 times for 3 elements" },
+    { "shard_index",   "",                           "l[2,1]",             "!shard 0 of 0 for 0 ids" },
+    { "multiplex",     "",                           "i[2,1] f[3,4] f[3,4]", "f[2,4]" },
+    { "multiplex",     "",                           "i[2,1] f[3,4] f[3,5]", "!inputs 1 and 2 are not of one type" },
+    { "multiplex",     "",                           "i[4,1] f[3,4]",      "!4 ids for rows of 2 dimensions" },
 };
 // clang-format on

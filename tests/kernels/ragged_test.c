@@ -24,7 +24,6 @@ static const struct known known[] = {
     { "gru",              "reverse=true",              "f[3,3]{1,0,1,1,0,2,1,0,3} f[1,3]{0,0,0} l{0,2,3}", "f[3,1]{1,2,3}" },
     { "crf_decode",       "",                          "f[3,2]{1,0,0,1,5,0} l{0,2,3} f[4,2]{0,0,0,0,0,0,0,0}", "l[3,1]{0,1,0}" },
     { "crf_decode",       "",                          "f[2,2]{1,0,0,1} l{0,2} f[4,2]{0,0,0,0,0,-5,0,0}", "l[2,1]{0,0}" },
-    { "viterbi",          "",                          "f[1,3,2]{1,0,0,1,9,9} f[2,2]{0,0,0,0} l{2}",  "f[1]{2} l[1,3]{0,1,0}" },
     { "row_conv",         "",                          "f[3,1]{1,2,3} l{0,2,3} f[2,1]{1,10}",         "f[3,1]{21,2,3}" },
     { "seq_softmax",      "",                          "f[3,1]{0,0,7} l{0,2,3}",                      "f[3,1]{0.5,0.5,1}" },
     { "seq_reverse",      "",                          "i[3,2]{1,2,3,4,5,6} l{0,2,3}",                "i[3,2]{3,4,1,2,5,6}" },
@@ -42,7 +41,36 @@ static const struct known known[] = {
     { "cvm",              "drop=true",                 "f[1,3]{0,0,5}",                               "f[1,1]{5}" },
 };
 
+static const struct known odd[] = {
+    { "crf_decode_padded", "",                         "f[1,3,2]{1,0,0,1,9,9} l{2} f[4,2]{0,0,0,0,0,0,0,0}", "l[1,3]{0,1,0}" },
+    { "fake_quant",       "bits=8",                    "f{0.5,1.5,-9} f{127}",                        "f{0,2,-9}" },
+    { "fake_quant",       "bits=8 away=true",          "f{0.5,1.5,-2.5} f{127}",                      "f{1,2,-3}" },
+    { "fake_quant",       "bits=8",                    "f{1000,-1000} f{127}",                        "f{127,-128}" },
+    { "fake_quant",       "bits=8 away=true back=true", "f{1000,-1000,0.4} f{127}",                   "f{127,-127,0}" },
+    { "fake_quant",       "bits=4 per_axis=true axis=0", "f[2,1]{1,1} f{7,14}",                       "f[2,1]{1,0}" },
+    { "fake_dequant",     "range=2",                   "f{1,3} f{4}",                                 "f{2,6}" },
+    { "fake_dequant",     "range=2 per_axis=true axis=1", "f[1,2]{1,3} f{4,2} f{10}",                 "f[1,2]{20,30}" },
+    { "linspace",         "dtype=1",                   "f{0} f{1} l{5}",                              "f{0,0.25,0.5,0.75,1}" },
+    { "linspace",         "dtype=2",                   "f{0} f{3} l{1}",                              "i{0}" },
+    { "diag",             "offset=1 padding=9",        "f{1,2}",                                      "f[3,3]{9,1,9,9,9,2,9,9,9}" },
+    { "diag",             "offset=-1",                 "i[2,2]{1,2,3,4}",                             "i{3}" },
+    { "put_slice",        "axes=[1] starts=[2] ends=[-3] steps=[-2]", "i[2,3]{1,2,3,4,5,6} i[2,1]{8,9}", "i[2,3]{1,2,8,4,5,9}" },
+    { "put_slice",        "axes=[0] starts=[5] ends=[9]", "i{1,2} i{9}",                              "i{1,2}" },
+    { "repeat",           "axis=0",                    "i[2,2]{1,2,3,4} l{2}",                        "i[4,2]{1,2,1,2,3,4,3,4}" },
+    { "repeat",           "axis=1",                    "i[2,2]{1,2,3,4} i{0,2}",                      "i[2,2]{2,2,4,4}" },
+    { "multiplex",        "",                          "l[2,1]{1,0} i[2,1]{1,2} i[2,1]{3,4}",         "i[2,1]{3,2}" },
+};
+
 static const struct known dynamic[] = {
+    { "viterbi",          "",                          "f[1,3,2]{1,0,0,1,9,9} f[2,2]{0,0,0,0} l{2}",  "f[1]{2} l[1,2]{0,1}" },
+    { "viterbi",          "",                          "f[2,3,2]{1,0,0,1,9,9,0,1,1,0,9,9} f[2,2]{0,0,0,0} l{1,2}",  "f[2]{1,2} l[2,2]{0,0,1,0}" },
+    { "masked_select",    "",                          "i[2,2]{1,2,3,4} b[2]{0,1}",                   "i[2]{2,4}" },
+    { "masked_select",    "",                          "i[2]{1,2} b[2,2]{0,1,1,1}",                   "i[3]{2,1,2}" },
+    { "nonzero",          "",                          "f[2,2]{0,2,0,4}",                             "l[2,2]{0,1,1,1}" },
+    { "nonzero",          "",                          "b[3]{0,0,0}",                                 "l[0,1]" },
+    { "unique",           "",                          "i{3,1,3,2}",                                  "i{1,2,3} l{1,3,0} l{2,0,2,1} l{1,1,2}" },
+    { "unique",           "unsorted=true",             "i{3,1,3,2}",                                  "i{3,1,2} l{0,1,3} l{0,1,0,2} l{2,1,1}" },
+    { "unique",           "consecutive=true",          "f{3,3,1,3}",                                  "f{3,1,3} l{0,2,3} l{0,0,1,2} l{2,1,1}" },
     { "seq_unpad",        "",                          "i[2,3]{1,2,3,4,5,6} l{1,2}",                  "i[3,1]{1,4,5} l{0,1,3}" },
     { "seq_slice",        "",                          "i[4,1]{1,2,3,4} l{0,3,4} l{1,0} l{2,0}",      "i[2,1]{2,3} l{0,2,2}" },
     { "seq_erase",        "tokens=[2,4]",              "l[4,1]{1,2,3,4} l{0,3,4}",                    "l[2,1]{1,3} l{0,2,2}" },
@@ -77,6 +105,8 @@ static void ref_kernels_give_known_values(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         try_known(&known[i]);
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+        try_known(&odd[i]);
     for (size_t i = 0; i < ARRAY_LEN(dynamic); i++)
         try_known(&dynamic[i]);
 }
@@ -112,6 +142,8 @@ static const struct known faults[] = {
     { "viterbi", "", "f[1,2,2] f[2,2] l{3}", "length 3 (row 0) is not in 1 .. 2" },
     { "viterbi", "", "f[1,2,2] f[2,2] l{0}", "length 0 (row 0) is not in 1 .. 2" },
     { "crf_decode", "", "f[3,2] l{0,9} f[4,2]", "do not add up" },
+    { "crf_decode_padded", "", "f[1,2,2] l{3} f[4,2]", "length 3 (row 0) is not in 1 .. 2" },
+    { "multiplex", "", "l{2} f[1,1] f[1,1]", "id 2 (row 0) is not in 0 .. 1" },
     { "row_conv", "", "f[3,2] l{1,3} f[4,2]", "do not add up" },
     { "seq_softmax", "", "f[3,1] l{0,9}", "do not add up" },
     { "seq_reverse", "", "f[3,1] l{0,5,3}", "do not add up" },

@@ -99,19 +99,28 @@ static status read_desc(struct stream *s, struct str message, struct tensor *t)
     return program_dtype(data_type, &t->dtype) ? OK : damaged(s, "its element type is unknown");
 }
 
-/* The stored dimensions are the authority, but a difference means another model's file. Scalars
- * are declared [1] and stored without dimensions by quantised models. */
+/* Without dimensions of 1. */
+static struct shape squeezed(const struct shape *x)
+{
+    struct shape s = { .rank = 0 };
+    for (int i = 0; i < x->rank; i++)
+        if (x->dim[i] != 1)
+            s.dim[s.rank++] = x->dim[i];
+    return s;
+}
+
+/* The stored dimensions are the authority, but a difference means another model's file. Quantised
+ * models declare scales as [1] or [8] and store them without dimensions, or as [1, 8]. */
 static status check_shape(struct stream *s, const struct tensor *t)
 {
-    const struct shape *declared = &s->var->shape;
-    if (shape_matches(&t->shape, declared) ||
-        (shape_numel(&t->shape) == 1 && shape_numel(declared) == 1))
+    struct shape stored = squeezed(&t->shape), declared = squeezed(&s->var->shape);
+    if (shape_matches(&t->shape, &s->var->shape) || shape_eq(&stored, &declared))
         return OK;
     char want[SHAPE_TEXT_MAX], got[SHAPE_TEXT_MAX];
     return err_set(s->err, CORRUPT,
                    "%s: parameter '%.*s': the program declares %s, the file holds %s; they do not "
                    "belong together",
-                   s->file, STR_ARG(s->var->name), shape_text(declared, want, sizeof(want)),
+                   s->file, STR_ARG(s->var->name), shape_text(&s->var->shape, want, sizeof(want)),
                    shape_text(&t->shape, got, sizeof(got)));
 }
 
