@@ -1,6 +1,6 @@
 /* What chooses by what elements are, and odd makers of tensors. */
-#include "graph/attrs_control.h"
 #include "graph/attrs_choose.h"
+#include "graph/attrs_control.h"
 #include "import/paddle/site.h"
 
 static status import_masked_select(struct site *s)
@@ -88,7 +88,8 @@ static status import_unique_consecutive(struct site *s)
 static status read_dtype(struct site *s, dtype *out)
 {
     int32_t code = attr_i32(s, "dtype", 5);
-    return program_computed(code, out) ? OK : site_fault(s, UNSUPPORTED, "dtype %d of VarType", code);
+    return program_computed(code, out) ? OK
+                                       : site_fault(s, UNSUPPORTED, "dtype %d of VarType", code);
 }
 
 static status import_linspace(struct site *s)
@@ -127,9 +128,8 @@ static status import_eye(struct site *s)
     ones->shape = SHAPE(size);
     TRY(site_add1(s, "diag", &ones, 1, &square));
     TRY(site_add1(s, "slice", &square, 1, &out));
-    *(struct slice_attrs *)node_attrs(out->producer) = (struct slice_attrs){
-        .starts = { 2, { 0, 0 } }, .ends = { 2, { rows, columns } }
-    };
+    *(struct slice_attrs *)node_attrs(out->producer) =
+        (struct slice_attrs){ .starts = { 2, { 0, 0 } }, .ends = { 2, { rows, columns } } };
     out->shape = SHAPE(rows, columns);
     return site_bind(s, "Out", out);
 }
@@ -137,12 +137,12 @@ static status import_eye(struct site *s)
 static status import_diag(struct site *s)
 {
     struct value *x, *out;
-    TRY(site_in(s, s->row->lod == LOD_OWN && op_slot_in(s->op, "Diagonal") != NULL ? "Diagonal" : "X",
-                &x));
+    TRY(site_in(
+        s, s->row->lod == LOD_OWN && op_slot_in(s->op, "Diagonal") != NULL ? "Diagonal" : "X", &x));
     TRY(site_add1(s, "diag", &x, 1, &out));
-    *(struct diag_attrs *)node_attrs(out->producer) = (struct diag_attrs){
-        .offset = attr_i32(s, "offset", 0), .padding = (float)attr_f64(s, "padding_value", 0)
-    };
+    *(struct diag_attrs *)node_attrs(out->producer) =
+        (struct diag_attrs){ .offset = attr_i32(s, "offset", 0),
+                             .padding = (float)attr_f64(s, "padding_value", 0) };
     return site_bind(s, "Out", out);
 }
 
@@ -247,7 +247,11 @@ static status import_set_value(struct site *s)
                              .starts = attr_i64s(s, "starts"),
                              .ends = attr_i64s(s, "ends"),
                              .steps = attr_i64s(s, "steps") };
-    TRY(site_add1(s, "put_slice", in, in[5] != NULL ? 6 : in[3] != NULL ? 4 : in[2] != NULL ? 3 : 2,
+    TRY(site_add1(s, "put_slice", in,
+                  in[5] != NULL   ? 6
+                  : in[3] != NULL ? 4
+                  : in[2] != NULL ? 3
+                                  : 2,
                   &out));
     *(struct slice_attrs *)node_attrs(out->producer) = a;
     return site_bind(s, "Out", out);
@@ -261,9 +265,8 @@ static status import_repeat_interleave(struct site *s)
     TRY(site_in(s, "X", &in[0]));
     TRY(site_in_optional(s, "RepeatsTensor", &in[1]));
     TRY(site_add1(s, "repeat", in, in[1] != NULL ? 2 : 1, &out));
-    *(struct repeat_attrs *)node_attrs(out->producer) = (struct repeat_attrs){
-        .times = attr_i64(s, "Repeats", 1), .axis = attr_i32(s, "dim", 0)
-    };
+    *(struct repeat_attrs *)node_attrs(out->producer) =
+        (struct repeat_attrs){ .times = attr_i64(s, "Repeats", 1), .axis = attr_i32(s, "dim", 0) };
     return site_bind(s, "Out", out);
 }
 

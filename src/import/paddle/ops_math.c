@@ -166,10 +166,9 @@ static status import_log_softmax(struct site *s)
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
     TRY(site_add1(s, "reduce", &in[0], 1, &in[1]));
-    *(struct reduce_attrs *)node_attrs(in[1]->producer) =
-        (struct reduce_attrs){ .mode = REDUCE_LOG_SUM_EXP,
-                               .axes = { 1, { attr_i32(s, "axis", -1) } },
-                               .keep_dims = true };
+    *(struct reduce_attrs *)node_attrs(in[1]->producer) = (struct reduce_attrs){
+        .mode = REDUCE_LOG_SUM_EXP, .axes = { 1, { attr_i32(s, "axis", -1) } }, .keep_dims = true
+    };
     TRY(site_add1(s, "sub", in, 2, &out));
     return site_bind(s, "Out", out);
 }

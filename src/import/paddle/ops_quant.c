@@ -90,8 +90,8 @@ static status import_fake_quantize(struct site *s)
     if (a.per_axis && (a.axis < 0 || a.axis >= x->shape.rank))
         return site_fault(s, INVALID, "quant_axis %d does not fit %d dimensions", a.axis,
                           x->shape.rank);
-    bool has_scale = ends_with(s->op->type, "range_abs_max") ||
-                     ends_with(s->op->type, "moving_average_abs_max");
+    bool has_scale =
+        ends_with(s->op->type, "range_abs_max") || ends_with(s->op->type, "moving_average_abs_max");
     TRY(has_scale ? site_in(s, "InScale", &scale) : abs_max(s, x, a.per_axis, a.axis, &scale));
     TRY(add_quant(s, x, scale, &a, &out));
     TRY(site_bind(s, "Out", out));

@@ -311,9 +311,9 @@ static status run_diag(const void *state, const struct kernel_io *io)
 /* ---- put_slice, repeat ---- */
 
 struct put {
-    struct walk to;       /* places of the slice in x */
-    struct walk from;     /* places of the value */
-    int64_t count;        /* of x */
+    struct walk to;   /* places of the slice in x */
+    struct walk from; /* places of the value */
+    int64_t count;    /* of x */
 };
 
 static status prepare_put(const struct kernel_ctx *ctx, void **state, size_t *scratch,

@@ -83,8 +83,8 @@ static status run_dequant(const void *state, const struct kernel_io *io)
     for (int64_t o = 0; o < s->outer; o++)
         for (int64_t c = 0; c < s->channels; c++)
             for (int64_t i = 0; i < s->inner; i++, at++) {
-                float x = s->narrow ? ((const int8_t *)io->in[0])[at]
-                                    : ((const float *)io->in[0])[at];
+                float x =
+                    s->narrow ? ((const int8_t *)io->in[0])[at] : ((const float *)io->in[0])[at];
                 float v = x * scale[c];
                 out[at] = (second != NULL ? v * second[0] : v) / s->dequant.range;
             }
