@@ -6,6 +6,7 @@
 #include "codec/json.h"
 #include "exec/exec.h"
 #include "exec/model.h"
+#include "flow/service.h"
 #include "graph/op.h"
 #include "passes/passes.h"
 
@@ -16,7 +17,7 @@
 
 struct inspect_args {
     struct words words;
-    bool json, dot, passes, explain;
+    bool json, dot, passes, explain, graph;
 };
 
 #define FIELD(f) offsetof(struct inspect_args, f)
@@ -25,6 +26,7 @@ struct inspect_args {
 static const struct option options[] = {
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "the same for machines", 0, 0, NULL },
     { "dot", OPT_FLAG, FIELD(dot), NULL, NULL, "the graph, for Graphviz", 0, 0, NULL },
+    { "graph", OPT_FLAG, FIELD(graph), NULL, NULL, "a service's file: its graph of operators, for Graphviz", 0, 0, NULL },
     { "explain", OPT_FLAG, FIELD(explain), NULL, NULL, "the kernels and memory of a plan for batch 1", 0, 0, NULL },
     { "passes", OPT_FLAG, FIELD(passes), NULL, NULL, "the rewrites that every graph goes through", 0, 0, NULL },
 };
@@ -32,7 +34,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar inspect",
-    .usage = "MODEL [--json | --dot | --explain | --passes]",
+    .usage = "MODEL [--json | --dot | --explain | --passes] | SERVICE.yml --graph",
     .about =
         "Shows what a model takes and gives, its operators after all rewrites, and its parameters.",
     .options = options,
@@ -189,6 +191,19 @@ static void put_passes(struct buf *b)
         buf_printf(b, "%-20s %s\n", pass_at(i)->name, pass_at(i)->what);
 }
 
+/* Opens its models too, so that everything that is wrong with it is found. */
+static status put_service(struct buf *b, const char *path, struct arena *a, struct err *e)
+{
+    struct service s;
+    struct flow *f;
+    const struct flow_options opt = { .name = path };
+    TRY(service_read(path, a, &s, e));
+    TRY(service_open(&s, &opt, false, &f, e));
+    flow_to_dot(f, b);
+    flow_unref(f);
+    return OK;
+}
+
 static status inspect(const struct inspect_args *args, struct arena *a, struct buf *b,
                       struct err *e)
 {
@@ -198,6 +213,8 @@ static status inspect(const struct inspect_args *args, struct arena *a, struct b
         put_passes(b);
         return OK;
     }
+    if (args->graph)
+        return put_service(b, args->words.word[0], a, e);
     TRY(model_open(args->words.word[0], NULL, &m, e));
     if (args->json)
         put_json(b, m, a);

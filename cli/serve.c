@@ -3,12 +3,13 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "flow/service.h"
 #include "serve/server.h"
 
 #include <string.h>
 
 struct serve_args {
-    struct words words, models, roots, load, batch_threads, batch_rows, batch_preferred;
+    struct words words, models, ops, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
     const char *batch_overdue;
     int64_t batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
@@ -20,7 +21,8 @@ struct serve_args {
 
 // clang-format off
 static const struct option options[] = {
-    { "model", OPT_LIST, FIELD(models), "[NAME=]DIR", NULL, "a model and the name it is served under; repeatable", 0, 0, NULL },
+    { "model", OPT_LIST, FIELD(models), "[NAME=]DIR", NULL, "a model, or a graph (FILE.yml, infer_service.prototxt), and its name; repeatable", 0, 0, NULL },
+    { "op", OPT_LIST, FIELD(ops), "OP", NULL, "one service: the models chained by these operators; OP:0 takes no model", 0, 0, NULL },
     { "model-repository", OPT_LIST, FIELD(roots), "DIR", NULL, "a directory whose directories are models: NAME/VERSION/ or flat", 0, 0, "model-base-path" },
     { "model-control", OPT_CHOICE, FIELD(control), "poll|none|explicit", "poll", "follow the repository, load it once, or load what is asked for", 0, 0, "model-control-mode" },
     { "load-model", OPT_LIST, FIELD(load), "NAME", NULL, "explicit: a model of the repository to begin with", 0, 0, NULL },
@@ -119,9 +121,27 @@ static bool take_batch(const struct serve_args *args, struct batch_options *o)
     return fine;
 }
 
+/* `--model A B --op X Y`: one service in place of the models. */
+static status chain_models(const struct serve_args *args, struct arena *a,
+                           struct server_model *model, int *count, struct err *e)
+{
+    struct service *service = arena_zalloc(a, sizeof(*service));
+    if (args->ops.count == 0)
+        return OK;
+    TRY(service_chain(args->models.word, args->models.count, args->ops.word, args->ops.count, a,
+                      service, e));
+    model[0].service = service;
+    model[0].name = args->name != NULL ? args->name : service->name;
+    model[0].path = args->models.count > 0 ? args->models.word[0] : ".";
+    *count = 1;
+    return OK;
+}
+
 static int serve(const struct serve_args *args, struct arena *a)
 {
-    struct server_model *model = arena_zalloc(a, (size_t)args->models.count * sizeof(*model));
+    struct server_model *model = arena_zalloc(a, ((size_t)args->models.count + 1) * sizeof(*model));
+    int model_count = args->models.count;
+    struct err e = { "" };
     struct batch_options batch;
     bool fine = take_batch(args, &batch);
     for (int i = 0; i < args->models.count; i++) {
@@ -132,9 +152,11 @@ static int serve(const struct serve_args *args, struct arena *a)
     if (!fine)
         return command_misused(&command, "--runtime-thread-num, --batch-infer-size and "
                                          "--batch-preferred take whole numbers");
+    if (chain_models(args, a, model, &model_count, &e) != OK)
+        return command_failed(&command, &e);
     struct server_options opt = {
         .model = model,
-        .model_count = args->models.count,
+        .model_count = model_count,
         .host = args->host,
         .port = (int)args->port,
         .threads = (int)args->threads,
@@ -154,7 +176,6 @@ static int serve(const struct serve_args *args, struct arena *a)
         .triton_codes = strcmp(args->compat, "triton") == 0,
     };
     struct server *server;
-    struct err e = { "" };
     log_set_level(log_level_of(args->log_level));
     if (server_start(&opt, &server, &e) != OK)
         return command_failed(&command, &e);

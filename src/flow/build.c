@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "flow/attrs.h"
 #include "flow/spec.h"
 
 #include <stdio.h>
@@ -23,6 +24,11 @@ static status fault(struct build *b, int line, status s)
         return s;
     return line > 0 ? err_prefix(b->err, s, "%s:%d: ", b->spec->file, line)
                     : err_prefix(b->err, s, "%s: ", b->spec->file);
+}
+
+const struct flow_node *flow_node_at(const struct flow *f, int index)
+{
+    return &f->node[index];
 }
 
 static const char *nearest_node(struct build *b, struct str word)
@@ -95,12 +101,12 @@ static status take_model(struct build *b, int i)
                              n->op->has_model ? "needs a model" : "takes no model"));
     if (spec->model == NULL)
         return OK;
+    const struct batch_options *batch = spec->batch != NULL ? spec->batch : f->options.batch;
     n->model = model_ref(spec->model);
-    n->port = model_outputs(n->model, &n->port_count);
     if (f->model == NULL)
         f->model = n->model;
-    if (f->options.batch != NULL && f->options.batch->threads > 0)
-        n->batcher = batcher_new(n->model, f->options.batch, &f->counters);
+    if (batch != NULL && batch->threads > 0)
+        n->batcher = batcher_new(n->model, batch, &f->counters);
     f->may_wait = f->may_wait || n->batcher != NULL;
     return OK;
 }
@@ -113,20 +119,13 @@ static status make_nodes(struct build *b)
         TRY(find_op(b, i));
         TRY(name_node(b, i));
         f->node_count = i + 1;
+        f->node[i].timeout_ms = b->spec->node[i].timeout_ms;
         TRY(take_model(b, i));
     }
     return f->node_count > 0 ? OK : fault(b, 0, err_set(b->err, INVALID, "no nodes"));
 }
 
 /* ---- edges ---- */
-
-static bool gives_tensor(const struct flow_node *n, struct str name)
-{
-    for (int i = 0; i < n->port_count; i++)
-        if (str_is(name, n->port[i].alias) || str_is(name, n->port[i].name))
-            return true;
-    return n->port == NULL;
-}
 
 static const char *nearest_port(struct build *b, const struct flow_node *n, struct str word)
 {
@@ -138,11 +137,19 @@ static const char *nearest_port(struct build *b, const struct flow_node *n, stru
     return near != NULL ? near : n->port_count > 0 ? known[0] : "";
 }
 
-static status draw_edge(struct build *b, int i, int k)
+static void add_next(struct flow *f, int from, int to)
+{
+    struct flow_node *n = &f->node[from];
+    int *next = arena_zalloc(&f->arena, ((size_t)n->next_count + 1) * sizeof(*next));
+    for (int i = 0; i < n->next_count; i++)
+        next[i] = n->next[i];
+    next[n->next_count++] = to;
+    n->next = next;
+}
+
+static status draw_edge(struct build *b, int i, const struct flow_ref *ref, struct flow_edge *edge)
 {
     struct flow *f = b->flow;
-    const struct flow_ref *ref = &b->spec->node[i].input[k];
-    struct flow_edge *edge = &f->node[i].edge[k];
     struct str tensor = str_of(ref->text), name;
     bool one = str_cut(&tensor, '.', &name);
     edge->node = find_node(f, name);
@@ -155,27 +162,36 @@ static status draw_edge(struct build *b, int i, int k)
                              f->node[i].name, STR_ARG(name), near != NULL ? "; did you mean '" : "",
                              near != NULL ? near : "", near != NULL ? "'?" : ""));
     }
-    if (!one)
-        return OK;
-    const struct flow_node *from = &f->node[edge->node];
-    edge->tensor = arena_strndup(&f->arena, tensor.p, tensor.n);
-    if (gives_tensor(from, tensor))
-        return OK;
-    return fault(b, ref->line,
-                 err_set(b->err, INVALID,
-                         "input '%s' of node '%s': node '%s' gives no '%.*s'; did you mean '%s'?",
-                         ref->text, f->node[i].name, from->name, STR_ARG(tensor),
-                         nearest_port(b, from, tensor)));
+    if (one)
+        edge->tensor = arena_strndup(&f->arena, tensor.p, tensor.n);
+    add_next(f, edge->node, i);
+    f->node[i].wait_count++;
+    return OK;
 }
 
-static void add_next(struct flow *f, int from, int to)
+/* When the node at its other end is open: whether that gives such a tensor. *port: NULL where only a request tells. */
+static status check_edge(struct build *b, int i, const struct flow_edge *edge, int line,
+                         const struct port **port)
 {
-    struct flow_node *n = &f->node[from];
-    int *next = arena_zalloc(&f->arena, ((size_t)n->next_count + 1) * sizeof(*next));
-    for (int i = 0; i < n->next_count; i++)
-        next[i] = n->next[i];
-    next[n->next_count++] = to;
-    n->next = next;
+    const struct flow_node *from = &b->flow->node[edge->node];
+    struct str tensor = str_of(edge->tensor);
+    *port = from->port_count > 0 ? &from->port[0] : NULL;
+    if (edge->tensor == NULL)
+        return OK;
+    if (from->port == NULL) {
+        *port = NULL;
+        return OK;
+    }
+    for (int k = 0; k < from->port_count; k++)
+        if (str_is(tensor, from->port[k].alias) || str_is(tensor, from->port[k].name)) {
+            *port = &from->port[k];
+            return OK;
+        }
+    return fault(b, line,
+                 err_set(b->err, INVALID,
+                         "input '%s.%s' of node '%s': node '%s' gives no '%s'; did you mean '%s'?",
+                         from->name, edge->tensor, b->flow->node[i].name, from->name, edge->tensor,
+                         nearest_port(b, from, tensor)));
 }
 
 static status count_inputs(struct build *b, int i)
@@ -191,6 +207,38 @@ static status count_inputs(struct build *b, int i)
                          n->op->inputs_max > n->op->inputs_min ? n->op->inputs_max : 0));
 }
 
+/* when: {input: NODE.TENSOR, index: 0, above: 0.5} */
+static status read_when(struct build *b, int i)
+{
+    static const char *const keys[] = { "input", "index", "above", "below", "equals" };
+    static const char *const tests[] = { "above", "below", "equals" };
+    const struct yaml *n = b->spec->node[i].when;
+    const char *file = b->spec->file != NULL ? b->spec->file : "";
+    struct flow_when *w = arena_zalloc(&b->flow->arena, sizeof(*w));
+    struct flow_ref ref = { .line = n->line };
+    const struct yaml *input = yaml_get(n, "input"), *index = yaml_get(n, "index");
+    int found = 0;
+    TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), b->err));
+    if (input == NULL)
+        return fault(b, n->line, err_set(b->err, INVALID, "'when' needs an 'input'"));
+    TRY(yaml_text(input, file, &ref.text, b->err));
+    if (index != NULL)
+        TRY(yaml_i64(index, file, 0, INT64_C(1) << 40, &w->index, b->err));
+    for (size_t t = 0; t < ARRAY_LEN(tests); t++) {
+        const struct yaml *value = yaml_get(n, tests[t]);
+        if (value == NULL)
+            continue;
+        found++;
+        w->test = (flow_test)t;
+        TRY(yaml_real(value, file, &w->value, b->err));
+    }
+    if (found != 1)
+        return fault(b, n->line,
+                     err_set(b->err, INVALID, "'when' needs one of above, below and equals"));
+    b->flow->node[i].when = w;
+    return draw_edge(b, i, &ref, &w->edge);
+}
+
 static status draw_edges(struct build *b)
 {
     struct flow *f = b->flow;
@@ -200,10 +248,10 @@ static status draw_edges(struct build *b)
         TRY(count_inputs(b, i));
         n->edge = arena_zalloc(&f->arena, ((size_t)spec->input_count + 1) * sizeof(*n->edge));
         n->edge_count = spec->input_count;
-        for (int k = 0; k < spec->input_count; k++) {
-            TRY(draw_edge(b, i, k));
-            add_next(f, n->edge[k].node, i);
-        }
+        for (int k = 0; k < spec->input_count; k++)
+            TRY(draw_edge(b, i, &spec->input[k], &n->edge[k]));
+        if (spec->when != NULL)
+            TRY(read_when(b, i));
     }
     return OK;
 }
@@ -218,10 +266,16 @@ static bool is_placed(const struct flow *f, int placed, int node)
     return false;
 }
 
+/* The node at the other end of the k-th of all its edges, the condition's last. */
+static int waits_for(const struct flow_node *n, int k)
+{
+    return k < n->edge_count ? n->edge[k].node : n->when->edge.node;
+}
+
 static bool can_run(const struct flow *f, int placed, const struct flow_node *n)
 {
-    for (int k = 0; k < n->edge_count; k++)
-        if (!is_placed(f, placed, n->edge[k].node))
+    for (int k = 0; k < n->wait_count; k++)
+        if (!is_placed(f, placed, waits_for(n, k)))
             return false;
     return true;
 }
@@ -236,9 +290,9 @@ static status cycle(struct build *b, int placed)
     while (is_placed(f, placed, at))
         at++;
     for (int i = 0; i < f->node_count; i++) /* by now it is inside the cycle */
-        for (int k = 0; k < f->node[at].edge_count; k++)
-            if (!is_placed(f, placed, f->node[at].edge[k].node)) {
-                at = f->node[at].edge[k].node;
+        for (int k = 0; k < f->node[at].wait_count; k++)
+            if (!is_placed(f, placed, waits_for(&f->node[at], k))) {
+                at = waits_for(&f->node[at], k);
                 break;
             }
     int first = at;
@@ -246,9 +300,9 @@ static status cycle(struct build *b, int placed)
         int n = snprintf(words + len, sizeof(words) - len, "'%s' waits for ", f->node[at].name);
         len += n > 0 && len + (size_t)n < sizeof(words) ? (size_t)n : 0;
         int k = 0;
-        while (is_placed(f, placed, f->node[at].edge[k].node))
+        while (is_placed(f, placed, waits_for(&f->node[at], k)))
             k++;
-        at = f->node[at].edge[k].node;
+        at = waits_for(&f->node[at], k);
     } while (at != first);
     return fault(
         b, b->spec->node[first].line,
@@ -277,19 +331,74 @@ static bool is_linear(const struct flow *f)
     for (int i = 1; i < f->node_count; i++) {
         const struct flow_node *n = &f->node[f->order[i]];
         bool waits = false;
-        for (int k = 0; k < n->edge_count; k++)
-            waits = waits || n->edge[k].node == f->order[i - 1];
+        for (int k = 0; k < n->wait_count; k++)
+            waits = waits || waits_for(n, k) == f->order[i - 1];
         if (!waits)
             return false;
     }
     return true;
 }
 
+/* ---- opening, in order: a node knows what it is given ---- */
+
+static status check_settings(struct build *b, int i)
+{
+    static const char *const common[] = { "name", "op", "inputs", "when", "timeout_ms", "address" };
+    const struct flow_op *op = b->flow->node[i].op;
+    const char *known[64];
+    size_t count = 0;
+    if (b->spec->node[i].attrs == NULL)
+        return OK;
+    for (size_t k = 0; k < ARRAY_LEN(common) - 1; k++)
+        known[count++] = common[k];
+    for (size_t k = 0; op->keys[k] != NULL && count < ARRAY_LEN(known); k++)
+        known[count++] = op->keys[k];
+    return yaml_keys(b->spec->node[i].attrs, b->spec->file != NULL ? b->spec->file : "", known,
+                     count, b->err);
+}
+
+static status open_node(struct build *b, int i)
+{
+    struct flow *f = b->flow;
+    struct flow_node *n = &f->node[i];
+    const struct flow_node_spec *spec = &b->spec->node[i];
+    const struct port **in = arena_zalloc(&f->arena, ((size_t)n->edge_count + 1) * sizeof(*in));
+    const struct port *condition;
+    struct flow_open o = { .flow = f,
+                           .node = n,
+                           .file = b->spec->file != NULL ? b->spec->file : "",
+                           .attrs = spec->attrs,
+                           .in = in,
+                           .arena = &f->arena };
+    TRY(check_settings(b, i));
+    for (int k = 0; k < n->edge_count; k++) {
+        TRY(check_edge(b, i, &n->edge[k], spec->input[k].line, &in[k]));
+        n->may_skip = n->may_skip || f->node[n->edge[k].node].may_skip;
+    }
+    if (n->when != NULL)
+        TRY(check_edge(b, i, &n->when->edge, spec->line, &condition));
+    n->may_skip = n->may_skip || n->when != NULL;
+    if (n->op->later && !n->op->has_model)
+        f->may_wait = true;
+    n->opened = true;
+    status s = n->op->open != NULL ? n->op->open(&o, b->err) : OK;
+    bool told =
+        b->spec->file != NULL && strncmp(b->err->text, b->spec->file, strlen(b->spec->file)) == 0;
+    return s == OK || told ? s : fault(b, spec->line, s);
+}
+
+static status open_nodes(struct build *b)
+{
+    for (int i = 0; i < b->flow->node_count; i++)
+        TRY(open_node(b, b->flow->order[i]));
+    return OK;
+}
+
 /* ---- what clients see ---- */
 
 static bool is_reader(const struct flow_node *n)
 {
-    return n->op->inputs_max == 0 && !n->op->has_model;
+    return n->op->reads_request;
 }
 
 static bool has_port(const struct port *p, int count, const char *alias)
@@ -387,6 +496,8 @@ status flow_build(const struct flow_spec *spec, const struct flow_options *opt, 
         s = draw_edges(&b);
     if (s == OK)
         s = put_in_order(&b);
+    if (s == OK)
+        s = open_nodes(&b);
     if (s != OK) {
         flow_destroy(f);
         return s;
@@ -416,6 +527,8 @@ void flow_destroy(struct flow *f)
 {
     for (int i = 0; i < f->node_count; i++) {
         batcher_free(f->node[i].batcher);
+        if (f->node[i].opened && f->node[i].op->close != NULL)
+            f->node[i].op->close(&f->node[i]);
         model_unref(f->node[i].model);
     }
     arena_deinit(&f->arena);

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "flow/build.h"
-#include "flow/ops.h"
+#include "flow/node.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -16,33 +16,13 @@ struct flow_run {
     struct flow *flow;
     struct flow_call *call;
     int64_t begin_us;
+    int count;        /* of steps */
     uint64_t busy_ns; /* of a graph without branches */
     /* A graph with branches: */
     atomic_int left;   /* nodes that have not ended, and the starter */
     atomic_int failed; /* status of the first fault */
     struct flow_step step[];
 };
-
-static const struct flow_op *const ops[] = { &general_reader_op, &general_infer_op,
-                                             &general_response_op };
-
-const struct flow_op *flow_op_find(struct str type)
-{
-    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-        if (str_is(type, ops[i]->type) || str_is(type, ops[i]->also))
-            return ops[i];
-    return NULL;
-}
-
-const char *flow_op_nearest(struct str type)
-{
-    const char *known[2 * ARRAY_LEN(ops)];
-    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
-        known[2 * i] = ops[i]->type;
-        known[2 * i + 1] = ops[i]->also;
-    }
-    return str_nearest(type, known, ARRAY_LEN(known));
-}
 
 /* ---- what is learnt ---- */
 
@@ -102,7 +82,43 @@ struct flow_value flow_step_input(struct flow_step *s, int k)
     return edge->tensor == NULL && edge->rename == NULL ? *v : one_of(v, edge, s->arena);
 }
 
+uint64_t flow_step_deadline(const struct flow_step *s)
+{
+    uint64_t deadline = s->run->call->deadline_ns;
+    if (s->node->timeout_ms <= 0)
+        return deadline;
+    uint64_t own = s->begin_ns + (uint64_t)s->node->timeout_ms * 1000000;
+    return deadline != 0 && deadline < own ? deadline : own;
+}
+
 /* ---- one node ---- */
+
+static bool is_skipped(struct flow_step *s)
+{
+    const struct flow_node *n = s->node;
+    bool all = n->edge_count > 0, any = false;
+    if (n->when != NULL && !flow_when_holds(n->when, &s->run->step[n->when->edge.node].out))
+        return true;
+    for (int k = 0; k < n->edge_count; k++) {
+        bool skipped = s->run->step[n->edge[k].node].out.skipped;
+        all = all && skipped;
+        any = any || skipped;
+    }
+    return all || (any && !n->op->takes_skipped);
+}
+
+static status late(const struct flow_step *s, struct err *e)
+{
+    return err_set(e, TIMED_OUT, "node '%s' took longer than its timeout_ms of %lld", s->node->name,
+                   (long long)s->node->timeout_ms);
+}
+
+/* A node that cannot be interrupted is found late when it has ended. */
+static bool is_late(const struct flow_step *s)
+{
+    return s->node->timeout_ms > 0 &&
+           clock_ns() - s->begin_ns > (uint64_t)s->node->timeout_ms * 1000000;
+}
 
 static bool wants_stamps(const struct flow_run *r)
 {
@@ -113,10 +129,18 @@ static status run_step(struct flow_step *s, struct exec *x, struct err *e)
 {
     if (wants_stamps(s->run))
         s->begin_us = clock_wall_us();
+    if (s->node->timeout_ms > 0)
+        s->begin_ns = clock_ns();
+    if (s->node->may_skip && is_skipped(s)) {
+        s->out = (struct flow_value){ .skipped = true };
+        return OK;
+    }
     status code = s->node->op->run(s, x, e);
-    if (code != FLOW_LATER && wants_stamps(s->run))
+    if (code == FLOW_LATER)
+        return code;
+    if (wants_stamps(s->run))
         s->end_us = clock_wall_us();
-    return code;
+    return code == OK && is_late(s) ? late(s, e) : code;
 }
 
 /* ---- the end of a call ---- */
@@ -262,7 +286,7 @@ static status run_branches(struct flow_run *r, struct exec *x)
 {
     struct flow *f = r->flow;
     for (int i = 0; i < f->node_count; i++)
-        if (f->node[i].edge_count == 0)
+        if (f->node[i].wait_count == 0)
             run_from(&r->step[i], x);
     return leave(r) ? finish(r) : FLOW_LATER;
 }
@@ -324,7 +348,7 @@ void flow_step_done(struct flow_step *s, status code, struct exec *x, const stru
 static void drop_arenas(void *arg)
 {
     struct flow_run *r = arg;
-    for (int i = 0; i < r->flow->node_count; i++)
+    for (int i = 0; i < r->count; i++) /* the flow may be gone by now */
         arena_deinit(&r->step[i].own);
 }
 
@@ -334,6 +358,7 @@ static struct flow_run *new_run(struct flow *f, struct flow_call *c)
     struct flow_run *r = arena_alloc(c->arena, bytes);
     r->flow = f;
     r->call = c;
+    r->count = f->node_count;
     r->busy_ns = 0;
     r->begin_us = clock_wall_us();
     for (int i = 0; i < f->node_count; i++) {
@@ -353,7 +378,7 @@ static void prepare_branches(struct flow_run *r)
     atomic_init(&r->failed, OK);
     for (int i = 0; i < r->flow->node_count; i++) {
         struct flow_step *s = &r->step[i];
-        atomic_init(&s->waits, s->node->edge_count);
+        atomic_init(&s->waits, s->node->wait_count);
         arena_init(&s->own, 0);
         s->arena = &s->own;
     }

@@ -72,6 +72,9 @@ flow_model(const struct flow *f); /* its first infer node's, borrowed; NULL: it 
 /* What requests give and get, as the graph as a whole has it. */
 const struct port *flow_inputs(const struct flow *f, int *count);
 const struct port *flow_outputs(const struct flow *f, int *count);
+/* Graphviz text, for `oar inspect --graph`. */
+struct buf;
+void flow_to_dot(const struct flow *f, struct buf *out);
 /* Of all its infer nodes together. */
 const struct batch_counters *flow_batch_counters(const struct flow *f);
 

@@ -1,16 +1,12 @@
 /* A model: binds what comes in to its inputs and computes, at once or in a batch with others. */
 #include "flow/ops.h"
-#include "flow/rows.h"
 
 /* ---- the result as a value ---- */
 
 static status keep(struct flow_step *s, struct tensor *t, struct err *e)
 {
-    const struct tensor *one = t;
     struct tensor copy;
-    if (t->shape.rank == 0 || t->data == NULL)
-        return OK;
-    if (rows_join(&one, 1, s->arena, &copy) != OK)
+    if (flow_copy_tensor(t, s->arena, &copy) != OK)
         return err_set(e, NO_MEMORY, "no memory for the outputs of '%s'", s->node->name);
     *t = copy;
     return OK;
@@ -49,7 +45,7 @@ static status enqueue(struct flow_step *s, struct err *e)
     const struct flow_call *c = flow_step_call(s);
     s->item = (struct batch_item){ .in = s->bound,
                                    .source = c->source,
-                                   .deadline_ns = c->deadline_ns,
+                                   .deadline_ns = flow_step_deadline(s),
                                    .gone = { c->gone[0], c->gone[1] },
                                    .level = c->request->priority,
                                    .timeout_us = c->request->timeout_us,
@@ -100,4 +96,19 @@ static status run(struct flow_step *s, struct exec *x, struct err *e)
     return give(s, s->result, e);
 }
 
-const struct flow_op general_infer_op = { "GeneralInferOp", "general_infer", 1, 64, true, run };
+static status open_infer(struct flow_open *o, struct err *e)
+{
+    o->node->port = model_outputs(o->node->model, &o->node->port_count);
+    return OK;
+}
+
+static const char *const keys[] = { "model", "batch", NULL };
+const struct flow_op general_infer_op = { .type = "GeneralInferOp",
+                                          .also = "infer",
+                                          .inputs_min = 1,
+                                          .inputs_max = 64,
+                                          .has_model = true,
+                                          .keys = keys,
+                                          .open = open_infer,
+                                          .run = run,
+                                          .later = true };

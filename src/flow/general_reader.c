@@ -8,4 +8,18 @@ static status run(struct flow_step *s, struct exec *x, struct err *e)
     return OK;
 }
 
-const struct flow_op general_reader_op = { "GeneralReaderOp", "general_reader", 0, 0, false, run };
+static const char *const keys[] = { NULL };
+const struct flow_op general_reader_op = { .type = "GeneralReaderOp",
+                                           .also = "reader",
+                                           .inputs_min = 0,
+                                           .inputs_max = 0,
+                                           .keys = keys,
+                                           .run = run,
+                                           .reads_request = true };
+const struct flow_op text_reader_op = { .type = "GeneralTextReaderOp",
+                                        .also = "text_reader",
+                                        .inputs_min = 0,
+                                        .inputs_max = 0,
+                                        .keys = keys,
+                                        .run = run,
+                                        .reads_request = true };

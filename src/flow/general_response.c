@@ -89,6 +89,20 @@ static status run(struct flow_step *s, struct exec *x, struct err *e)
     return OK;
 }
 
-const struct flow_op general_response_op = {
-    "GeneralResponseOp", "general_response", 1, 64, false, run
-};
+static const char *const keys[] = { NULL };
+const struct flow_op general_response_op = { .type = "GeneralResponseOp",
+                                             .also = "response",
+                                             .inputs_min = 1,
+                                             .inputs_max = 64,
+                                             .keys = keys,
+                                             .run = run,
+                                             .takes_skipped = true,
+                                             .answers = true };
+const struct flow_op text_response_op = { .type = "GeneralTextResponseOp",
+                                          .also = "text_response",
+                                          .inputs_min = 1,
+                                          .inputs_max = 64,
+                                          .keys = keys,
+                                          .run = run,
+                                          .takes_skipped = true,
+                                          .answers = true };

@@ -14,14 +14,24 @@ struct flow_value {
     bool skipped; /* its node's condition did not hold */
 };
 
+struct flow_open;
+
 struct flow_op {
     const char *type; /* "GeneralInferOp" */
     const char *also; /* its other name, "infer" */
     int inputs_min, inputs_max;
     bool has_model;
+    const char *const *keys; /* of its settings; ends with NULL */
+    /* Reads the settings, says what the node gives (node->port) and checks what it is given. NULL: nothing to do. */
+    status (*open)(struct flow_open *o, struct err *e);
     /* A fault, OK, or FLOW_LATER: flow_step_done is or was called on another thread, and s is not to be touched. x is the
      * running thread's. Fills s->out. */
     status (*run)(struct flow_step *s, struct exec *x, struct err *e);
+    void (*close)(struct flow_node *n); /* also after an open that failed; NULL: nothing to do */
+    bool later;                         /* may say FLOW_LATER */
+    bool takes_skipped;                 /* runs also when an input was skipped */
+    bool reads_request;                 /* gives what the client sent */
+    bool answers;                       /* makes the reply */
 };
 
 const struct flow_op *flow_op_find(struct str type); /* NULL: no such operator */
@@ -33,9 +43,27 @@ struct flow_edge {
     const char *rename; /* what it is called here; NULL: as there */
 };
 
+typedef enum flow_test {
+    TEST_ABOVE,
+    TEST_BELOW,
+    TEST_EQUALS,
+} flow_test;
+
+/* A node runs only when one element of a tensor is so. */
+struct flow_when {
+    struct flow_edge edge;
+    int64_t index; /* of the element, flat */
+    flow_test test;
+    double value;
+};
+
 struct flow_node {
     const struct flow_op *op;
-    const char *name; /* "GeneralInferOp_0" */
+    const char *name;       /* "GeneralInferOp_0" */
+    struct flow_when *when; /* NULL: always */
+    bool may_skip;          /* it, or something before it, has a condition */
+    int wait_count;         /* edges, the condition's too */
+    int64_t timeout_ms;     /* 0: none */
     struct flow_edge *edge;
     int edge_count;
     int *next; /* nodes that wait for this one */
@@ -47,6 +75,7 @@ struct flow_node {
     const struct port *port; /* what it gives, where that is known before a request comes */
     int port_count;
     void *state;
+    bool opened;
     atomic_uint_fast64_t typical_ns;
 };
 
@@ -62,11 +91,19 @@ struct flow_step {
     struct tensor *bound, *result;
     struct batch_item item;
     int64_t begin_us, end_us;
+    uint64_t begin_ns; /* where its node has a timeout */
 };
 
 const struct flow_call *flow_step_call(const struct flow_step *s);
 /* The values that reach the node along its k-th edge: a view, or made in its arena. */
 struct flow_value flow_step_input(struct flow_step *s, int k);
+/* How a value's element compares; false where there is no such element or it is no number. */
+bool flow_when_holds(const struct flow_when *w, const struct flow_value *v);
+const struct flow_node *flow_node_at(const struct flow *f, int index);
+/* A dense copy of t, LoD included, in the arena. */
+status flow_copy_tensor(const struct tensor *t, struct arena *a, struct tensor *out);
+uint64_t flow_step_deadline(
+    const struct flow_step *s); /* the call's, or the node's where that is earlier; 0: none */
 const char *flow_step_source(const struct flow_step *s,
                              int k); /* the node's name at its other end */
 /* Whether what an exec's workspace holds must be copied, since it may run again before the call has ended. */

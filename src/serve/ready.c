@@ -21,10 +21,13 @@ static void put_model(struct buf *b, const struct served_model *sm)
     }
     const struct model *m = flow_model(s->flow);
     int inputs, outputs;
-    const struct port *in = model_inputs(m, &inputs), *out = model_outputs(m, &outputs);
-    buf_printf(b, "  model %s: %s, version %lld, %s, %llu parameters, loaded in %.1f ms\n", s->name,
-               s->path, (long long)s->version, model_imported(m)->format,
-               (unsigned long long)model_imported(m)->param_count, (double)model_load_ns(m) / 1e6);
+    const struct port *in = flow_inputs(s->flow, &inputs), *out = flow_outputs(s->flow, &outputs);
+    buf_printf(b, "  model %s: %s, version %lld", s->name, s->path, (long long)s->version);
+    if (m != NULL)
+        buf_printf(b, ", %s, %llu parameters, loaded in %.1f ms", model_imported(m)->format,
+                   (unsigned long long)model_imported(m)->param_count,
+                   (double)model_load_ns(m) / 1e6);
+    buf_str(b, "\n");
     for (int i = 0; i < inputs; i++)
         put_port(b, "in", &in[i]);
     for (int i = 0; i < outputs; i++)

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "flow/service.h"
 #include "serve/internal.h"
 #include "serve/policy.h"
 #include "serve/staging.h"
@@ -45,8 +46,9 @@ struct entry {
     bool staged;   /* its files came with the request and are gone */
     struct version_policy policy;
     struct batch_options batch;
-    int64_t pinned;          /* by a rollback; 0: none */
-    struct loaded **version; /* highest first */
+    const struct service *service; /* from the command line; or NULL */
+    int64_t pinned;                /* by a rollback; 0: none */
+    struct loaded **version;       /* highest first */
     int count, room;
     struct served_label label[LABELS_MAX]; /* the words are its own */
     int label_count;
@@ -221,6 +223,25 @@ static struct loaded *version_of(struct repository *r, struct entry *en, int64_t
 
 /* ---- loading one version ---- */
 
+static status find_versions(const struct entry *en, struct arena *a, struct version **out,
+                            int *count, struct err *e)
+{
+    struct service s;
+    if (en->service == NULL && !service_detect(en->path))
+        return versions_find(en->path, a, out, count, e);
+    if (en->service == NULL)
+        TRY(service_read(en->path, a, &s, e));
+    else
+        s = *en->service;
+    const char **path = arena_zalloc(a, ((size_t)s.spec.node_count + 2) * sizeof(*path));
+    int n = 0;
+    path[n++] = en->path;
+    for (int i = 0; i < s.spec.node_count; i++)
+        if (s.model[i].path != NULL)
+            path[n++] = s.model[i].path;
+    return versions_of_service(path, n, a, out, count, e);
+}
+
 static status is_unchanged(const struct entry *en, const struct loaded *l, struct err *e)
 {
     struct arena a;
@@ -228,7 +249,7 @@ static status is_unchanged(const struct entry *en, const struct loaded *l, struc
     int count;
     bool same = false;
     arena_init(&a, 0);
-    status s = versions_find(en->path, &a, &v, &count, e);
+    status s = find_versions(en, &a, &v, &count, e);
     for (int i = 0; s == OK && i < count; i++)
         same = same || (v[i].number == l->number && v[i].print == l->print);
     arena_deinit(&a);
@@ -237,21 +258,45 @@ static status is_unchanged(const struct entry *en, const struct loaded *l, struc
     return s;
 }
 
+static status open_model(const struct loaded *l, const struct flow_options *what, struct flow **out,
+                         struct err *e)
+{
+    const struct model_options how = { .detach = l->in_place };
+    struct model *m;
+    TRY(model_open(l->path, &how, &m, e));
+    status s = flow_for_model(m, what, out, e);
+    model_unref(m);
+    return s;
+}
+
+static status open_service(const struct entry *en, const struct loaded *l,
+                           const struct flow_options *what, struct flow **out, struct err *e)
+{
+    struct arena a;
+    struct service read;
+    status s = OK;
+    arena_init(&a, 0);
+    if (en->service == NULL)
+        s = service_read(l->path, &a, &read, e);
+    if (s == OK)
+        s = service_open(en->service != NULL ? en->service : &read, what, true, out, e);
+    arena_deinit(&a);
+    return s;
+}
+
 static status open_flow(struct repository *r, const struct entry *en, const struct loaded *l,
                         struct flow **out, struct err *e)
 {
-    const struct model_options how = { .detach = l->in_place };
     const struct flow_options what = { .name = en->name,
                                        .version = l->number,
                                        .env = r->options.env,
                                        .batch = &en->batch,
                                        .dispose = watch_bury,
                                        .dispose_arg = r->watch };
-    struct model *m;
-    TRY(model_open(l->path, &how, &m, e));
-    status s = flow_for_model(m, &what, out, e);
-    model_unref(m);
-    if (s == OK && l->in_place && (s = is_unchanged(en, l, e)) != OK)
+    bool is_service = en->service != NULL || service_detect(l->path);
+    TRY(is_service ? open_service(en, l, &what, out, e) : open_model(l, &what, out, e));
+    status s = l->in_place ? is_unchanged(en, l, e) : OK;
+    if (s != OK)
         flow_unref(*out);
     return s;
 }
@@ -424,7 +469,7 @@ static status scan_entry(struct repository *r, struct entry *en, scan_mode mode,
     if (en->unloaded || en->staged)
         return OK;
     arena_init(&a, 0);
-    status s = versions_find(en->path, &a, &v, &count, &words);
+    status s = find_versions(en, &a, &v, &count, &words);
     if (s == OK && count == 0)
         s = err_set(&words, NOT_FOUND, "%s: no model and no directory named by a version number",
                     en->path);
@@ -559,15 +604,31 @@ static const char *base_name(struct arena *a, const char *path)
     return n > begin ? arena_strndup(a, path + begin, n - begin) : path;
 }
 
+static status name_of(const struct server_model *m, struct arena *a, const char **out,
+                      struct err *e)
+{
+    struct service s = { 0 };
+    *out = base_name(a, m->path);
+    if (m->service == NULL && !service_detect(m->path))
+        return OK;
+    if (m->service == NULL)
+        TRY(service_read(m->path, a, &s, e));
+    const char *name = m->service != NULL ? m->service->name : s.name;
+    *out = name != NULL ? name : *out;
+    return OK;
+}
+
 static status open_fixed(struct repository *r, const struct server_model *m, struct arena *a,
                          struct err *e)
 {
-    const char *name = m->name != NULL ? m->name : base_name(a, m->path);
+    const char *name = m->name;
+    TRY(name == NULL ? name_of(m, a, &name, e) : OK);
     if (find_entry(r, str_of(name)) != NULL)
         return err_set(e, CONFLICT,
                        "--model: two models are called '%s'; give each a name (NAME=DIR)", name);
     struct entry *en = add_entry(r, name, m->path);
     en->fixed = true;
+    en->service = m->service;
     if (m->batch_threads > 0)
         en->batch.threads = m->batch_threads;
     if (m->batch_rows > 0)

@@ -8,12 +8,15 @@
 #include <stddef.h>
 
 struct server;
+struct service;
 
 struct server_model {
     const char *name; /* NULL: the directory's own name */
     const char *path;
     int batch_threads; /* 0: as server_options.batch has it */
     int batch_rows;
+    const struct service
+        *service; /* NULL: path says what it is; else this is served in its place */
 };
 
 /* What happens to the models of a repository's directory. */

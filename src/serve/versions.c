@@ -135,6 +135,40 @@ static status take_flat(const char *path, struct arena *a, struct version **out,
     return OK;
 }
 
+static status add_path(struct version *all, const char *path, struct arena *a, struct err *e)
+{
+    struct version v = { .path = path, .in_place = true };
+    struct walk w = { .arena = a, .version = &v };
+    struct stat st;
+    if (file_is_dir(path)) {
+        TRY(walk_dir(&w, path, 0, e));
+        set_trigger(&v, a);
+    } else if (stat(path, &st) == 0) {
+        v.changed_ns = mtime_ns(&st);
+        v.print = v.trigger = hash_look(&(struct look){ st.st_size, v.changed_ns, st.st_ino, 0 });
+    } else {
+        return err_set(e, NOT_FOUND, "%s: %s", path, strerror(errno));
+    }
+    all->print += v.print;
+    all->trigger += v.trigger;
+    all->changed_ns = v.changed_ns > all->changed_ns ? v.changed_ns : all->changed_ns;
+    return OK;
+}
+
+status versions_of_service(const char *const *path, int path_count, struct arena *a,
+                           struct version **out, int *count, struct err *e)
+{
+    struct version *v = arena_zalloc(a, sizeof(*v));
+    *v = (struct version){ .path = arena_strndup(a, path[0], strlen(path[0])),
+                           .number = VERSION_IN_PLACE,
+                           .in_place = true };
+    for (int i = 0; i < path_count; i++)
+        TRY(add_path(v, path[i], a, e));
+    *out = v;
+    *count = 1;
+    return OK;
+}
+
 /* A directory of digits that is no link: a version. */
 static bool is_version(DIR *d, const struct dirent *f, int64_t *number)
 {

@@ -26,6 +26,10 @@ struct version {
     const char *fault;  /* why it is never to be loaded ("'x' is a link out of ..."), or NULL */
 };
 
+/* The one version that a service is: path[0] is its file or directory, the others are its models' directories, any of
+ * which may change. */
+status versions_of_service(const char *const *path, int path_count, struct arena *a,
+                           struct version **out, int *count, struct err *e);
 /* All of them, the highest number first; none is no error. Strings live in the arena. Links are no versions, and a
  * numbered version that holds a link out of `path` has a fault. NOT_FOUND when there is nothing at path. */
 status versions_find(const char *path, struct arena *a, struct version **out, int *count,
