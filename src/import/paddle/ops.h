@@ -30,3 +30,4 @@ extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle
 extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
 extern const struct op_row paddle_recurrent[], paddle_ragged[];
 extern const struct op_row paddle_quant[], paddle_linear[], paddle_choose[];
+extern const struct op_row paddle_fused[];

@@ -170,12 +170,13 @@ status site_add(struct site *s, const char *name, struct value *const *in, int i
 status site_add1(struct site *s, const char *name, struct value *const *in, int in_count,
                  struct value **out)
 {
+    const struct value *first = in_count > 0 ? in[0] : NULL; /* in may be where out goes */
     struct node *n;
     TRY(site_add(s, name, in, in_count, &n));
     *out = n->out[0];
-    if (in_count > 0 && in[0] != NULL) {
-        (*out)->dtype = in[0]->dtype;
-        (*out)->shape = in[0]->shape;
+    if (first != NULL) {
+        (*out)->dtype = first->dtype;
+        (*out)->shape = first->shape;
     }
     return OK;
 }
