@@ -1,6 +1,7 @@
 #include "import/import.h"
 
 #include "import/dir.h"
+#include "import/half.h"
 #include "import/paddle/files.h"
 #include "import/paddle/paddle.h"
 
@@ -51,12 +52,23 @@ status import_detach(struct imported *m, struct err *e)
     return OK;
 }
 
+static status load(const struct format *f, const char *path, struct imported *out, struct err *e)
+{
+    TRY(f->load(path, out, e));
+    status s = half_widen(out->graph, e);
+    if (s != OK) {
+        import_free(out);
+        return err_prefix(e, s, "%s: ", path);
+    }
+    return OK;
+}
+
 status import_model(const char *path, struct imported *out, struct err *e)
 {
     *out = (struct imported){ 0 };
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (formats[i].detect(path))
-            return formats[i].load(path, out, e);
+            return load(&formats[i], path, out, e);
     return nothing_found(path, e);
 }
 
