@@ -22,7 +22,7 @@ static inline float vmath_from_bits(int32_t bits)
 static inline float vmath_exp(float x)
 {
     const float round = 12582912; /* 1.5 * 2^23: adding and taking it away rounds to an integer */
-    float t = x < -104 ? -104 : x;
+    float t = x > -104 ? x : -104; /* NaN too: no integer stands for it */
     t = t > 89 ? 89 : t;
     float n = t * 1.44269504f + round;
     int32_t k = (int32_t)(n - round);
@@ -37,7 +37,8 @@ static inline float vmath_exp(float x)
     p = p * r + 0.5f;
     p = p * r * r + r + 1;
     int32_t half = k >> 1;
-    return p * vmath_from_bits((half + 127) << 23) * vmath_from_bits((k - half + 127) << 23);
+    p = p * vmath_from_bits((half + 127) << 23) * vmath_from_bits((k - half + 127) << 23);
+    return isnan(x) ? x : p;
 }
 
 static inline float vmath_sigmoid(float x)
