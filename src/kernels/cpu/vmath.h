@@ -21,7 +21,7 @@ static inline float vmath_from_bits(int32_t bits)
  * ends of the range are reached without overflow in between. */
 static inline float vmath_exp(float x)
 {
-    const float round = 12582912; /* 1.5 * 2^23: adding and taking it away rounds to an integer */
+    const float round = 12582912;  /* 1.5 * 2^23: adding and taking it away rounds to an integer */
     float t = x > -104 ? x : -104; /* NaN too: no integer stands for it */
     t = t > 89 ? 89 : t;
     float n = t * 1.44269504f + round;
