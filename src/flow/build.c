@@ -503,6 +503,8 @@ status flow_build(const struct flow_spec *spec, const struct flow_options *opt, 
         return s;
     }
     describe(f);
+    if (opt->cache_bytes > 0)
+        f->cache = cache_new(opt->cache_bytes, &f->cache_counters);
     *out = f;
     return OK;
 }
@@ -531,6 +533,7 @@ void flow_destroy(struct flow *f)
             f->node[i].op->close(&f->node[i]);
         model_unref(f->node[i].model);
     }
+    cache_free(f->cache);
     arena_deinit(&f->arena);
     mem_free((void *)f->options.name);
     mem_free(f);
@@ -615,6 +618,11 @@ const struct port *flow_outputs(const struct flow *f, int *count)
 const struct batch_counters *flow_batch_counters(const struct flow *f)
 {
     return &f->counters;
+}
+
+const struct cache_counters *flow_cache_counters(const struct flow *f)
+{
+    return f->cache != NULL ? &f->cache_counters : NULL;
 }
 
 bool flow_may_wait(const struct flow *f)

@@ -18,5 +18,7 @@ struct flow {
     struct port *input, *output;
     int input_count, output_count;
     struct batch_counters counters;
+    struct cache *cache; /* NULL: none */
+    struct cache_counters cache_counters;
     atomic_uint_fast64_t typical_ns;
 };

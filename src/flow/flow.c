@@ -16,6 +16,7 @@ struct flow_run {
     struct flow *flow;
     struct flow_call *call;
     int64_t begin_us;
+    struct str key;   /* for the cache, when the answer is to be kept in it */
     int count;        /* of steps */
     uint64_t busy_ns; /* of a graph without branches */
     /* A graph with branches: */
@@ -145,6 +146,12 @@ static status run_step(struct flow_step *s, struct exec *x, struct err *e)
 
 /* ---- the end of a call ---- */
 
+static void keep_answer(struct flow_run *r, status s)
+{
+    if (s == OK && r->key.n > 0)
+        cache_put(r->flow->cache, r->key, r->call->reply);
+}
+
 static void put_stamps(struct flow_run *r)
 {
     struct infer_reply *reply = r->call->reply;
@@ -172,6 +179,7 @@ static status walk(struct flow_run *r, int from, struct exec *x)
         return s; /* r may be gone */
     r->busy_ns += clock_ns() - begin;
     learn(&f->typical_ns, r->busy_ns);
+    keep_answer(r, s);
     put_stamps(r);
     return s;
 }
@@ -225,8 +233,10 @@ static void note_fault(struct flow_run *r, status code, const struct err *e)
 
 static status finish(struct flow_run *r)
 {
+    status s = (status)atomic_load(&r->failed);
+    keep_answer(r, s);
     put_stamps(r);
-    return (status)atomic_load(&r->failed);
+    return s;
 }
 
 /* One node less, or the starter: the last one ends the call. */
@@ -358,6 +368,7 @@ static struct flow_run *new_run(struct flow *f, struct flow_call *c)
     struct flow_run *r = arena_alloc(c->arena, bytes);
     r->flow = f;
     r->call = c;
+    r->key = (struct str){ NULL, 0 };
     r->count = f->node_count;
     r->busy_ns = 0;
     r->begin_us = clock_wall_us();
@@ -385,12 +396,31 @@ static void prepare_branches(struct flow_run *r)
     arena_defer(r->call->arena, drop_arenas, r);
 }
 
+/* A caller that wants stamps of every operator wants them run. */
+static bool was_asked_before(struct flow_run *r)
+{
+    struct flow_call *c = r->call;
+    if (r->flow->cache == NULL || c->request->profile)
+        return false;
+    struct str key = cache_key(r->flow->cache, c->request, c->arena);
+    if (key.n == 0)
+        return false;
+    if (cache_get(r->flow->cache, key, c->arena, c->reply))
+        return true;
+    r->key = key;
+    return false;
+}
+
 status flow_start(struct flow *f, struct flow_call *c)
 {
     struct flow_run *r = new_run(f, c);
     c->run = r;
     *c->reply = (struct infer_reply){ 0 };
     c->err->text[0] = '\0';
+    if (was_asked_before(r)) {
+        put_stamps(r);
+        return OK;
+    }
     if (f->linear)
         return walk(r, 0, c->exec);
     prepare_branches(r);

@@ -12,6 +12,7 @@
 #include "exec/exec.h"
 #include "exec/model.h"
 #include "flow/batch.h"
+#include "flow/cache.h"
 #include "tensor/call.h"
 
 #include <stdatomic.h>
@@ -51,6 +52,7 @@ struct flow_options {
     int64_t version;
     const struct flow_env *env;        /* NULL: no workers */
     const struct batch_options *batch; /* of its infer nodes; NULL: no batching */
+    size_t cache_bytes;                /* answers kept for requests that come again; 0: none */
     /* Takes a flow that nobody holds any more, on whatever thread let it go last, to flow_destroy it where that is no
      * hindrance: giving a large model's memory back takes milliseconds. NULL: it is destroyed at once. */
     void (*dispose)(struct flow *f, void *arg);
@@ -77,6 +79,7 @@ struct buf;
 void flow_to_dot(const struct flow *f, struct buf *out);
 /* Of all its infer nodes together. */
 const struct batch_counters *flow_batch_counters(const struct flow *f);
+const struct cache_counters *flow_cache_counters(const struct flow *f); /* NULL: it has no cache */
 
 /* Starts a call. Any status: it has ended on this thread. FLOW_LATER: `finished` is or was called on another one, and the
  * call is not to be touched here any more. Learns how long calls take. */

@@ -1,12 +1,13 @@
 /* A model: binds what comes in to its inputs and computes, at once or in a batch with others. */
 #include "flow/ops.h"
+#include "flow/rows.h"
 
 /* ---- the result as a value ---- */
 
 static status keep(struct flow_step *s, struct tensor *t, struct err *e)
 {
     struct tensor copy;
-    if (flow_copy_tensor(t, s->arena, &copy) != OK)
+    if (rows_copy(t, s->arena, &copy) != OK)
         return err_set(e, NO_MEMORY, "no memory for the outputs of '%s'", s->node->name);
     *t = copy;
     return OK;

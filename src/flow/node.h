@@ -100,8 +100,6 @@ struct flow_value flow_step_input(struct flow_step *s, int k);
 /* How a value's element compares; false where there is no such element or it is no number. */
 bool flow_when_holds(const struct flow_when *w, const struct flow_value *v);
 const struct flow_node *flow_node_at(const struct flow *f, int index);
-/* A dense copy of t, LoD included, in the arena. */
-status flow_copy_tensor(const struct tensor *t, struct arena *a, struct tensor *out);
 uint64_t flow_step_deadline(
     const struct flow_step *s); /* the call's, or the node's where that is earlier; 0: none */
 const char *flow_step_source(const struct flow_step *s,

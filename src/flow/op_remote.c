@@ -1,6 +1,7 @@
 /* A call to another server, which may be Oar or speak baidu_std or HTTP as Paddle Serving does. A node has a few threads of
  * its own, each with a connection of its own; the call goes on when the answer is there. */
 #include "flow/ops.h"
+#include "flow/rows.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -80,7 +81,7 @@ static status keep_reply(struct flow_step *s, const struct infer_reply *reply, s
                 (struct str){ arena_strndup(s->arena, from->name.p, from->name.n), from->name.n };
             t->alias = (struct str){ arena_strndup(s->arena, from->alias.p, from->alias.n),
                                      from->alias.n };
-            if (flow_copy_tensor(&from->tensor, s->arena, &t->tensor) != OK)
+            if (rows_copy(&from->tensor, s->arena, &t->tensor) != OK)
                 return err_set(e, NO_MEMORY, "node '%s': no memory for the answer", s->node->name);
         }
     return OK;

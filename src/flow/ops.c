@@ -1,7 +1,6 @@
 /* The operators: a new one is a row here and a file. */
 #include "flow/ops.h"
 
-#include "flow/rows.h"
 #include "flow/spec.h"
 
 #include <string.h>
@@ -57,28 +56,7 @@ struct flow_op_kind flow_op_kind(const char *type)
                                   op->has_model };
 }
 
-/* ---- what several of them need ---- */
-
-status flow_copy_tensor(const struct tensor *t, struct arena *a, struct tensor *out)
-{
-    int64_t bytes = tensor_bytes(t);
-    void *data = bytes < 0 ? NULL : arena_try(a, (size_t)bytes + 1, 64);
-    if (data == NULL)
-        return NO_MEMORY;
-    if (bytes > 0)
-        memcpy(data, t->data, (size_t)bytes);
-    *out = *t;
-    out->data = data;
-    for (int l = 0; l < t->lod.levels; l++) {
-        const struct lod_level *from = &t->lod.level[l];
-        int64_t *o = arena_try_array(a, (size_t)from->count, sizeof(*o));
-        if (o == NULL)
-            return NO_MEMORY;
-        memcpy(o, from->offset, (size_t)from->count * sizeof(*o));
-        out->lod.level[l].offset = o;
-    }
-    return OK;
-}
+/* ---- conditions ---- */
 
 static bool element(const struct tensor *t, int64_t i, double *out)
 {

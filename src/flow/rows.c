@@ -194,3 +194,26 @@ status rows_trim(const struct tensor *t, int axis, int64_t length, struct arena 
         memcpy(to + i * want, (const uint8_t *)t->data + i * had, want);
     return OK;
 }
+
+/* ---- copying ---- */
+
+status rows_copy(const struct tensor *t, struct arena *a, struct tensor *out)
+{
+    int64_t bytes = tensor_bytes(t);
+    void *data = bytes < 0 ? NULL : arena_try(a, (size_t)bytes + 1, 64);
+    if (data == NULL)
+        return NO_MEMORY;
+    if (bytes > 0)
+        memcpy(data, t->data, (size_t)bytes);
+    *out = *t;
+    out->data = data;
+    for (int l = 0; l < t->lod.levels; l++) {
+        const struct lod_level *from = &t->lod.level[l];
+        int64_t *o = arena_try_array(a, (size_t)from->count, sizeof(*o));
+        if (o == NULL)
+            return NO_MEMORY;
+        memcpy(o, from->offset, (size_t)from->count * sizeof(*o));
+        out->lod.level[l].offset = o;
+    }
+    return OK;
+}

@@ -29,3 +29,5 @@ status rows_pad(const struct tensor *t, const struct rows_pad *pad, struct arena
 /* t with its axis cut to `length`; the elements lie in the arena. */
 status rows_trim(const struct tensor *t, int axis, int64_t length, struct arena *a,
                  struct tensor *out);
+/* A copy of t, LoD included, in the arena. NO_MEMORY. */
+status rows_copy(const struct tensor *t, struct arena *a, struct tensor *out);

@@ -5,6 +5,8 @@
 #include "proto/predict.h"
 #include "serve/internal.h"
 
+#include <math.h>
+
 #include <string.h>
 
 /* A model quicker than this is computed on the loop that read the request: handing over to a worker and back costs some
@@ -148,6 +150,11 @@ void call_free(struct call *c)
     struct lane *lane = conn->lane;
     if (c->flow != NULL)
         count(c);
+    if (c->traffic != NULL)
+        traffic_ended(c->traffic, c->variant, status_http(c->result) < 500,
+                      clock_ns() - c->begin_ns, c->score);
+    traffic_unref(c->traffic);
+    c->traffic = NULL;
     arena_reset(&c->arena);
     forget(&c->taken);
     forget(&c->inflated);
@@ -243,12 +250,40 @@ static status prepare(struct call *c, struct err *e)
     return check_deadline(c, end_stage(c, STAGE_PARSE), e);
 }
 
+/* The first number of the answer, by which two variants' answers are compared in the long run. */
+static double score_of(const struct infer_reply *r)
+{
+    if (r->output_count == 0 || r->output[0].tensor_count == 0)
+        return NAN;
+    const struct tensor *t = &r->output[0].tensor[0].tensor;
+    if (shape_numel(&t->shape) < 1)
+        return NAN;
+    return t->dtype == DTYPE_F32   ? (double)*(const float *)t->data
+           : t->dtype == DTYPE_F64 ? *(const double *)t->data
+           : t->dtype == DTYPE_I64 ? (double)*(const int64_t *)t->data
+                                   : NAN;
+}
+
+static void note_variant(struct call *c)
+{
+    c->score = NAN;
+    if (c->result != OK)
+        return;
+    c->score = score_of(&c->answer);
+    c->headers =
+        arena_printf(&c->arena, "%sx-oar-variant: %s\r\n", c->headers != NULL ? c->headers : "",
+                     traffic_at(c->traffic, c->variant)->tag);
+    shadow_start(c);
+}
+
 static void end(struct call *c, status s)
 {
     end_stage(c, STAGE_COMPUTE);
     c->stage_ns[STAGE_BATCH] = c->run.waited_ns;
     c->stage_ns[STAGE_COMPUTE] -= c->run.waited_ns;
     c->result = s == OK ? put_reply(c, &c->answer, &c->err) : s;
+    if (c->traffic != NULL)
+        note_variant(c);
     end_stage(c, STAGE_ENCODE);
 }
 
@@ -360,6 +395,8 @@ static status run_here(struct call *c, struct buf *in, size_t used, bool *ended)
 void call_start(struct call *c, struct buf *in, size_t used)
 {
     bool ended = false;
+    c->score = NAN;
+    lane_take_pick(c->conn->lane, c);
     status s = c->detour != NULL ? start_detour(c, in, used)
                : is_quick(c)     ? run_here(c, in, used, &ended)
                                  : submit(c, in, used);

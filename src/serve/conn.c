@@ -62,7 +62,9 @@ static void on_data(struct net_conn *net, void *state, struct buf *in)
     if (c->proto == NULL && !sniff(c, buf_view(in)))
         return;
     c->feeding = true;
+    c->lane->asker = c;
     c->proto->feed(c, in);
+    c->lane->asker = NULL;
     c->feeding = false;
     net_conn_flush(net);
     if (c->closing)

@@ -16,10 +16,20 @@
 #include "serve/repository.h"
 #include "serve/server.h"
 #include "serve/stats.h"
+#include "serve/traffic.h"
 
 #include <stdatomic.h>
 
 /* ---- the server ---- */
+
+struct http_head;
+
+/* What divided traffic gave to the request at hand: taken along by its call. */
+struct lane_pick {
+    struct flow *flow;       /* only compared */
+    struct traffic *traffic; /* one reference, or NULL */
+    int variant;
+};
 
 struct lane {
     struct server *server;
@@ -29,6 +39,9 @@ struct lane {
     uint64_t table_generation;
     struct loop_post refresh; /* on its way while refresh_posted */
     atomic_bool refresh_posted;
+    const struct conn *asker;       /* whose bytes are looked at; while they are */
+    const struct http_head *asking; /* its request, or NULL where it is none of HTTP */
+    struct lane_pick pick;
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     struct h2_pool h2_pool;
@@ -54,6 +67,8 @@ struct server {
     atomic_int calls; /* admitted and not yet answered, all lanes */
 };
 
+struct call;
+
 /* ---- which models there are (lane.c); on the lane's loop ---- */
 
 /* The newest table, borrowed until the loop's next turn. */
@@ -64,6 +79,8 @@ struct flow *lane_flow(struct lane *lane, struct str name, struct str version, s
                        struct err *e);
 /* The same for services whose requests name no model. */
 struct flow *lane_first_flow(struct lane *lane, status *code, struct err *e);
+/* Where the last two divided traffic: what it gave goes with the call that it was for. */
+void lane_take_pick(struct lane *lane, struct call *c);
 /* For repository_options.changed: makes every loop let go of the table that it had. arg: struct server. Any thread. */
 void lanes_refresh(void *arg);
 
@@ -169,6 +186,9 @@ struct call {
     void *form;               /* of the format; in the arena */
     bool keep_alive, http10;
 
+    struct traffic *traffic; /* one reference; NULL: its model's traffic is not divided */
+    int variant;
+    double score; /* of the answer; NAN: none */
     struct infer_request request;
     struct infer_reply answer;
     struct flow_call run;
@@ -193,6 +213,13 @@ void call_return(struct call *call);
 /* To be called by `done`, last. */
 void call_free(struct call *call);
 void calls_drop_spare(struct lane *lane);
+
+/* ---- shadow traffic (shadow.c) ---- */
+
+/* Asks what c was asked of a shadow too, where its turn has come. While c's answer is there; any thread. */
+void shadow_start(const struct call *c);
+/* The largest difference between two replies' numbers, of the larger one or of 1; infinite where their forms differ. */
+double shadow_distance(const struct infer_reply *a, const struct infer_reply *b);
 
 /* ---- what it prints when it is ready (ready.c) ---- */
 void ready_print(const struct server *s, uint64_t start_ns);

@@ -1,6 +1,10 @@
 /* How an event loop finds models: it keeps the table that was the newest when it looked last, so that a request takes no
  * lock, and lets go of it soon after there is a newer one. */
+#include "proto/http1.h"
 #include "serve/internal.h"
+
+#include <stdio.h>
+#include <string.h>
 
 static void refresh(struct lane *lane)
 {
@@ -19,19 +23,80 @@ const struct table *lane_table(struct lane *lane)
     return lane->table;
 }
 
+/* ---- divided traffic ---- */
+
+/* "127.0.0.1:53211" without what differs between two connections of one caller. */
+static struct str address_of(const struct conn *c)
+{
+    const char *peer = c != NULL && c->net != NULL ? net_conn_peer(c->net) : "";
+    const char *colon = strrchr(peer, ':');
+    return (struct str){ peer, colon != NULL ? (size_t)(colon - peer) : strlen(peer) };
+}
+
+static struct str key_of(const struct lane *lane, const struct traffic *t)
+{
+    const char *header = traffic_sticky_header(t);
+    return header != NULL && lane->asking != NULL ? http_header_find(lane->asking, header)
+                                                  : (struct str){ NULL, 0 };
+}
+
+/* NULL: no variant is ready, and the current version answers. */
+static struct flow *pick(struct lane *lane, const struct served_model *m)
+{
+    const struct served *found;
+    char version[24] = "";
+    int i = traffic_pick(m->traffic, key_of(lane, m->traffic), address_of(lane->asker));
+    if (i < 0)
+        return NULL;
+    const struct traffic_variant *v = traffic_at(m->traffic, i);
+    if (v->version > 0)
+        snprintf(version, sizeof(version), "%lld", (long long)v->version);
+    if (table_find(lane->table, str_of(v->model != NULL ? v->model : m->name), str_of(version),
+                   &found, NULL) != OK)
+        return NULL;
+    traffic_unref(lane->pick.traffic);
+    lane->pick = (struct lane_pick){ found->flow, traffic_ref(m->traffic), i };
+    return found->flow;
+}
+
+void lane_take_pick(struct lane *lane, struct call *c)
+{
+    c->traffic = NULL;
+    if (lane->pick.traffic == NULL)
+        return;
+    if (lane->pick.flow == c->flow) {
+        c->traffic = lane->pick.traffic;
+        c->variant = lane->pick.variant;
+    } else {
+        traffic_unref(lane->pick.traffic);
+    }
+    lane->pick.traffic = NULL;
+}
+
+/* ---- finding ---- */
+
 struct flow *lane_flow(struct lane *lane, struct str name, struct str version, status *code,
                        struct err *e)
 {
     const struct served *found;
-    *code = table_find(lane_table(lane), name, version, &found, e);
+    const struct table *t = lane_table(lane);
+    const struct served_model *m = version.n == 0 ? table_model(t, name) : NULL;
+    struct flow *f = m != NULL && m->traffic != NULL ? pick(lane, m) : NULL;
+    *code = OK;
+    if (f != NULL)
+        return f;
+    *code = table_find(t, name, version, &found, e);
     return *code == OK ? found->flow : NULL;
 }
 
 struct flow *lane_first_flow(struct lane *lane, status *code, struct err *e)
 {
+    const struct table *t = lane_table(lane);
     const struct served *found;
-    *code = table_first(lane_table(lane), &found, e);
-    return *code == OK ? found->flow : NULL;
+    if (table_count(t) > 0)
+        return lane_flow(lane, str_of(table_at(t, 0)->name), STR(""), code, e);
+    *code = table_first(t, &found, e);
+    return NULL;
 }
 
 static void on_refresh(struct loop_post *p)

@@ -243,3 +243,75 @@ void manage_label(const struct http_request *r, const struct route_parts *parts)
 {
     start(r, parts->at[0], run_label);
 }
+
+/* ---- traffic ---- */
+
+static status run_traffic(struct repository *r, struct change *c, struct err *e)
+{
+    return repository_traffic(r, c->name, c->call->body, e);
+}
+
+void manage_traffic(const struct http_request *r, const struct route_parts *parts)
+{
+    start(r, parts->at[0], run_traffic);
+}
+
+void manage_traffic_list(const struct http_request *r, const struct route_parts *parts)
+{
+    const struct table *t = lane_table(r->conn->lane);
+    struct buf b;
+    bool first = true;
+    buf_init(&b, LIMIT_ARENA_BYTES);
+    buf_str(&b, "[");
+    for (int i = 0; i < table_count(t); i++) {
+        const struct served_model *m = table_at(t, i);
+        if (m->traffic == NULL)
+            continue;
+        buf_str(&b, first ? "" : ",");
+        first = false;
+        traffic_put_json(m->traffic, m->name, &b);
+    }
+    buf_str(&b, "]");
+    http_answer(r, &(struct http_answer){
+                       .code = 200, .content_type = "application/json", .body = buf_view(&b) });
+    buf_deinit(&b);
+}
+
+static status read_outcome(struct str body, struct arena *a, struct str *tag, double *value,
+                           struct err *e)
+{
+    struct json j;
+    struct str key;
+    json_init(&j, body, a);
+    json_object(&j);
+    while (json_key(&j, &key)) {
+        if (str_is(key, "variant"))
+            *tag = json_string(&j);
+        else if (str_is(key, "value"))
+            *value = json_number(&j);
+        else
+            json_fail(&j, "expected \"variant\" or \"value\"");
+    }
+    return json_end(&j, e);
+}
+
+void manage_outcome(const struct http_request *r, const struct route_parts *parts)
+{
+    struct lane *lane = r->conn->lane;
+    const struct served_model *m = table_model(lane_table(lane), http_decoded(r, parts->at[0]));
+    struct str tag = { NULL, 0 };
+    struct err e = { "" };
+    double value = 1;
+    status s = read_outcome(r->body, &lane->scratch, &tag, &value, &e);
+    int variant = s == OK && m != NULL && m->traffic != NULL ? traffic_find(m->traffic, tag) : -1;
+    if (s == OK && variant < 0)
+        s = err_set(&e, NOT_FOUND, "model '%.*s' has no variant '%.*s'", STR_ARG(parts->at[0]),
+                    STR_ARG(tag));
+    if (s != OK) {
+        http_answer_error(r, status_http(s), e.text);
+        return;
+    }
+    traffic_outcome(m->traffic, variant, value);
+    http_answer(r, &(struct http_answer){
+                       .code = 200, .content_type = "application/json", .body = STR("{}") });
+}

@@ -52,6 +52,7 @@ struct entry {
     int count, room;
     struct served_label label[LABELS_MAX]; /* the words are its own */
     int label_count;
+    struct traffic *traffic; /* one reference, or NULL */
 };
 
 struct repository {
@@ -83,7 +84,8 @@ static void list_entry(const struct entry *en, struct arena *a, struct served_mo
                                 .version = v,
                                 .version_count = en->count,
                                 .label = en->label,
-                                .label_count = en->label_count };
+                                .label_count = en->label_count,
+                                .traffic = en->traffic };
     for (int i = 0; i < en->count; i++) {
         const struct loaded *l = en->version[i];
         v[i] = (struct served){ en->name, l->path, l->number, l->state, l->reason, l->flow };
@@ -156,6 +158,7 @@ static void free_entry(struct entry *en)
         remove_version(en, en->count - 1);
     for (int i = 0; i < en->label_count; i++)
         mem_free((void *)en->label[i].label);
+    traffic_unref(en->traffic);
     mem_free(en->version);
     mem_free(en->name);
     mem_free(en->path);
@@ -291,6 +294,7 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                                        .version = l->number,
                                        .env = r->options.env,
                                        .batch = &en->batch,
+                                       .cache_bytes = r->options.server->cache_bytes,
                                        .dispose = watch_bury,
                                        .dispose_arg = r->watch };
     bool is_service = en->service != NULL || service_detect(l->path);
@@ -567,7 +571,7 @@ static bool waits(const struct repository *r)
     return false;
 }
 
-int repository_scan(struct repository *r)
+static int scan_directories(struct repository *r)
 {
     const struct server_options *o = r->options.server;
     if (o->reload_interval_s < 0)
@@ -588,6 +592,31 @@ int repository_scan(struct repository *r)
     if (waits(r))
         return (int)(r->settle_ns / 2000000) + 1;
     return o->reload_interval_s * 1000;
+}
+
+/* Whether rules have to be looked at from time to time. */
+static bool check_traffic(struct repository *r)
+{
+    bool rules = false;
+    for (int i = 0; i < r->count; i++) {
+        struct entry *en = r->entry[i];
+        struct err words;
+        if (en->traffic == NULL || !traffic_has_rules(en->traffic))
+            continue;
+        rules = true;
+        if (traffic_check(en->traffic, &words))
+            log_line(LOG_WARN, "serve", "model '%s': %s", en->name, words.text);
+    }
+    return rules;
+}
+
+#define RULES_MS 500
+
+int repository_scan(struct repository *r)
+{
+    bool rules = check_traffic(r);
+    int ms = scan_directories(r);
+    return rules && (ms < 0 || ms > RULES_MS) ? RULES_MS : ms;
 }
 
 /* ---- opening ---- */
@@ -913,5 +942,43 @@ status repository_label(struct repository *r, struct str name, struct str label,
         en->label[en->label_count++] = (struct served_label){ own, version };
     }
     publish(r);
+    return OK;
+}
+
+/* ---- traffic ---- */
+
+static status check_variants(const struct repository *r, const struct entry *en,
+                             const struct traffic *t, struct err *e)
+{
+    for (int i = 0; i < traffic_count(t); i++) {
+        const struct traffic_variant *v = traffic_at(t, i);
+        const struct entry *of = v->model != NULL ? find_entry(r, str_of(v->model)) : en;
+        if (of == NULL)
+            return err_set(e, NOT_FOUND, "variant '%s': no model is called '%s'", v->tag, v->model);
+        if (v->version != 0 && !has_version(of, v->version))
+            return err_set(e, NOT_FOUND, "variant '%s': model '%s' has no version %lld", v->tag,
+                           of->name, (long long)v->version);
+    }
+    return OK;
+}
+
+status repository_traffic(struct repository *r, struct str name, struct str json, struct err *e)
+{
+    struct entry *en = find_entry(r, name);
+    struct traffic *t = NULL;
+    if (en == NULL)
+        return err_set(e, NOT_FOUND, "no model is called '%.*s'", STR_ARG(name));
+    if (str_trim(json).n > 0) {
+        TRY(traffic_parse(json, &t, e));
+        status s = check_variants(r, en, t, e);
+        if (s != OK) {
+            traffic_unref(t);
+            return s;
+        }
+    }
+    struct traffic *old = en->traffic;
+    en->traffic = t;
+    publish(r);
+    traffic_unref(old);
     return OK;
 }

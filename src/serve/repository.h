@@ -70,6 +70,8 @@ status repository_rollback(struct repository *r, struct str name, struct err *e)
 /* Gives a version a name of its own, or, version 0, takes the label away. */
 status repository_label(struct repository *r, struct str name, struct str label, int64_t version,
                         struct err *e);
+/* Divides a model's traffic as the JSON says; empty: no more. */
+status repository_traffic(struct repository *r, struct str name, struct str json, struct err *e);
 /* Looks at the directories. Returns after how many milliseconds it wants to look again, -1: not before something
  * happens. */
 int repository_scan(struct repository *r);

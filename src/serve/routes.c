@@ -86,6 +86,9 @@ static const struct route routes[] = {
     { "POST", "/v2/repository/models/*/unload",               manage_unload },
     { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
     { "POST", "/v2/repository/models/*/label",                manage_label },
+    { "GET",  "/v2/repository/traffic",                       manage_traffic_list },
+    { "POST", "/v2/repository/models/*/traffic",              manage_traffic },
+    { "POST", "/v2/repository/models/*/outcome",              manage_outcome },
     { 0 },
 };
 // clang-format on
@@ -180,6 +183,8 @@ static void answer_by_table(const struct http_request *r)
 void route_request(const struct http_request *r)
 {
     struct lane *lane = r->conn->lane; /* r's own may end with the answer */
+    lane->asking = r->head;
     answer_by_table(r);
+    lane->asking = NULL;
     arena_reset(&lane->scratch);
 }

@@ -201,6 +201,7 @@ static void stop_threads(struct server *s)
     for (int i = 0; s->lane != NULL && i < s->lane_count; i++) {
         calls_drop_spare(&s->lane[i]);
         table_unref(s->lane[i].table);
+        traffic_unref(s->lane[i].pick.traffic);
         arena_deinit(&s->lane[i].scratch);
         stats_deinit(&s->lane[i].stats);
         h2_pool_deinit(&s->lane[i].h2_pool);

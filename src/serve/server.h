@@ -37,6 +37,7 @@ struct server_options {
     const char *version_policy; /* NULL: "latest" */
     int reload_interval_s;      /* how often directories are looked at; 0: 10; < 0: never */
     int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */
+    size_t cache_bytes; /* of each model: answers kept for requests that come again; 0: none */
     struct batch_options batch; /* of all models; threads 0: no batching */
     const char *host;           /* NULL: "0.0.0.0" */
     int port;                   /* 0: any free one */

@@ -58,6 +58,7 @@ static void copy_model(struct arena *a, const struct served_model *from, struct 
     }
     if (from->current != NULL)
         to->current = &v[from->current - from->version];
+    to->traffic = traffic_ref(from->traffic);
     copy_labels(a, from, to);
 }
 
@@ -87,9 +88,11 @@ void table_unref(struct table *t)
 {
     if (t == NULL || atomic_fetch_sub(&t->refs, 1) != 1)
         return;
-    for (int i = 0; i < t->count; i++)
+    for (int i = 0; i < t->count; i++) {
+        traffic_unref(t->model[i].traffic);
         for (int k = 0; k < t->model[i].version_count; k++)
             flow_unref(t->model[i].version[k].flow);
+    }
     arena_deinit(&t->arena);
     mem_free(t);
 }

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "flow/flow.h"
+#include "serve/traffic.h"
 
 #include <stdint.h>
 
@@ -44,6 +45,8 @@ struct served_model {
     const struct served *current; /* what a request without a version gets; NULL: none is ready */
     const struct served_label *label;
     int label_count;
+    struct traffic
+        *traffic; /* who gets which version where a request names none; NULL: all the current one */
 };
 
 struct table; /* refcounted; any thread */

@@ -16,6 +16,7 @@
 #define EVENTS                                                                          \
     (IN_CREATE | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | \
      IN_MODIFY | IN_DELETE_SELF)
+#define SOON_NS 500000000
 #define CALM_MS 20 /* events come in bursts: the first waits for the others */
 
 struct grave {
@@ -76,14 +77,17 @@ static struct list *take(struct watch *w, struct list *queue)
     return l;
 }
 
-static void run_tasks(struct watch *w)
+static bool run_tasks(struct watch *w)
 {
+    bool any = false;
     for (struct list *l; (l = take(w, &w->tasks)) != NULL;) {
         struct repository_task *t = LIST_ENTRY(l, struct repository_task, node);
         t->err.text[0] = '\0';
         t->result = t->run(w->repository, t, &t->err);
         t->done(t);
+        any = true;
     }
+    return any;
 }
 
 static void empty_graves(struct watch *w)
@@ -135,7 +139,8 @@ static void *keep(void *arg)
     uint64_t next_ns = clock_ns();
     while (!is_stopping(w)) {
         bool look = wait_for_work(w, ms_until(next_ns)) || clock_ns() >= next_ns;
-        run_tasks(w);
+        if (run_tasks(w) && next_ns > clock_ns() + SOON_NS)
+            next_ns = clock_ns() + SOON_NS; /* what was asked for may want to be looked after */
         if (look && !is_stopping(w)) {
             int ms = repository_scan(w->repository);
             next_ns = ms < 0 ? UINT64_MAX : clock_ns() + (uint64_t)ms * 1000000;

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
-#include "flow/node.h"
+#include "flow/rows.h"
 #include "flow/service.h"
 
 #include <math.h>
@@ -64,7 +64,7 @@ static struct tensor run_one(const char *text, const struct flow_env *env, struc
     assert_int_equal(reply.output_count, 1);
     assert_int_equal(reply.output[0].tensor_count, 1);
     struct tensor out;
-    assert_int_equal(flow_copy_tensor(&reply.output[0].tensor[0].tensor, a, &out), OK);
+    assert_int_equal(rows_copy(&reply.output[0].tensor[0].tensor, a, &out), OK);
     flow_unref(f);
     exec_free(x);
     return out;

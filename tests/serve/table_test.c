@@ -40,7 +40,12 @@ static struct table *make(void)
     };
     const struct served_label label = { "stable", 2 };
     const struct served_model m[] = {
-        { "houses", v, 2, &v[1], &label, 1 },
+        { .name = "houses",
+          .version = v,
+          .version_count = 2,
+          .current = &v[1],
+          .label = &label,
+          .label_count = 1 },
         { .name = "empty" },
     };
     struct table *t = table_new(m, 2, "alias");
