@@ -22,6 +22,7 @@ static const struct verb verbs[] = {
     { "inspect", "show a model: inputs, outputs, operators, parameters",  verb_inspect },
     { "ab",      "what the variants of a model's divided traffic did",    verb_ab },
     { "models",  "list, load, unload and roll back a server's models",    verb_models },
+    { "op-host", NULL,                                                    verb_op_host },
     { "version", "print the version",                                     verb_version },
 };
 // clang-format on
@@ -30,7 +31,8 @@ static void print_help(FILE *to)
 {
     fprintf(to, "usage: oar VERB [options]\n\n");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        fprintf(to, "  %-10s%s\n", verbs[i].name, verbs[i].help);
+        if (verbs[i].help != NULL) /* the others are for Oar itself */
+            fprintf(to, "  %-10s%s\n", verbs[i].name, verbs[i].help);
     fprintf(to, "\n'oar VERB --help' tells its options.\n");
 }
 

@@ -8,6 +8,7 @@ int verb_call(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_ab(int argc, char **argv);
+int verb_op_host(int argc, char **argv);
 int verb_models(int argc, char **argv);
 int verb_version(int argc, char **argv);
 /* Without a verb: the command line of Paddle Serving's launcher (launcher.c). argv begins with its first flag. */

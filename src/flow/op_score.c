@@ -35,6 +35,12 @@ struct weights {
     int count;
 };
 
+/* Of some outputs only a request tells the shape. */
+static bool is_known(const struct port *p)
+{
+    return p != NULL && !(p->shape.rank == 1 && p->shape.dim[0] < 0);
+}
+
 static status open_sum(struct flow_open *o, struct err *e)
 {
     struct weights *w = arena_zalloc(o->arena, sizeof(*w));
@@ -46,7 +52,8 @@ static status open_sum(struct flow_open *o, struct err *e)
                        o->node->edge_count, w->count);
     for (int k = 0; k < o->node->edge_count; k++) {
         TRY(flow_check_dtype(o, k, FLOATS, "float32 or float64", e));
-        if (o->in[0] != NULL && o->in[k] != NULL && o->in[k]->shape.rank != o->in[0]->shape.rank)
+        if (is_known(o->in[0]) && is_known(o->in[k]) &&
+            o->in[k]->shape.rank != o->in[0]->shape.rank)
             return err_set(e, INVALID, "node '%s': '%s' has %d dimensions and '%s' has %d",
                            o->node->name, o->in[0]->alias, o->in[0]->shape.rank, o->in[k]->alias,
                            o->in[k]->shape.rank);

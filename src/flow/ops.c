@@ -11,7 +11,7 @@ static const struct flow_op *const ops[] = {
     &select_op,         &first_op,         &concat_op,
     &cast_op,           &reshape_op,       &constant_op,
     &weighted_sum_op,   &softmax_op,       &top_k_op,
-    &remote_op,
+    &remote_op,         &plugin_op,
 };
 
 /* The original's names of the first releases ("general_infer") are the words of today's in lower case. */
