@@ -67,11 +67,24 @@ struct roi_attrs {
 
 /* multiclass_nms: inputs boxes [N, M, 4], scores [N, classes, M], or boxes [M, classes, 4], scores [M, classes] with counts
  * or offsets. Outputs: rows label, score, box; int32 index of each row's box; int32 count of each image; int64 offsets.
- * nothing: without any, one row of one -1 and offsets 0, 1 come out. matrix_nms: the first form and the same outputs. */
+ * nothing: without any, one row of one -1 and offsets 0, 1 come out. merge, for the first form: before, each box that
+ * overlaps the last one left is merged into it, places weighted by scores, scores added up. matrix_nms: the first form and the same outputs. */
 struct nms_attrs {
     int32_t background, nms_top_k, keep_top_k; /* background, tops: -1 for none */
     float score_threshold, nms_threshold, eta, post_threshold, sigma;
-    bool pixels, gaussian, nothing;
+    bool pixels, gaussian, nothing, merge;
+};
+
+/* nms_ordered: boxes [n, 4], the best first; out int64: the places of those that overlap no kept one by more than
+ * threshold. */
+struct ordered_attrs {
+    float threshold;
+};
+
+/* decode_assign: inputs priors [n, 4], variances [4] or [n, 4], deltas [n, 4 C], scores [n, C]; outputs every class's box
+ * [n, 4 C], and the best class's, class 0 aside, [n, 4]. */
+struct assign_attrs {
+    float limit; /* of the logarithm of a box's growth */
 };
 
 /* proposals: inputs scores [N, A, H, W], deltas [N, 4 A, H, W], info [N, 2] (height, width) or [N, 3] (and scale),

@@ -24,7 +24,7 @@ static status infer_truth(const struct node *n, const struct type *in, struct ty
     return OK;
 }
 
-/* prelu: a > 0 ? a : a b. floordiv and mod as Python has them: the quotient is rounded down, the remainder has the divisor's sign. */
+/* prelu: a > 0 ? a : a b. heaviside: 0 below 0, 1 above, b at it. floordiv and mod as Python has them: the quotient is rounded down, the remainder has the divisor's sign. */
 #define MAP (OP_INPLACE | OP_ELEMENTWISE)
 
 // clang-format off
@@ -39,6 +39,7 @@ const struct op ops_binary[] = {
     { "fmax",          2, 2, 1, MAP, NULL, 0, infer_binary },
     { "fmin",          2, 2, 1, MAP, NULL, 0, infer_binary },
     { "prelu",         2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "heaviside",     2, 2, 1, MAP, NULL, 0, infer_binary },
     { "mod",           2, 2, 1, MAP, NULL, 0, infer_binary },
     { "floordiv",      2, 2, 1, MAP, NULL, 0, infer_binary },
     { "atan2",         2, 2, 1, MAP, NULL, 0, infer_binary },

@@ -168,6 +168,28 @@ static status infer_box_coder(const struct node *n, const struct type *in, struc
     return OK;
 }
 
+static status infer_assign(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    const struct shape *prior = &in[0].shape, *var = &in[1].shape, *score = &in[3].shape;
+    int64_t width;
+    TRY(want_boxes(&in[0], 2, "its priors", e));
+    for (int i = 1; i < 4; i++)
+        TRY(want_dtype(&in[i], in[0].dtype, "its other inputs", e));
+    TRY(want_rank(&in[2], 2, "its deltas", e));
+    TRY(want_rank(&in[3], 2, "its scores", e));
+    if (__builtin_mul_overflow(score->dim[1], 4, &width) || in[2].shape.dim[1] != width ||
+        in[2].shape.dim[0] != prior->dim[0] || score->dim[0] != prior->dim[0])
+        return err_set(e, INVALID, "%lld priors, %lld rows of %lld deltas and %lld scores",
+                       (long long)prior->dim[0], (long long)in[2].shape.dim[0],
+                       (long long)in[2].shape.dim[1], (long long)score->dim[1]);
+    if (!shape_eq(var, prior) && !(var->rank == 1 && var->dim[0] == 4))
+        return err_set(e, INVALID, "expected 4 variances, or 4 for each prior");
+    out[0] = (struct type){ in[0].dtype, in[2].shape, NULL };
+    out[1] = (struct type){ in[0].dtype, *prior, NULL };
+    return OK;
+}
+
 static status infer_box_clip(const struct node *n, const struct type *in, struct type *out,
                              struct err *e)
 {
@@ -325,6 +347,11 @@ static const struct attr_field coder_fields[] = {
     { 0 },
 };
 
+static const struct attr_field assign_fields[] = {
+    FIELD(assign_attrs, limit, ATTR_F32),
+    { 0 },
+};
+
 static const struct attr_field yolo_fields[] = {
     FIELD(yolo_attrs, anchors, ATTR_I64S),
     FIELD(yolo_attrs, classes, ATTR_I32),
@@ -366,6 +393,7 @@ const struct op ops_detect[] = {
     { "density_prior_box", 2, 2, 2, SIZES,      density_fields, sizeof(struct density_attrs),   infer_density },
     { "anchors",           1, 1, 2, SIZES,      anchor_fields,  sizeof(struct anchor_attrs),    infer_anchors },
     { "box_coder",         2, 3, 1, 0,          coder_fields,   sizeof(struct box_coder_attrs), infer_box_coder },
+    { "decode_assign",     4, 4, 2, 0,          assign_fields,  sizeof(struct assign_attrs),    infer_assign },
     { "box_clip",          2, 3, 1, 0,          NULL,           0,                              infer_box_clip },
     { "yolo_box",          2, 2, 2, 0,          yolo_fields,    sizeof(struct yolo_attrs),      infer_yolo },
     { "iou_similarity",    2, 2, 1, 0,          iou_fields,     sizeof(struct iou_attrs),       infer_iou },

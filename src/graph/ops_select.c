@@ -94,6 +94,8 @@ static status infer_nms(const struct node *n, const struct type *in, struct type
                         struct err *e)
 {
     TRY(check_nms(n->attrs, in, e));
+    if (((const struct nms_attrs *)n->attrs)->merge && in[1].shape.rank == 2)
+        return err_set(e, UNSUPPORTED, "merging boxes that come in parts");
     TRY(in[1].shape.rank == 2 ? infer_by_part(n, in, out, e)
                               : infer_by_image(n->attrs, in, out, e));
     if (((const struct nms_attrs *)n->attrs)->nothing && out[3].shape.dim[0] < 2)
@@ -104,8 +106,22 @@ static status infer_nms(const struct node *n, const struct type *in, struct type
 static status infer_matrix_nms(const struct node *n, const struct type *in, struct type *out,
                                struct err *e)
 {
-    TRY(check_nms(n->attrs, in, e));
-    return infer_by_image(n->attrs, in, out, e);
+    const struct nms_attrs *a = n->attrs;
+    TRY(check_nms(a, in, e));
+    if (a->merge || a->nothing)
+        return err_set(e, UNSUPPORTED, "it neither merges boxes nor makes a row of nothing");
+    return infer_by_image(a, in, out, e);
+}
+
+static status infer_ordered(const struct node *n, const struct type *in, struct type *out,
+                            struct err *e)
+{
+    TRY(want_rank(&in[0], 2, "its boxes", e));
+    if (in[0].shape.dim[1] != 4 || in[0].shape.dim[0] >= SIZE_LIMIT)
+        return err_set(e, INVALID, "boxes of %lld numbers, expected 4",
+                       (long long)in[0].shape.dim[1]);
+    out[0] = (struct type){ DTYPE_I64, SHAPE(in[0].shape.dim[0]), NULL };
+    return OK;
 }
 
 /* ---- proposals ---- */
@@ -219,12 +235,24 @@ static status infer_collect(const struct node *n, const struct type *in, struct 
 }
 
 static const struct attr_field nms_fields[] = {
-    FIELD(nms_attrs, background, ATTR_I32),     FIELD(nms_attrs, nms_top_k, ATTR_I32),
-    FIELD(nms_attrs, keep_top_k, ATTR_I32),     FIELD(nms_attrs, score_threshold, ATTR_F32),
-    FIELD(nms_attrs, nms_threshold, ATTR_F32),  FIELD(nms_attrs, eta, ATTR_F32),
-    FIELD(nms_attrs, post_threshold, ATTR_F32), FIELD(nms_attrs, sigma, ATTR_F32),
-    FIELD(nms_attrs, pixels, ATTR_BOOL),        FIELD(nms_attrs, gaussian, ATTR_BOOL),
-    FIELD(nms_attrs, nothing, ATTR_BOOL),       { 0 },
+    FIELD(nms_attrs, background, ATTR_I32),
+    FIELD(nms_attrs, nms_top_k, ATTR_I32),
+    FIELD(nms_attrs, keep_top_k, ATTR_I32),
+    FIELD(nms_attrs, score_threshold, ATTR_F32),
+    FIELD(nms_attrs, nms_threshold, ATTR_F32),
+    FIELD(nms_attrs, eta, ATTR_F32),
+    FIELD(nms_attrs, post_threshold, ATTR_F32),
+    FIELD(nms_attrs, sigma, ATTR_F32),
+    FIELD(nms_attrs, pixels, ATTR_BOOL),
+    FIELD(nms_attrs, gaussian, ATTR_BOOL),
+    FIELD(nms_attrs, nothing, ATTR_BOOL),
+    FIELD(nms_attrs, merge, ATTR_BOOL),
+    { 0 },
+};
+
+static const struct attr_field ordered_fields[] = {
+    FIELD(ordered_attrs, threshold, ATTR_F32),
+    { 0 },
 };
 
 static const struct attr_field proposals_fields[] = {
@@ -251,6 +279,7 @@ static const struct attr_field collect_fields[] = {
 const struct op ops_select[] = {
     { "multiclass_nms",  2, 4,              4,       OP_DYNAMIC, nms_fields,        sizeof(struct nms_attrs),        infer_nms },
     { "matrix_nms",      2, 2,              4,       OP_DYNAMIC, nms_fields,        sizeof(struct nms_attrs),        infer_matrix_nms },
+    { "nms_ordered",     1, 1,              1,       OP_DYNAMIC, ordered_fields,    sizeof(struct ordered_attrs),    infer_ordered },
     { "proposals",       5, 5,              4,       OP_DYNAMIC, proposals_fields,  sizeof(struct proposals_attrs),  infer_proposals },
     { "distribute_rois", 1, 3,              OUT_ANY, OP_DYNAMIC, distribute_fields, sizeof(struct distribute_attrs), infer_distribute },
     { "collect_rois",    3, 3 * LEVELS_MAX, 3,       OP_DYNAMIC, collect_fields,    sizeof(struct collect_attrs),    infer_collect },

@@ -37,7 +37,7 @@ static const struct row elementwise_rows[] = {
     CURVE_ROW("soft_shrink"), CURVE_ROW("thresholded_relu"), CURVE_ROW("logit"), CURVE_ROW("power"),
     TELL_ROW("not"), TELL_ROW("isnan"), TELL_ROW("isinf"), TELL_ROW("isfinite"),
     PAIR_ROW("fmax"), PAIR_ROW("fmin"), PAIR_ROW("mod"), PAIR_ROW("floordiv"), PAIR_ROW("atan2"),
-    PAIR_ROW("prelu"),
+    PAIR_ROW("prelu"), PAIR_ROW("heaviside"),
     TRUTH_ROW("equal"), TRUTH_ROW("not_equal"), TRUTH_ROW("less"), TRUTH_ROW("less_equal"), TRUTH_ROW("greater"),
     TRUTH_ROW("greater_equal"), TRUTH_ROW("and"), TRUTH_ROW("or"), TRUTH_ROW("xor"),
     { "bitwise_not", "", "i[3]",      "i[3]" },

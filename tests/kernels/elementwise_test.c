@@ -60,6 +60,7 @@ static const struct known known[] = {
     { "max",          "",                       "f{1,nan} f{nan,2}",    "f{nan,nan}" },
     { "fmin",         "",                       "f{1,nan} f{nan,2}",    "f{1,2}" },
     { "atan2",        "",                       "f{1} f{-1}",           "f{2.356194490}" },
+    { "heaviside",    "",                       "f{-2,0,4} f{0.5}",     "f{0,0.5,1}" },
     { "prelu",        "",                       "f{-2,4} f{0.25}",      "f{-0.5,4}" },
     { "less",         "",                       "l{1,2,3} l{2}",        "b{1,0,0}" },
     { "greater_equal", "",                      "f{1,nan,3} f{2}",      "b{0,0,1}" },

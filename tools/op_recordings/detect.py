@@ -52,6 +52,8 @@ def coders():
             yield Case("box_coder", {"PriorBox": prior, "TargetBox": normal(3, 5, 4), **ins}, {"code_type": "decode_center_size", "axis": 0, **common}, out)
             yield Case("box_coder", {"PriorBox": prior, "TargetBox": normal(5, 3, 4), **ins}, {"code_type": "decode_center_size", "axis": 1, **common}, out, open_dims=0)
         yield Case("iou_similarity", {"X": boxes(4), "Y": boxes(6)}, {"box_normalized": normalized}, open_dims=0)
+    yield Case("box_decoder_and_assign", {"PriorBox": boxes(5), "PriorBoxVar": uniform(0.1, 0.3, 4), "TargetBox": normal(5, 12) * np.float32(3),
+                                          "BoxScore": uniform(0, 1, 5, 3)}, {"box_clip": 0.8}, {"DecodeBox": "float32", "OutputAssignBox": "float32"}, open_dims=0)
     yield Case("box_clip", {"Input": Lod(boxes(5, size=60.0) - 10, [2, 3]), "ImInfo": np.float32([[30, 40, 1], [60, 50, 2]])}, {}, {"Output": "float32"})
     yield Case("polygon_box_transform", {"Input": normal(2, 8, 3, 4)}, {}, {"Output": "float32"})
     match = {"ColToRowMatchIndices": "int32", "ColToRowMatchDist": "float32"}
@@ -95,6 +97,10 @@ def nms():
         yield Case("multiclass_nms3", ins, {**base, **more}, rows, open_dims=0)
         ins = {"BBoxes": Lod(boxes(9, 3), [5, 4]), "Scores": Lod(uniform(0, 0.98, 9, 3), [5, 4])}
         yield Case("multiclass_nms", ins, {**base, **more}, {"Out": "float32"})
+    for more in variants[:6]:
+        yield Case("locality_aware_nms", {"BBoxes": boxes(2, 9, size=9.0), "Scores": uniform(0, 0.98, 2, 2, 9)},
+                   {**base, **more}, {"Out": "float32"}, open_dims=0)
+    yield Case("nms", {"Boxes": boxes(12, size=9.0)}, {"iou_threshold": 0.2}, {"KeepBoxesIdxs": "int64"})
     matrix = {k: v for k, v in base.items() if not k.startswith("nms_t") and k != "nms_eta"}
     for more in ({}, {"use_gaussian": True}, {"keep_top_k": 4, "background_label": 1}, {"nms_top_k": 5, "normalized": False}, {"score_threshold": 0.99}):
         yield Case("matrix_nms", {"BBoxes": boxes(2, 9), "Scores": uniform(0, 0.98, 2, 3, 9)},

@@ -106,6 +106,9 @@ def cases():
     x = [r.normal(size=(2, 3)).astype(np.float32) for _ in range(3)]
     yield Case("sum", {"X": x})
     yield Case("sum", {"X": x[:1]})
+    yield Case("lerp", {"X": x[0], "Y": x[1], "Weight": x[2]})
+    yield Case("elementwise_heaviside", {"X": np.float32([[-1, 0, 2]]), "Y": x[0][:1]}, {"axis": -1})
+    yield Case("rrelu", {"X": x[0]}, {"lower": 0.1, "upper": 0.4, "is_test": True}, {"Out": "float32", "Noise": "float32"}, ("Out",))
     yield Case("atan2", {"X1": x[0], "X2": x[1]})
     for mode, shape in (("all", (1,)), ("channel", (3,)), ("element", (1, 3, 4, 5))):
         yield Case("prelu", {"X": r.normal(size=(2, 3, 4, 5)).astype(np.float32), "Alpha": r.normal(size=shape).astype(np.float32)},

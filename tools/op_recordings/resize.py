@@ -56,6 +56,11 @@ def pads():
         yield Case("pad3d", {"X": normal(1, 3, 4, 5, 2)}, {"paddings": [1, 2, 2, 1, 0, 1], "mode": mode, "value": 0.5, "data_format": "NDHWC"}, open_dims=0)
 
 
+def crops():
+    yield Case("crop", {"X": normal(3, 5, 6)}, {"shape": [3, 2, 4], "offsets": [0, 1, 2]}, open_dims=0)
+    yield Case("crop_tensor", {"X": normal(3, 5, 6)}, {"shape": [-1, 2, 4], "offsets": [1, 1, 2]}, open_dims=0)
+
+
 def samplers():
     for mode, padding, corners in itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"), (True, False)):
         yield Case("grid_sampler", {"X": normal(2, 3, 5, 6), "Grid": normal(2, 4, 3, 2) * np.float32(0.9)},
@@ -93,5 +98,6 @@ def moves():
 def cases():
     yield from interps()
     yield from pads()
+    yield from crops()
     yield from samplers()
     yield from moves()

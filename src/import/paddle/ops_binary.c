@@ -38,6 +38,28 @@ static status import_elementwise(struct site *s)
     return site_bind(s, "Out", out);
 }
 
+/* What an optimiser of Paddle's put an activation or factors into. */
+static status import_fused(struct site *s)
+{
+    if (attr_str(s, "fuse_activation", "").n > 0 || attr_f64(s, "scale_x", 1) != 1 ||
+        attr_f64(s, "scale_y", 1) != 1 || attr_f64(s, "scale_out", 1) != 1)
+        return site_fault(s, UNSUPPORTED, "a fused activation or factor");
+    return import_elementwise(s);
+}
+
+/* x + weight * (y - x) */
+static status import_lerp(struct site *s)
+{
+    struct value *x, *y, *weight, *part, *out;
+    TRY(site_in(s, "X", &x));
+    TRY(site_in(s, "Y", &y));
+    TRY(site_in(s, "Weight", &weight));
+    TRY(site_add1(s, "sub", (struct value *[]){ y, x }, 2, &part));
+    TRY(site_add1(s, "mul", (struct value *[]){ weight, part }, 2, &part));
+    TRY(site_add1(s, "add", (struct value *[]){ x, part }, 2, &out));
+    return site_bind(s, "Out", out);
+}
+
 static status import_truth(struct site *s)
 {
     struct value *in[2], *out;
@@ -86,6 +108,12 @@ const struct op_row paddle_binary[] = {
     { "elementwise_floordiv", "floordiv",      import_elementwise, LOD_SHARE },
     { "elementwise_fmax",     "fmax",          import_elementwise, LOD_SHARE },
     { "elementwise_fmin",     "fmin",          import_elementwise, LOD_SHARE },
+    { "elementwise_heaviside", "heaviside",    import_elementwise, LOD_SHARE },
+    { "fused_elementwise_add", "add",          import_fused,       LOD_SHARE },
+    { "fused_elementwise_sub", "sub",          import_fused,       LOD_SHARE },
+    { "fused_elementwise_mul", "mul",          import_fused,       LOD_SHARE },
+    { "fused_elementwise_div", "div",          import_fused,       LOD_SHARE },
+    { "lerp",                 "add",           import_lerp,        LOD_SHARE },
     { "maximum",              "max",           import_elementwise, LOD_SHARE },
     { "minimum",              "min",           import_elementwise, LOD_SHARE },
     { "minus",                "sub",           import_elementwise, LOD_SHARE },

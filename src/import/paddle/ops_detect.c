@@ -121,6 +121,23 @@ static status import_box_coder(struct site *s)
     return OK;
 }
 
+static status import_assign_boxes(struct site *s)
+{
+    static const char *const slot[] = { "PriorBox", "PriorBoxVar", "TargetBox", "BoxScore" };
+    struct value *in[4];
+    struct node *n;
+    for (int i = 0; i < 4; i++)
+        TRY(site_in(s, slot[i], &in[i]));
+    TRY(site_add(s, "decode_assign", in, 4, &n));
+    ((struct assign_attrs *)node_attrs(n))->limit = (float)attr_f64(s, "box_clip", 4.135);
+    n->out[0]->dtype = n->out[1]->dtype = in[0]->dtype;
+    TRY(site_bind(s, "DecodeBox", n->out[0]));
+    TRY(site_bind(s, "OutputAssignBox", n->out[1]));
+    site_share_lod(n->out[0], in[0], in[0]->lod_levels);
+    site_share_lod(n->out[1], in[0], in[0]->lod_levels);
+    return OK;
+}
+
 static status import_box_clip(struct site *s)
 {
     struct value *in[3], *out;
@@ -257,7 +274,8 @@ static status import_nms(struct site *s)
     struct node *n;
     struct nms_attrs a = { .nms_threshold = (float)attr_f64(s, "nms_threshold", 0.3),
                            .eta = (float)attr_f64(s, "nms_eta", 1),
-                           .nothing = slot_count(op_slot_out(s->op, "Index")) == 0 };
+                           .nothing = slot_count(op_slot_out(s->op, "Index")) == 0,
+                           .merge = str_is(s->op->type, "locality_aware_nms") };
     TRY(site_in(s, "BBoxes", &in[0]));
     TRY(site_in(s, "Scores", &in[1]));
     TRY(read_images(s, "RoisNum", in[0], &in[2], &in[3]));
@@ -266,6 +284,17 @@ static status import_nms(struct site *s)
     *(struct nms_attrs *)node_attrs(n) = a;
     return bind_selected(s, n, "Out", "Index", "NmsRoisNum",
                          !str_is(s->op->type, "multiclass_nms3"));
+}
+
+static status import_ordered(struct site *s)
+{
+    struct value *x;
+    struct node *n;
+    TRY(site_in(s, "Boxes", &x));
+    TRY(site_add(s, "nms_ordered", &x, 1, &n));
+    ((struct ordered_attrs *)node_attrs(n))->threshold = (float)attr_f64(s, "iou_threshold", 1);
+    n->out[0]->dtype = DTYPE_I64;
+    return site_bind(s, "KeepBoxesIdxs", n->out[0]);
 }
 
 static status import_matrix_nms(struct site *s)
@@ -407,6 +436,9 @@ const struct op_row paddle_boxes[] = {
     { "multiclass_nms",           "multiclass_nms",    import_nms,          LOD_OWN },
     { "multiclass_nms2",          "multiclass_nms",    import_nms,          LOD_OWN },
     { "multiclass_nms3",          "multiclass_nms",    import_nms,          LOD_OWN },
+    { "locality_aware_nms",       "multiclass_nms",    import_nms,          LOD_OWN },
+    { "nms",                      "nms_ordered",       import_ordered,      LOD_OWN },
+    { "box_decoder_and_assign",   "decode_assign",     import_assign_boxes, LOD_OWN },
     { "matrix_nms",               "matrix_nms",        import_matrix_nms,   LOD_OWN },
     { "generate_proposals",       "proposals",         import_proposals,    LOD_OWN },
     { "generate_proposals_v2",    "proposals",         import_proposals_v2, LOD_OWN },

@@ -202,6 +202,36 @@ static status import_pad3d(struct site *s)
     return add_pad(s, x, &a);
 }
 
+/* A part of x: `shape` elements of each dimension from `offsets` on; a shape of -1 goes to the end. */
+static status import_crop(struct site *s)
+{
+    struct value *x, *out;
+    struct slice_attrs a = { 0 };
+    static const char *const not_read[] = { "Y", "Shape", "Offsets", "ShapeTensor",
+                                            "OffsetsTensor" };
+    for (size_t i = 0; i < ARRAY_LEN(not_read); i++)
+        TRY(site_refuse_in(s, not_read[i]));
+    struct attr_ints shape = attr_i64s(s, "shape"), from = attr_i64s(s, "offsets");
+    TRY(site_in(s, "X", &x));
+    if (shape.count != x->shape.rank || (from.count != 0 && from.count != shape.count))
+        return site_fault(s, INVALID, "%d sizes and %d offsets for %d dimensions", shape.count,
+                          from.count, x->shape.rank);
+    a.axes.count = a.starts.count = a.ends.count = shape.count;
+    for (int i = 0; i < shape.count; i++) {
+        int64_t end = INT64_MAX;
+        a.axes.v[i] = i;
+        a.starts.v[i] = from.count > 0 ? from.v[i] : 0;
+        if (a.starts.v[i] < 0 ||
+            (shape.v[i] >= 0 && __builtin_add_overflow(a.starts.v[i], shape.v[i], &end)))
+            return site_fault(s, INVALID, "offset %lld and size %lld", (long long)a.starts.v[i],
+                              (long long)shape.v[i]);
+        a.ends.v[i] = end;
+    }
+    TRY(site_add1(s, "slice", &x, 1, &out));
+    *(struct slice_attrs *)node_attrs(out->producer) = a;
+    return site_bind(s, "Out", out);
+}
+
 /* ---- grids ---- */
 
 static status import_grid_sampler(struct site *s)
@@ -396,6 +426,8 @@ const struct op_row paddle_resize[] = {
     { "pad",                 "pad",             import_pad,             LOD_OWN },
     { "pad2d",               "pad",             import_pad2d,           LOD_SHARE },
     { "pad3d",               "pad",             import_pad3d,           LOD_SHARE },
+    { "crop",                "slice",           import_crop,            LOD_OWN },
+    { "crop_tensor",         "slice",           import_crop,            LOD_OWN },
     { "grid_sampler",        "grid_sample",     import_grid_sampler,    LOD_SHARE },
     { "affine_grid",         "affine_grid",     import_affine_grid,     LOD_OWN },
     { "pixel_shuffle",       "depth_to_space",  import_pixel_shuffle,   LOD_SHARE },

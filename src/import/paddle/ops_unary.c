@@ -66,6 +66,17 @@ static status import_curve(struct site *s)
     return site_bind(s, "Out", out);
 }
 
+/* Random while training; the middle of its slopes afterwards. */
+static status import_rrelu(struct site *s)
+{
+    struct value *x, *out;
+    TRY(site_in(s, "X", &x));
+    TRY(site_add1(s, "leaky_relu", &x, 1, &out));
+    ((struct curve_attrs *)node_attrs(out->producer))->alpha =
+        (float)((attr_f64(s, "lower", 1.0 / 8) + attr_f64(s, "upper", 1.0 / 3)) / 2);
+    return site_bind(s, "Out", out);
+}
+
 static status import_gelu(struct site *s)
 {
     struct value *x, *out;
@@ -228,6 +239,7 @@ const struct op_row paddle_unary[] = {
     { "softshrink",       "soft_shrink",      import_curve,     LOD_SHARE },
     { "thresholded_relu", "thresholded_relu", import_curve,     LOD_SHARE },
     { "logit",            "logit",            import_curve,     LOD_SHARE },
+    { "rrelu",            "leaky_relu",       import_rrelu,     LOD_SHARE },
     { "gelu",             "gelu",             import_gelu,      LOD_SHARE },
     { "clip",             "clip",             import_clip,      LOD_SHARE },
     { "pow",              "power",            import_pow,       LOD_SHARE },

@@ -86,6 +86,7 @@ static double fmodulo(double a, double b)
     X(fmax,      a > b || isnan(b) ? a : b,             a > b ? a : b)  \
     X(fmin,      a < b || isnan(b) ? a : b,             a < b ? a : b)  \
     X(prelu,     a > 0 || isnan(a) ? a : a * b,         a > 0 ? a : WRAP(*)) \
+    X(heaviside, a > 0 ? 1 : a < 0 ? 0 : isnan(a) ? a : b, a > 0 ? 1 : a < 0 ? 0 : b) \
     X(mod,       fmodulo(a, b),                         imod(a, b))     \
     X(floordiv,  floor(a / b),                          ifloordiv(a, b))
 

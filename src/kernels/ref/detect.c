@@ -247,6 +247,61 @@ static status run_coder(const void *state, const struct kernel_io *io)
     return OK;
 }
 
+/* ---- decode_assign ---- */
+
+struct assign_state {
+    int64_t rows, classes;
+    bool own_variances; /* four for each prior */
+    float limit;
+};
+
+static status prepare_assign(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    struct assign_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    *s = (struct assign_state){ ctx->in[3].shape.dim[0], ctx->in[3].shape.dim[1],
+                                ctx->in[1].shape.rank == 2,
+                                ((const struct assign_attrs *)ctx->node->attrs)->limit };
+    *state = s;
+    return OK;
+}
+
+static void decode_class(const float *prior, const float *var, const float *d, float limit,
+                         float *out)
+{
+    float pw = prior[2] - prior[0] + 1, ph = prior[3] - prior[1] + 1;
+    float x = var[0] * d[0] * pw + (prior[0] + pw / 2);
+    float y = var[1] * d[1] * ph + (prior[1] + ph / 2);
+    float w = expf(fminf(var[2] * d[2], limit)) * pw, h = expf(fminf(var[3] * d[3], limit)) * ph;
+    out[0] = x - w / 2;
+    out[1] = y - h / 2;
+    out[2] = x + w / 2 - 1;
+    out[3] = y + h / 2 - 1;
+}
+
+static status run_assign(const void *state, const struct kernel_io *io)
+{
+    const struct assign_state *s = state;
+    const float *prior = io->in[0], *var = io->in[1], *delta = io->in[2], *score = io->in[3];
+    float *box = io->out[0], *best_box = io->out[1];
+    for (int64_t i = 0; i < s->rows; i++, prior += 4, score += s->classes, best_box += 4) {
+        int64_t best = 0;
+        float top = -1;
+        for (int64_t c = 0; c < s->classes; c++) {
+            decode_class(prior, var + (s->own_variances ? i * 4 : 0), delta + c * 4, s->limit,
+                         box + c * 4);
+            if (c > 0 && score[c] > top) {
+                top = score[c];
+                best = c;
+            }
+        }
+        memcpy(best_box, best > 0 ? box + best * 4 : prior, 4 * sizeof(float));
+        box += s->classes * 4;
+        delta += s->classes * 4;
+    }
+    return OK;
+}
+
 /* ---- box_clip ---- */
 
 struct clip_state {
@@ -550,6 +605,7 @@ const struct kernel ref_detect[] = {
     { "density_prior_box", "ref density_prior_box", UINT32_MAX, DEVICE_CPU, NULL, prepare_place,   run_density, NULL },
     { "anchors",           "ref anchors",           UINT32_MAX, DEVICE_CPU, NULL, prepare_place,   run_anchors, NULL },
     { "box_coder",         "ref box_coder",         F32_ONLY,   DEVICE_CPU, NULL, prepare_coder,   run_coder,   NULL },
+    { "decode_assign",     "ref decode_assign",     F32_ONLY,   DEVICE_CPU, NULL, prepare_assign,  run_assign,  NULL },
     { "box_clip",          "ref box_clip",          F32_ONLY,   DEVICE_CPU, NULL, prepare_clip,    run_clip,    NULL },
     { "yolo_box",          "ref yolo_box",          F32_ONLY,   DEVICE_CPU, NULL, prepare_yolo,    run_yolo,    NULL },
     { "iou_similarity",    "ref iou_similarity",    F32_ONLY,   DEVICE_CPU, NULL, prepare_iou,     run_iou,     NULL },

@@ -69,6 +69,7 @@ struct nms_scratch {
     struct found *found;
     bool *kept;
     float *most; /* matrix_nms: each candidate's largest overlap */
+    float *own;  /* merge: one image's boxes and scores, to be changed */
 };
 
 static int64_t most_found(const struct nms_state *s)
@@ -91,7 +92,9 @@ static status prepare_nms(const struct kernel_ctx *ctx, void **state, size_t *sc
     else
         s->images = (struct images){ .count = score->dim[0] };
     size_t room = (size_t)(most_found(s) + s->boxes);
-    *scratch = room * (2 * sizeof(float) + sizeof(int32_t) + sizeof(struct found) + sizeof(bool));
+    size_t own = s->attrs.merge ? (size_t)(s->boxes * (s->classes + 4)) * sizeof(float) : 0;
+    *scratch =
+        own + room * (2 * sizeof(float) + sizeof(int32_t) + sizeof(struct found) + sizeof(bool));
     *state = s;
     return OK;
 }
@@ -99,7 +102,8 @@ static status prepare_nms(const struct kernel_ctx *ctx, void **state, size_t *sc
 static struct nms_scratch divide(const struct nms_state *s, void *scratch)
 {
     size_t room = (size_t)(most_found(s) + s->boxes);
-    struct nms_scratch x = { .score = scratch };
+    struct nms_scratch x = { .own = scratch };
+    x.score = x.own + (s->attrs.merge ? s->boxes * (s->classes + 4) : 0);
     x.most = x.score + room;
     x.order = (int32_t *)(x.most + room);
     x.found = (struct found *)(x.order + room);
@@ -107,14 +111,39 @@ static struct nms_scratch divide(const struct nms_state *s, void *scratch)
     return x;
 }
 
+/* Merges box b into the last one left, in the image's own copy, where they overlap. */
+static bool merge_box(const struct nms_state *s, float *box, float *score, int64_t last, int64_t b)
+{
+    if (!(box_iou(box + b * 4, box + last * 4, s->attrs.pixels) > s->attrs.nms_threshold))
+        return false;
+    for (int i = 0; i < 4; i++)
+        box[last * 4 + i] = (box[b * 4 + i] * score[b] + box[last * 4 + i] * score[last]) /
+                            (score[b] + score[last]);
+    score[last] += score[b];
+    return true;
+}
+
+/* x->kept[b]: box b of class c was not merged into another. */
+static void merge_boxes(const struct nms_state *s, int64_t c, struct nms_scratch *x)
+{
+    float *box = x->own, *score = x->own + s->boxes * 4 + c * s->boxes;
+    int64_t last = -1;
+    for (int64_t b = 0; b < s->boxes; b++) {
+        x->kept[b] = last < 0 || !merge_box(s, box, score, last, b);
+        last = x->kept[b] ? b : last;
+    }
+}
+
 /* Indices of the best boxes of class c above the threshold, in order. */
 static int64_t candidates(const struct nms_state *s, const struct view *v, int64_t c,
                           struct nms_scratch *x)
 {
     int64_t n = 0;
+    if (s->attrs.merge)
+        merge_boxes(s, c, x);
     for (int64_t b = 0; b < v->count; b++) {
         x->score[b] = v->score[b * v->score_step + c * v->class_score];
-        if (x->score[b] > s->attrs.score_threshold)
+        if (x->score[b] > s->attrs.score_threshold && (!s->attrs.merge || x->kept[b]))
             x->order[n++] = (int32_t)b;
     }
     sort_by_score(x->score, x->order, n);
@@ -238,6 +267,16 @@ static struct view view_of(const struct nms_state *s, const struct kernel_io *io
                           s->boxes };
 }
 
+static void take_own(const struct nms_state *s, struct nms_scratch *x, struct view *v)
+{
+    if (s->boxes == 0 || s->classes == 0)
+        return;
+    memcpy(x->own, v->box, (size_t)s->boxes * 4 * sizeof(float));
+    memcpy(x->own + s->boxes * 4, v->score, (size_t)(s->boxes * s->classes) * sizeof(float));
+    v->box = x->own;
+    v->score = x->own + s->boxes * 4;
+}
+
 static status run_nms(const void *state, const struct kernel_io *io)
 {
     const struct nms_state *s = state;
@@ -249,6 +288,8 @@ static status run_nms(const void *state, const struct kernel_io *io)
         if (s->parts)
             TRY(images_next(&s->images, io->in[2], io->in[3], &r, io->err));
         struct view v = view_of(s, io, i, &r);
+        if (s->attrs.merge)
+            take_own(s, &x, &v);
         int64_t kept = nms_image(s, &v, &x, s->parts ? r.from : i * s->boxes,
                                  (float *)io->out[0] + n * 6, (int32_t *)io->out[1] + n);
         ((int32_t *)io->out[2])[i] = (int32_t)kept;
@@ -343,6 +384,43 @@ static status run_matrix_nms(const void *state, const struct kernel_io *io)
         offset[i + 1] = n += kept;
     }
     tell_shapes(io, n, false);
+    return OK;
+}
+
+/* ---- nms_ordered ---- */
+
+static status prepare_ordered(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                              struct err *e)
+{
+    struct nms_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    s->boxes = ctx->in[0].shape.dim[0];
+    s->attrs.nms_threshold = ((const struct ordered_attrs *)ctx->node->attrs)->threshold;
+    *state = s;
+    return OK;
+}
+
+/* Without a division: boxes without an area overlap nothing. */
+static bool overlaps(const float *a, const float *b, float threshold)
+{
+    float w = fmaxf(fminf(a[2], b[2]) - fmaxf(a[0], b[0]), 0);
+    float h = fmaxf(fminf(a[3], b[3]) - fmaxf(a[1], b[1]), 0);
+    float of_a = (a[2] - a[0]) * (a[3] - a[1]), of_b = (b[2] - b[0]) * (b[3] - b[1]);
+    return w * h > threshold * (of_a + of_b - w * h);
+}
+
+static status run_ordered(const void *state, const struct kernel_io *io)
+{
+    const struct nms_state *s = state;
+    const float *box = io->in[0];
+    int64_t *kept = io->out[0], n = 0;
+    for (int64_t i = 0; i < s->boxes; i++) {
+        bool keep = true;
+        for (int64_t k = 0; k < n && keep; k++)
+            keep = !overlaps(box + kept[k] * 4, box + i * 4, s->attrs.nms_threshold);
+        if (keep)
+            kept[n++] = i;
+    }
+    io->shape[0].dim[0] = n;
     return OK;
 }
 
@@ -646,6 +724,7 @@ static status run_collect(const void *state, const struct kernel_io *io)
 const struct kernel ref_select[] = {
     { "multiclass_nms",  "ref multiclass_nms",  F32_ONLY, DEVICE_CPU, NULL, prepare_nms,        run_nms,        NULL },
     { "matrix_nms",      "ref matrix_nms",      F32_ONLY, DEVICE_CPU, NULL, prepare_nms,        run_matrix_nms, NULL },
+    { "nms_ordered",     "ref nms_ordered",     F32_ONLY, DEVICE_CPU, NULL, prepare_ordered,    run_ordered,    NULL },
     { "proposals",       "ref proposals",       F32_ONLY, DEVICE_CPU, NULL, prepare_proposals,  run_proposals,  NULL },
     { "distribute_rois", "ref distribute_rois", F32_ONLY, DEVICE_CPU, NULL, prepare_distribute, run_distribute, NULL },
     { "collect_rois",    "ref collect_rois",    F32_ONLY, DEVICE_CPU, NULL, prepare_collect,    run_collect,    NULL },
