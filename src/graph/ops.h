@@ -18,6 +18,8 @@ extern const struct op ops_recurrent[], ops_ragged[];
 
 extern const struct op ops_quant[], ops_choose[];
 
+extern const struct op ops_random[];
+
 #define FIELD(type, member, kind)                          \
     {                                                      \
 #member, kind, offsetof(struct type, member), NULL \

@@ -8,6 +8,7 @@
 /* Best first; ref last. One backend's families a line. */
 // clang-format off
 static const struct kernel *const families[] = {
+    cpu_reduce, cpu_sort, cpu_quant, ref_random,
     ref_quant, ref_choose,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention,

@@ -14,3 +14,4 @@ extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
 extern const struct kernel ref_fill[];
 extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];
 extern const struct kernel ref_quant[], ref_choose[];
+extern const struct kernel cpu_reduce[], cpu_sort[], cpu_quant[], ref_random[];

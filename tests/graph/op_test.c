@@ -280,7 +280,7 @@ static const struct {
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
     FAMILY(fill_rows), FAMILY(attention_rows),
     FAMILY(recurrent_rows), FAMILY(ragged_rows),
-    FAMILY(quant_rows), FAMILY(choose_odd_rows),
+    FAMILY(quant_rows), FAMILY(choose_odd_rows), FAMILY(random_rows),
 };
 // clang-format on
 

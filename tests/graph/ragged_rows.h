@@ -112,3 +112,22 @@ static const struct row choose_odd_rows[] = {
     { "multiplex",     "",                           "i[4,1] f[3,4]",      "!4 ids for rows of 2 dimensions" },
 };
 // clang-format on
+
+// clang-format off
+static const struct row random_rows[] = {
+    { "random",      "shape=[2,3] dtype=1 b=1",      "",                    "f[2,3]" },
+    { "random",      "dtype=0 b=5",                  "l{2,3}",              "l[2,3]" },
+    { "random",      "shape=[2,-1] dtype=1",         "",                    "!its shape holds -1 at place 1" },
+    { "random",      "shape=[2] dtype=2",            "",                    "!integers of 0 to 0" },
+    { "random",      "shape=[2] dtype=2 kind=normal b=1", "",               "!integers of 0 to 1" },
+    { "random",      "shape=[2] dtype=9",            "",                    "!random numbers of that dtype" },
+    { "sample",      "count=2",                      "f[3,4]",              "l[3,2]" },
+    { "sample",      "count=5",                      "f[3,4]",              "!5 of 4 cannot be chosen" },
+    { "sample",      "count=5 replace=true",         "f[4]",                "l[5]" },
+    { "sample",      "count=1",                      "f[3,0]",              "!1 of 0 cannot be chosen" },
+    { "flip_coins",  "",                             "f[3,4]",              "f[3,4]" },
+    { "gather_tree", "",                             "l[4,2,3] l[4,2,3]",   "l[4,2,3]" },
+    { "gather_tree", "",                             "l[4,2,3] i[4,2,3]",   "!expected int64 as its parents" },
+    { "gather_tree", "",                             "l[4,2,3] l[4,2,2]",   "!its ids and its parents are not of one shape" },
+};
+// clang-format on

@@ -138,6 +138,55 @@ static void fast_moves_agree_with_ref(void **state)
         }
 }
 
+static const struct same folds[] = {
+    { "reduce", "mode=sum axes=[1]", "f[5,37]" },
+    { "reduce", "mode=mean axes=[-1]", "f[2,3,65]" },
+    { "reduce", "mode=max axes=[0]", "f[7,19]" },
+    { "reduce", "mode=min axes=[1,2]", "f[3,4,5,6]" },
+    { "reduce", "mode=l1", "f[3,4,5]" },
+    { "reduce", "mode=l2 axes=[0,1] keep_dims=true", "f[3,4,5]" },
+    { "reduce", "mode=sum_square axes=[1]", "f[3,1,5]" },
+    { "reduce", "mode=max axes=[1]", "f[2,3]{1,nan,2,-inf,3,nan}" },
+    { "reduce", "mode=min axes=[0]", "f[2,3]{1,nan,2,-inf,3,nan}" },
+    { "reduce", "mode=mean axes=[0]", "f[]" },
+    { "reduce", "mode=sum axes=[1]", "f[0,3]" },
+    { "top_k", "axis=-1", "f[3,100] l{5}" },
+    { "top_k", "axis=1 smallest=true", "f[3,100] l{64}" },
+    { "top_k", "axis=0", "f{1,nan,3,3,-0,0,inf,-inf} l{8}" },
+    { "top_k", "axis=0 smallest=true", "f{1,nan,3,3,-0,0,inf,-inf} l{8}" },
+    { "top_k", "axis=0", "f[5] l{0}" },
+    { "arg_reduce", "axis=-1", "f[3,100]" },
+    { "arg_reduce", "axis=1 smallest=true dtype=2", "f[3,100]" },
+    { "arg_reduce", "flatten=true", "f[3,5]" },
+    { "arg_reduce", "axis=-1", "f[3,4]{1,nan,3,3,-0,0,inf,inf,-inf,-inf,-inf,-inf}" },
+    { "arg_reduce", "axis=-1 smallest=true", "f[3,4]{1,nan,3,3,-0,0,inf,inf,-inf,-inf,-inf,-inf}" },
+};
+
+static void fast_folds_agree_with_ref(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(folds); i++)
+        if (run_compare(folds[i].op, folds[i].attrs, folds[i].in, 1, 1e-6) < 2)
+            fail_msg("%s of %s: no fast kernel", folds[i].op, folds[i].in);
+}
+
+static const struct same quantised[] = {
+    { "fake_quant", "bits=8", "f[3,50] f{0.7}" },
+    { "fake_quant", "bits=8 away=true", "f[3,50] f{0.7}" },
+    { "fake_quant", "bits=4 away=true back=true", "f[3,50] f{1}" },
+    { "fake_quant", "bits=16 back=true", "f[3,50] f{0.5}" },
+    { "fake_quant", "bits=8 per_axis=true axis=1", "f[2,3,9] f{0.1,0.5,2}" },
+    { "fake_quant", "bits=8 away=true", "f{0.5,1.5,-2.5,nan,inf,-inf,127,-127,126.5} f{127}" },
+    { "fake_quant", "bits=8", "f{0.5,1.5,-2.5,nan,inf,-inf,127,-127.5,126.5} f{127}" },
+    { "fake_quant", "bits=8", "f{0.5,-1} f{0}" },
+};
+
+static void fast_quantisation_is_that_of_ref(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(quantised); i++)
+        if (run_compare(quantised[i].op, quantised[i].attrs, quantised[i].in, 1, 0) < 2)
+            fail_msg("%s of %s: no fast kernel", quantised[i].op, quantised[i].in);
+}
+
 /* Runs every kernel that takes the node; the last one's status. */
 static status run_fails(const char *op, const char *attrs, const char *in, struct err *e)
 {
@@ -183,6 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_kernels_give_known_values),
         cmocka_unit_test(fast_moves_agree_with_ref),
+        cmocka_unit_test(fast_folds_agree_with_ref),
+        cmocka_unit_test(fast_quantisation_is_that_of_ref),
         cmocka_unit_test(indices_outside_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,3 +31,4 @@ extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
 extern const struct op_row paddle_recurrent[], paddle_ragged[];
 extern const struct op_row paddle_quant[], paddle_linear[], paddle_choose[];
 extern const struct op_row paddle_fused[];
+extern const struct op_row paddle_random[];

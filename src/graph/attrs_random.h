@@ -1,0 +1,29 @@
+/* Attribute structs of the operators that answer by chance, and of the one that follows beams back. */
+#pragma once
+
+#include "graph/op.h"
+
+enum random_kind {
+    RANDOM_UNIFORM,   /* floats of a .. b, without b; integers of a .. b - 1 */
+    RANDOM_NORMAL,    /* mean a, deviation b */
+    RANDOM_TRUNCATED, /* the same, within two deviations */
+};
+extern const char *const random_names[];
+
+/* random: numbers of this shape. Input 0: the shape (optional). seed 0: others at each run; else always the same. */
+struct random_attrs {
+    struct attr_ints shape;
+    int32_t kind, dtype; /* enum random_kind; enum dtype */
+    int32_t seed;
+    float a, b;
+};
+
+/* sample: x [n, c] or [c] of weights, none below 0; `count` numbers of 0 .. c-1 for each row, int64. replace: the same may
+ * come again. flip_coins: x of probabilities; 1 with each, else 0. */
+struct sample_attrs {
+    int32_t count, seed;
+    bool replace;
+};
+
+/* gather_tree: inputs ids, parents [T, N, beams] (int64 or int32); out [T, N, beams]: the ids of each beam of the last
+ * step and its ancestors. */
