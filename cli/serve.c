@@ -12,7 +12,9 @@ struct serve_args {
     struct words words, models, ops, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
     const char *batch_overdue;
-    int64_t cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
+    const char *record;
+    double record_share;
+    int64_t record_bytes, cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
     int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
     bool quiet;
 };
@@ -31,6 +33,9 @@ static const struct option options[] = {
     { "settle-ms", OPT_INT, FIELD(settle_ms), "N", "1000", "files that did not change for so long are whole", 1, 3600000, NULL },
     { "runtime-thread-num", OPT_LIST, FIELD(batch_threads), "N", NULL, "threads that compute batches, for each --model; 0: no batching", 0, 0, NULL },
     { "batch-infer-size", OPT_LIST, FIELD(batch_rows), "ROWS", NULL, "the most rows of a batch, for each --model (32)", 0, 0, NULL },
+    { "record", OPT_TEXT, FIELD(record), "FILE", NULL, "record requests and their answers, for 'oar replay'", 0, 0, NULL },
+    { "record-share", OPT_REAL, FIELD(record_share), "X", "1", "the share of requests that is recorded", 0, 1, NULL },
+    { "record-bytes", OPT_INT, FIELD(record_bytes), "BYTES", "1073741824", "the most that the file takes", 1, 1e15, NULL },
     { "request-cache-size", OPT_INT, FIELD(cache_bytes), "BYTES", "0", "answers that each model keeps for requests that come again", 0, 1e15, NULL },
     { "batch-delay-us", OPT_INT, FIELD(batch_delay_us), "US", "0", "how long a request may wait for others", 0, 1e9, NULL },
     { "batch-preferred", OPT_NAMES, FIELD(batch_preferred), "ROWS,ROWS", NULL, "sizes at which a batch waits no longer", 0, 0, NULL },
@@ -163,6 +168,9 @@ static int serve(const struct serve_args *args, struct arena *a)
         .threads = (int)args->threads,
         .name = args->name,
         .batch = batch,
+        .record = args->record,
+        .record_share = args->record_share,
+        .record_bytes = (size_t)args->record_bytes,
         .cache_bytes = (size_t)args->cache_bytes,
         .root = args->roots.word,
         .root_count = args->roots.count,

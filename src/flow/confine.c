@@ -2,12 +2,13 @@
  * itself, the request that it worked on gets an error and the next one a new process.
  *
  * A message is its length (8 bytes), then a number (4 bytes: how many tensors, or in an answer a status below 0, which words
- * follow), then the tensors: each a row of numbers and strings as put_tensor writes them. */
+ * follow), then the tensors as pack.h writes them. */
 #include "flow/confine.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "flow/op_plugin.h"
+#include "flow/pack.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -36,28 +37,6 @@ struct confined {
 };
 
 /* ---- messages ---- */
-
-static void put_i64(struct buf *b, int64_t v)
-{
-    buf_append(b, &v, sizeof(v));
-}
-
-static void put_bytes(struct buf *b, const void *p, size_t n)
-{
-    put_i64(b, (int64_t)n);
-    buf_append(b, p, n);
-}
-
-static void put_tensor(struct buf *b, const struct named_tensor *t)
-{
-    const struct tensor *x = &t->tensor;
-    const struct lod_level *l = x->lod.levels > 0 ? &x->lod.level[x->lod.levels - 1] : NULL;
-    put_bytes(b, t->alias.p, t->alias.n);
-    put_i64(b, x->dtype);
-    put_bytes(b, x->shape.dim, (size_t)x->shape.rank * sizeof(int64_t));
-    put_bytes(b, l != NULL ? l->offset : NULL, l != NULL ? (size_t)l->count * sizeof(int64_t) : 0);
-    put_bytes(b, x->data, (size_t)tensor_bytes(x));
-}
 
 static void begin_message(struct buf *b, int32_t number)
 {
@@ -104,7 +83,6 @@ static bool receive(int fd, struct arena *a, struct str *out)
     return p != NULL && receive_n(fd, p, (size_t)length);
 }
 
-/* What the other side wrote is not believed: it may have written over itself. */
 static bool take(struct str *s, void *to, size_t n)
 {
     if (s->n < n)
@@ -112,51 +90,6 @@ static bool take(struct str *s, void *to, size_t n)
     memcpy(to, s->p, n);
     s->p += n;
     s->n -= n;
-    return true;
-}
-
-/* A copy that is aligned for whatever it holds. */
-static bool take_bytes(struct str *s, struct arena *a, struct str *out)
-{
-    int64_t n;
-    if (!take(s, &n, sizeof(n)) || n < 0 || (uint64_t)n > s->n)
-        return false;
-    char *p = arena_try(a, (size_t)n + 1, 64);
-    *out = (struct str){ p, (size_t)n };
-    return p != NULL && take(s, p, (size_t)n);
-}
-
-static bool take_tensor(struct str *s, struct arena *a, struct named_tensor *t)
-{
-    struct str shape, lod, data;
-    int64_t type;
-    *t = (struct named_tensor){ 0 };
-    if (!take_bytes(s, a, &t->alias) || !take(s, &type, sizeof(type)) ||
-        !take_bytes(s, a, &shape) || !take_bytes(s, a, &lod) || !take_bytes(s, a, &data) ||
-        type < 0 || type > 64 || !dtype_valid((int)type) || shape.n > SHAPE_MAX * sizeof(int64_t))
-        return false;
-    t->name = t->alias;
-    t->tensor.dtype = (dtype)type;
-    t->tensor.shape.rank = (int32_t)(shape.n / sizeof(int64_t));
-    memcpy(t->tensor.shape.dim, shape.p, shape.n);
-    t->tensor.data = data.p;
-    if (tensor_bytes(&t->tensor) != (int64_t)data.n)
-        return false;
-    if (lod.n > 0)
-        t->tensor.lod = (struct lod){
-            1, { { (const int64_t *)(const void *)lod.p, (int64_t)(lod.n / sizeof(int64_t)) } }
-        };
-    int64_t rows = t->tensor.shape.rank > 0 ? t->tensor.shape.dim[0] : 1;
-    return lod.n == 0 || lod_check(&t->tensor.lod, rows, "", NULL) == OK;
-}
-
-static bool take_tensors(struct str *s, int32_t count, struct arena *a, struct named_tensor **out)
-{
-    struct named_tensor *t = arena_zalloc(a, ((size_t)count + 1) * sizeof(*t));
-    *out = t;
-    for (int32_t i = 0; i < count; i++)
-        if (!take_tensor(s, a, &t[i]))
-            return false;
     return true;
 }
 
@@ -252,7 +185,7 @@ static bool talk(struct confined *c, struct plugin_io *io, struct str *answer)
     buf_init(&b, MESSAGE_MAX);
     begin_message(&b, io->in_count);
     for (int i = 0; i < io->in_count; i++)
-        put_tensor(&b, &io->in[i]);
+        pack_tensor(&b, &io->in[i]);
     bool fine = send_all(c->fd, &b) && receive(c->fd, io->arena, answer);
     buf_deinit(&b);
     return fine;
@@ -261,10 +194,11 @@ static bool talk(struct confined *c, struct plugin_io *io, struct str *answer)
 static status read_answer(struct str answer, struct plugin_io *io, struct err *e)
 {
     int32_t number;
-    take(&answer, &number, sizeof(number));
+    if (!take(&answer, &number, sizeof(number)))
+        return err_set(e, INTERNAL, "the confined operator's answer is empty");
     if (number < 0)
         return err_set(e, number == INVALID ? INVALID : INTERNAL, "%.*s", STR_ARG(answer));
-    if (number > TENSORS_MAX || !take_tensors(&answer, number, io->arena, &io->out))
+    if (number > TENSORS_MAX || !unpack_tensors(&answer, number, io->arena, &io->out))
         return err_set(e, INTERNAL, "the confined operator's answer cannot be read");
     io->out_count = number;
     return OK;
@@ -295,7 +229,7 @@ static void put_answer(struct buf *b, status s, const struct plugin_io *io, cons
     if (s != OK)
         buf_str(b, e->text);
     for (int i = 0; s == OK && i < io->out_count; i++)
-        put_tensor(b, &io->out[i]);
+        pack_tensor(b, &io->out[i]);
 }
 
 static bool serve_one(int fd, const struct plugin *p, struct arena *a, struct buf *b)
@@ -306,7 +240,7 @@ static bool serve_one(int fd, const struct plugin *p, struct arena *a, struct bu
     struct named_tensor *in;
     int32_t count;
     if (!receive(fd, a, &message) || !take(&message, &count, sizeof(count)) || count < 0 ||
-        count > TENSORS_MAX || !take_tensors(&message, count, a, &in))
+        count > TENSORS_MAX || !unpack_tensors(&message, count, a, &in))
         return false;
     io.in = in;
     io.in_count = count;

@@ -276,6 +276,17 @@ static void note_variant(struct call *c)
     shadow_start(c);
 }
 
+static void record(const struct call *c, struct recorder *r)
+{
+    if (!recorder_wants(r))
+        return;
+    recorder_put(r, &(struct record){ .time_us = clock_wall_us(),
+                                      .model = str_of(flow_name(c->flow)),
+                                      .version = flow_version(c->flow),
+                                      .request = c->request,
+                                      .reply = c->answer });
+}
+
 static void end(struct call *c, status s)
 {
     end_stage(c, STAGE_COMPUTE);
@@ -284,6 +295,8 @@ static void end(struct call *c, status s)
     c->result = s == OK ? put_reply(c, &c->answer, &c->err) : s;
     if (c->traffic != NULL)
         note_variant(c);
+    if (c->result == OK && c->conn->lane->server->recorder != NULL)
+        record(c, c->conn->lane->server->recorder);
     end_stage(c, STAGE_ENCODE);
 }
 

@@ -11,6 +11,7 @@
 #include "codec/compress.h"
 #include "exec/exec.h"
 #include "flow/flow.h"
+#include "flow/record.h"
 #include "net/loop.h"
 #include "proto/h2.h"
 #include "serve/repository.h"
@@ -54,6 +55,7 @@ struct lane {
 struct server {
     struct server_options options;
     struct repository *models;
+    struct recorder *recorder; /* NULL: nothing is recorded */
     struct loop_group *loops;
     struct lane *lane; /* one for each loop */
     int lane_count;
@@ -218,8 +220,6 @@ void calls_drop_spare(struct lane *lane);
 
 /* Asks what c was asked of a shadow too, where its turn has come. While c's answer is there; any thread. */
 void shadow_start(const struct call *c);
-/* The largest difference between two replies' numbers, of the larger one or of 1; infinite where their forms differ. */
-double shadow_distance(const struct infer_reply *a, const struct infer_reply *b);
 
 /* ---- what it prints when it is ready (ready.c) ---- */
 void ready_print(const struct server *s, uint64_t start_ns);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "flow/service.h"
+#include "serve/config.h"
 #include "serve/internal.h"
 #include "serve/policy.h"
 #include "serve/staging.h"
@@ -41,11 +42,13 @@ struct loaded {
 
 struct entry {
     char *name, *path;
-    bool fixed;    /* given by name: stays listed when its directory goes */
-    bool unloaded; /* by request */
-    bool staged;   /* its files came with the request and are gone */
-    struct version_policy policy;
-    struct batch_options batch;
+    bool fixed;                 /* given by name: stays listed when its directory goes */
+    bool unloaded;              /* by request */
+    bool staged;                /* its files came with the request and are gone */
+    struct batch_options batch; /* as the options have it for this model */
+    struct arena config_arena;
+    struct model_config config;    /* as its directory has it, or the override */
+    char *override;                /* Triton's JSON from the request that loaded it; or NULL */
     const struct service *service; /* from the command line; or NULL */
     int64_t pinned;                /* by a rollback; 0: none */
     struct loaded **version;       /* highest first */
@@ -159,6 +162,8 @@ static void free_entry(struct entry *en)
     for (int i = 0; i < en->label_count; i++)
         mem_free((void *)en->label[i].label);
     traffic_unref(en->traffic);
+    arena_deinit(&en->config_arena);
+    mem_free(en->override);
     mem_free(en->version);
     mem_free(en->name);
     mem_free(en->path);
@@ -190,8 +195,8 @@ static struct entry *add_entry(struct repository *r, const char *name, const cha
     struct entry *en = mem_zalloc(sizeof(*en));
     en->name = mem_strdup(name);
     en->path = mem_strdup(path);
-    en->policy = r->policy;
     en->batch = r->options.server->batch;
+    arena_init(&en->config_arena, 0);
     r->entry = grow(r->entry, r->count, &r->room, sizeof(*r->entry));
     r->entry[r->count++] = en;
     return en;
@@ -261,13 +266,18 @@ static status is_unchanged(const struct entry *en, const struct loaded *l, struc
     return s;
 }
 
-static status open_model(const struct loaded *l, const struct flow_options *what, struct flow **out,
-                         struct err *e)
+static status open_model(const struct entry *en, const struct loaded *l,
+                         const struct flow_options *what, struct flow **out, struct err *e)
 {
     const struct model_options how = { .detach = l->in_place };
+    struct flow_options with = *what;
+    struct batch_options batch;
     struct model *m;
     TRY(model_open(l->path, &how, &m, e));
-    status s = flow_for_model(m, what, out, e);
+    status s = config_resolve(&en->config, m, &batch, e);
+    with.batch = &batch;
+    if (s == OK)
+        s = flow_for_model(m, &with, out, e);
     model_unref(m);
     return s;
 }
@@ -293,12 +303,12 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
     const struct flow_options what = { .name = en->name,
                                        .version = l->number,
                                        .env = r->options.env,
-                                       .batch = &en->batch,
-                                       .cache_bytes = r->options.server->cache_bytes,
+                                       .batch = &en->config.batch,
+                                       .cache_bytes = en->config.cache_bytes,
                                        .dispose = watch_bury,
                                        .dispose_arg = r->watch };
     bool is_service = en->service != NULL || service_detect(l->path);
-    TRY(is_service ? open_service(en, l, &what, out, e) : open_model(l, &what, out, e));
+    TRY(is_service ? open_service(en, l, &what, out, e) : open_model(en, l, &what, out, e));
     status s = l->in_place ? is_unchanged(en, l, e) : OK;
     if (s != OK)
         flow_unref(*out);
@@ -435,7 +445,8 @@ static bool is_wanted(const struct entry *en, const struct loaded *l, int better
 {
     if (!l->found)
         return false;
-    return en->pinned != 0 ? l->number == en->pinned : policy_wants(&en->policy, l->number, better);
+    return en->pinned != 0 ? l->number == en->pinned
+                           : policy_wants(&en->config.policy, l->number, better);
 }
 
 /* A version that is wanted and cannot be served leaves its place to the next lower one: that is how the last good one
@@ -463,6 +474,27 @@ static bool pinned_is_there(const struct entry *en)
     return false;
 }
 
+/* A configuration that cannot be read leaves the old one, and what serves by it. */
+static status read_config(struct repository *r, struct entry *en, struct err *e)
+{
+    struct arena fresh;
+    struct model_config c = { .policy = r->policy,
+                              .batch = en->batch,
+                              .cache_bytes = r->options.server->cache_bytes };
+    arena_init(&fresh, 0);
+    status s = en->override != NULL
+                   ? config_read_json(str_of(en->override), "config", &fresh, &c, e)
+                   : config_read_dir(en->path, &fresh, &c, e);
+    if (s != OK) {
+        arena_deinit(&fresh);
+        return s;
+    }
+    arena_deinit(&en->config_arena);
+    en->config_arena = fresh;
+    en->config = c;
+    return OK;
+}
+
 /* The words in e are the first fault's; OK when at least one version serves. */
 static status scan_entry(struct repository *r, struct entry *en, scan_mode mode, struct err *e)
 {
@@ -473,7 +505,9 @@ static status scan_entry(struct repository *r, struct entry *en, scan_mode mode,
     if (en->unloaded || en->staged)
         return OK;
     arena_init(&a, 0);
-    status s = find_versions(en, &a, &v, &count, &words);
+    status s = read_config(r, en, &words);
+    if (s == OK)
+        s = find_versions(en, &a, &v, &count, &words);
     if (s == OK && count == 0)
         s = err_set(&words, NOT_FOUND, "%s: no model and no directory named by a version number",
                     en->path);
@@ -778,6 +812,29 @@ static status add_from_roots(struct repository *r, struct str name, struct entry
                                      : "the server was started without --model-repository");
 }
 
+/* What was loaded by another configuration is to be loaded again. */
+static void set_override(struct entry *en, struct str json)
+{
+    if (json.n == 0 && en->override == NULL)
+        return;
+    mem_free(en->override);
+    en->override = json.n > 0 ? mem_zalloc(json.n + 1) : NULL;
+    if (json.n > 0)
+        memcpy(en->override, json.p, json.n);
+    for (int i = 0; i < en->count; i++)
+        en->version[i]->was_tried = false;
+}
+
+static status check_config(struct str json, struct err *e)
+{
+    struct arena a;
+    struct model_config c = { 0 };
+    arena_init(&a, 0);
+    status s = json.n > 0 ? config_read_json(json, "config", &a, &c, e) : OK;
+    arena_deinit(&a);
+    return s;
+}
+
 /* The files of the request are written to a directory of their own, loaded from there (mapped, so that they live as long
  * as the model does) and their names are taken away again. */
 static status load_inline(struct repository *r, const struct load_request *q, struct err *e)
@@ -796,6 +853,7 @@ static status load_inline(struct repository *r, const struct load_request *q, st
             en->path = mem_strdup(dir);
         bool was_staged = en->staged, was_unloaded = en->unloaded;
         en->staged = en->unloaded = false;
+        set_override(en, q->config);
         s = scan_entry(r, en, SCAN_EXPLICIT, e);
         if (s == OK) {
             en->staged = true;
@@ -825,6 +883,7 @@ static status load_from_disk(struct repository *r, const struct load_request *q,
         return err_set(e, CONFLICT,
                        "model '%s' came with the request that loaded it: send its files again",
                        en->name);
+    set_override(en, q->config);
     en->unloaded = false;
     en->pinned = 0;
     status s = scan_entry(r, en, SCAN_EXPLICIT, e);
@@ -841,6 +900,7 @@ status repository_load(struct repository *r, const struct load_request *q, struc
     if (q->file_count > 0 && q->config.n == 0)
         return err_set(e, INVALID,
                        "files came without a 'config' parameter, which they need beside them");
+    TRY(check_config(q->config, e));
     return q->file_count > 0 ? load_inline(r, q, e) : load_from_disk(r, q, e);
 }
 

@@ -73,6 +73,10 @@ static status start(struct server *s, struct err *e)
         .server = &s->options, .env = &s->env, .changed = lanes_refresh, .arg = s
     };
     block_signals();
+    if (s->options.record != NULL)
+        TRY(recorder_open(&(struct recorder_options){ s->options.record, s->options.record_share,
+                                                      s->options.record_bytes },
+                          &s->recorder, e));
     TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
     TRY(listen_on(s, e));
@@ -225,5 +229,6 @@ void server_free(struct server *s)
     }
     stop_threads(s);
     repository_close(s->models);
+    recorder_close(s->recorder);
     mem_free(s);
 }

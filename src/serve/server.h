@@ -39,6 +39,9 @@ struct server_options {
     int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */
     size_t cache_bytes; /* of each model: answers kept for requests that come again; 0: none */
     struct batch_options batch; /* of all models; threads 0: no batching */
+    const char *record;         /* a file that requests are recorded in; NULL: none */
+    double record_share;        /* of them */
+    size_t record_bytes;        /* the most that the file takes */
     const char *host;           /* NULL: "0.0.0.0" */
     int port;                   /* 0: any free one */
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */

@@ -3,6 +3,7 @@
 #include "serve/internal.h"
 
 #include "base/mem.h"
+#include "flow/compare.h"
 #include "flow/rows.h"
 
 #include <math.h>
@@ -65,48 +66,7 @@ static void drop(struct shadow *s)
     mem_free(s);
 }
 
-/* ---- comparing ---- */
-
-static double number(const struct tensor *t, int64_t i)
-{
-    switch (t->dtype) {
-    case DTYPE_F32: return (double)((const float *)t->data)[i];
-    case DTYPE_F64: return ((const double *)t->data)[i];
-    case DTYPE_I64: return (double)((const int64_t *)t->data)[i];
-    case DTYPE_I32: return ((const int32_t *)t->data)[i];
-    default: return ((const uint8_t *)t->data)[i];
-    }
-}
-
-/* The largest difference, of the larger number or of 1; infinite where the forms differ. */
-static double tensor_distance(const struct tensor *a, const struct tensor *b)
-{
-    double worst = 0;
-    if (a->dtype != b->dtype || !shape_eq(&a->shape, &b->shape) || dtype_size(a->dtype) == 2)
-        return INFINITY;
-    int64_t n = shape_numel(&a->shape);
-    for (int64_t i = 0; i < n; i++) {
-        double x = number(a, i), y = number(b, i);
-        double d = fabs(x - y) / fmax(1, fmax(fabs(x), fabs(y)));
-        worst = d > worst || isnan(d) ? d : worst;
-    }
-    return isnan(worst) ? INFINITY : worst;
-}
-
-double shadow_distance(const struct infer_reply *a, const struct infer_reply *b)
-{
-    double worst = 0;
-    if (a->output_count != b->output_count)
-        return INFINITY;
-    for (int i = 0; i < a->output_count; i++) {
-        if (a->output[i].tensor_count != b->output[i].tensor_count)
-            return INFINITY;
-        for (int k = 0; k < a->output[i].tensor_count; k++)
-            worst = fmax(worst, tensor_distance(&a->output[i].tensor[k].tensor,
-                                                &b->output[i].tensor[k].tensor));
-    }
-    return worst;
-}
+/* ---- on a worker ---- */
 
 static void run(struct job *j, int worker)
 {
@@ -118,7 +78,7 @@ static void run(struct job *j, int worker)
                            .arena = &s->arena,
                            .exec = s->server->worker_exec[worker],
                            .err = &e };
-    double d = flow_run(s->flow, &c) == OK ? shadow_distance(&s->want, &got) : INFINITY;
+    double d = flow_run(s->flow, &c) == OK ? compare_replies(&s->want, &got) : INFINITY;
     traffic_compared(s->traffic, !(d <= traffic_tolerance(s->traffic)), d);
     drop(s);
 }
