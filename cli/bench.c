@@ -2,6 +2,7 @@
  * server. */
 #include "feeds.h"
 #include "options.h"
+#include "profile.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -25,7 +26,8 @@ struct bench_args {
     const char *protocol, *encoding;
     int64_t threads, concurrency;
     double seconds, warm_up_s;
-    bool json;
+    const char *trace;
+    bool json, profile;
 };
 
 #define FIELD(f) offsetof(struct bench_args, f)
@@ -36,6 +38,8 @@ static const struct option options[] = {
     { "seconds", OPT_REAL, FIELD(seconds), "S", "4", "how long", 0.001, 86400, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "one JSON object", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "model: threads that one run uses", 1, 1024, "thread" },
+    { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
+    { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
     { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "server: how to ask", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "server: the body over HTTP", 0, 0, NULL },
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, one call in flight on each", 1, 60000, NULL },
@@ -85,18 +89,23 @@ struct subject {
     struct model *model;
     struct exec *exec;
     struct tensor *in, *out;
+    struct profile *profile; /* NULL: nobody asked */
 };
 
-static status time_runs(const struct bench_args *args, const struct subject *s, struct histogram *h,
-                        struct err *e)
+static status time_runs(const struct bench_args *args, struct subject *s, struct histogram *h,
+                        struct arena *a, struct err *e)
 {
     for (int i = 0; i < WARM_UP_RUNS; i++)
         TRY(exec_run(s->exec, s->model, s->in, s->out, e));
+    if (args->profile || args->trace != NULL)
+        s->profile = profile_new(a, s->exec);
     uint64_t begin = clock_ns(), end = begin + (uint64_t)(args->seconds * 1e9);
     while (begin < end) {
         TRY(exec_run(s->exec, s->model, s->in, s->out, e));
         uint64_t now = clock_ns();
         histogram_add(h, now - begin);
+        if (s->profile != NULL)
+            profile_end_run(s->profile);
         begin = now;
     }
     return OK;
@@ -136,9 +145,13 @@ static status bench_loaded(const struct bench_args *args, struct model *m,
     TRY(arrays_bind(file, inputs, in_count, a, &s.in, e));
     struct histogram *h = histogram_new();
     s.exec = exec_new();
-    status fault = time_runs(args, &s, h, e);
+    status fault = time_runs(args, &s, h, a, e);
     if (fault == OK)
         put_model(args, &s, h, b);
+    if (fault == OK && args->profile)
+        profile_put(s.profile, (int)args->threads, b);
+    if (fault == OK && args->trace != NULL)
+        fault = profile_write_trace(s.profile, args->trace, e);
     exec_free(s.exec);
     histogram_free(h);
     return fault;

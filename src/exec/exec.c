@@ -2,6 +2,7 @@
  * one stays where it is, and some for the cells between them. They keep their memory from run to run. */
 #include "exec/exec.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "exec/control.h"
@@ -37,6 +38,8 @@ struct exec {
     int key_cap;
     uint64_t run; /* counts runs */
     struct recent recent[RECENT];
+    exec_watch_fn watch;
+    void *watch_arg;
     struct plan **held; /* of this run, without a place in recent */
     int held_count, held_cap;
 };
@@ -424,6 +427,27 @@ static void note_bounds(struct frame *f)
         }
 }
 
+void exec_watch(struct exec *x, exec_watch_fn fn, void *arg)
+{
+    x->watch = fn;
+    x->watch_arg = arg;
+}
+
+static status run_step(struct frame *f, const struct plan_step *step)
+{
+    return step->kernel != NULL ? run_kernel(f, step) : run_control(f, step);
+}
+
+static status watch_step(struct frame *f, const struct plan_step *step)
+{
+    struct exec_step told = { step->node, step->kernel != NULL ? step->kernel->name : NULL,
+                              clock_ns(), 0, step->flops };
+    status s = run_step(f, step);
+    told.end_ns = clock_ns();
+    f->x->watch(f->x->watch_arg, &told);
+    return s;
+}
+
 static status run_steps(struct frame *f)
 {
     const struct plan *p = f->plan;
@@ -431,7 +455,7 @@ static status run_steps(struct frame *f)
         note_bounds(f);
     for (int i = 0; i < p->step_count; i++) {
         const struct plan_step *step = &p->steps[i];
-        status s = step->kernel != NULL ? run_kernel(f, step) : run_control(f, step);
+        status s = f->x->watch == NULL ? run_step(f, step) : watch_step(f, step);
         if (s != OK)
             return node_fault(step->node, s, f->err);
     }

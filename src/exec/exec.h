@@ -34,3 +34,14 @@ size_t exec_bytes(const struct exec *x);
  * for inspect. */
 struct buf;
 status exec_explain(struct model *m, const struct tensor *in, struct buf *out, struct err *e);
+
+/* For profiles: called behind every step of every run, on the thread that runs. flops: multiplications and additions, 0
+ * where they are not counted. kernel: NULL for a step that runs graphs. */
+struct exec_step {
+    const struct node *node;
+    const char *kernel;
+    uint64_t begin_ns, end_ns; /* clock_ns */
+    double flops;
+};
+typedef void (*exec_watch_fn)(void *arg, const struct exec_step *s);
+void exec_watch(struct exec *x, exec_watch_fn fn, void *arg); /* NULL: nobody watches any more */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "exec/control.h"
 #include "exec/eval.h"
+#include "exec/flops.h"
 #include "exec/spread.h"
 
 #include <string.h>
@@ -457,6 +458,7 @@ static status prepare_step(struct build *b, const struct node *n, int i, const s
     struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
     s->kernel = c.kernel;
     s->state = c.state;
+    s->flops = node_flops(n, in, out);
     memcpy(s->in, at, (size_t)n->in_count * sizeof(*at));
     b->plan->step_count++; /* from here on plan_unref releases its state */
     if (c.scratch_bytes > b->scratch_bytes)

@@ -53,6 +53,7 @@ struct plan_step {
     struct cell *cell; /* control's: the types of its inputs */
     int in_count, out_count;
     int late; /* first late slot of its outputs; -1: their shapes are planned */
+    double flops; /* for profiles; 0: not counted */
 };
 
 /* What the rest of the graph looks at, or, at its end, the graph's outputs, each followed by its LoD levels. */

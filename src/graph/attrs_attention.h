@@ -1,6 +1,6 @@
 /* attention: softmax(scale * q k' + mask) v for each of B images and H heads; passes make it, files do not hold it.
- * Inputs: q [B,M,H,D], k [B,N,H,D], v [B,N,H,E], each as [B,H,...] where its flag says that heads come first; mask
- * (optional), which broadcasts to [B,H,M,N]. Output [B,M,H,E], or [B,H,M,E] where out_heads_first. */
+ * Inputs: q [B,M,H,D], k [B,N,H,D], v [B,N,H,E], each as [B,H,...] where its flag says that heads come first, and with one
+ * image or one head that serves all; mask (optional), which broadcasts to [B,H,M,N]. Output [B,M,H,E], or [B,H,M,E] where out_heads_first. */
 #pragma once
 
 #include "graph/op.h"

@@ -1,13 +1,23 @@
 #include "graph/attrs_attention.h"
 #include "graph/ops.h"
 
+/* An operand of one image, or of one head, serves all. */
 static struct attention_side side_of(const struct shape *s, bool heads_first)
 {
     int64_t tokens = s->dim[heads_first ? 2 : 1], heads = s->dim[heads_first ? 1 : 2];
     int64_t width = s->dim[3];
-    return (struct attention_side){ tokens, width, tokens * heads * width,
+    return (struct attention_side){ tokens, width, s->dim[0] == 1 ? 0 : tokens * heads * width,
                                     heads_first ? width : heads * width,
-                                    heads_first ? tokens * width : width };
+                                    heads == 1 ? 0 : (heads_first ? tokens * width : width) };
+}
+
+/* The greater of two that agree or of which one is 1; false: they do neither. */
+static bool join(int64_t a, int64_t *both)
+{
+    if (a != *both && a != 1 && *both != 1)
+        return false;
+    *both = *both == 1 ? a : *both;
+    return true;
 }
 
 static int64_t heads_of(const struct shape *s, bool heads_first)
@@ -21,22 +31,18 @@ status attention_dims(const struct attention_attrs *a, const struct shape *q, co
     char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX], z[SHAPE_TEXT_MAX];
     if (q->rank != 4 || k->rank != 4 || v->rank != 4)
         return err_set(e, INVALID, "expected 4 dimensions of query, key and value");
-    *out = (struct attention_dims){ q->dim[0],
-                                    heads_of(q, a->q_heads_first),
-                                    side_of(q, a->q_heads_first),
-                                    side_of(k, a->k_heads_first),
-                                    side_of(v, a->v_heads_first),
-                                    { 0 } };
-    if (k->dim[0] != out->batch || v->dim[0] != out->batch ||
-        heads_of(k, a->k_heads_first) != out->heads ||
-        heads_of(v, a->v_heads_first) != out->heads || out->q.width != out->k.width ||
+    *out = (struct attention_dims){ q->dim[0], heads_of(q, a->q_heads_first),
+                                    side_of(q, a->q_heads_first), side_of(k, a->k_heads_first),
+                                    side_of(v, a->v_heads_first), { 0 } };
+    if (!join(k->dim[0], &out->batch) || !join(v->dim[0], &out->batch) ||
+        !join(heads_of(k, a->k_heads_first), &out->heads) ||
+        !join(heads_of(v, a->v_heads_first), &out->heads) || out->q.width != out->k.width ||
         out->k.tokens != out->v.tokens)
         return err_set(e, INVALID, "query %s, key %s and value %s do not agree",
                        shape_text(q, x, sizeof(x)), shape_text(k, y, sizeof(y)),
                        shape_text(v, z, sizeof(z)));
-    struct shape o = a->out_heads_first
-                         ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
-                         : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
+    struct shape o = a->out_heads_first ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
+                                        : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
     out->out = side_of(&o, a->out_heads_first);
     return OK;
 }

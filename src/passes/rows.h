@@ -6,6 +6,7 @@
 status drop_identity(struct graph *g, int *changes, struct err *e);
 status fold_views(struct graph *g, int *changes, struct err *e);
 status fold_scale(struct graph *g, int *changes, struct err *e);
+status fuse_attention(struct graph *g, int *changes, struct err *e);
 status fuse_bias(struct graph *g, int *changes, struct err *e);
 status fuse_act(struct graph *g, int *changes, struct err *e);
 status fuse_residual(struct graph *g, int *changes, struct err *e);

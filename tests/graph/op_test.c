@@ -260,6 +260,7 @@ static const struct row attention_rows[] = {
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7]", "f[2,4,3,7]" },
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,5,3,7] f[4,5]", "f[2,4,3,7]" },
     { "attention", "scale=1 q_heads_first=true out_heads_first=true", "f[2,3,4,8] f[2,5,3,8] f[2,5,3,7] -", "f[2,3,4,7]" },
+    { "attention", "scale=1", "f[1,4,3,8] f[2,5,1,8] f[2,5,3,7]", "f[2,4,3,7]" },
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,2,8] f[2,5,3,7]", "!query [2, 4, 3, 8], key [2, 5, 2, 8] and value [2, 5, 3, 7] do not agree" },
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,9] f[2,5,3,7]", "!do not agree" },
     { "attention", "scale=1", "f[2,4,3,8] f[2,5,3,8] f[2,6,3,7]", "!do not agree" },

@@ -203,6 +203,7 @@ static void attentions(void **state)
           "f[1,4,2,8] f[1,2,5,8] f[1,2,5,3] f[]" },
         { "scale=0.5 out_heads_first=true", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[2,2,4,5]" },
         { "scale=0.5", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[1,2,4,1]" },
+        { "scale=0.5", "f[1,4,3,8] f[2,5,1,8] f[2,5,3,3]" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_true(compare("attention", rows[i][0], rows[i][1]) > 0);
