@@ -19,7 +19,8 @@ struct row {
     int steps;    /* joined in this row */
 };
 
-#define ROWS_MAX 100000 /* a loop of the model may take any number of steps: the later ones are not told apart */
+#define ROWS_MAX \
+    100000 /* a loop of the model may take any number of steps: the later ones are not told apart */
 
 struct profile {
     struct row *row;
@@ -42,7 +43,8 @@ static void grow(struct profile *p)
 /* A kernel may be named "dnnl conv2d" for a step of another operator: one that brings images into its layout. */
 static const char *op_of(const struct exec_step *s)
 {
-    return s->kernel != NULL && strstr(s->kernel, "reorder") != NULL ? "reorder" : s->node->op->name;
+    return s->kernel != NULL && strstr(s->kernel, "reorder") != NULL ? "reorder"
+                                                                     : s->node->op->name;
 }
 
 static void on_step(void *arg, const struct exec_step *s)
@@ -155,7 +157,8 @@ void profile_put(const struct profile *p, int threads, struct buf *out)
         s.total_ms += (double)p->row[i].total_ns / 1e6 / s.runs;
         flops += p->row[i].flops;
     }
-    buf_printf(out, "%.4f ms in %d steps; %.3f GFLOP, %.2f GFLOP/s of %.2f that this machine does\n",
+    buf_printf(out,
+               "%.4f ms in %d steps; %.3f GFLOP, %.2f GFLOP/s of %.2f that this machine does\n",
                s.total_ms, p->count, flops / 1e9, s.total_ms > 0 ? flops / s.total_ms / 1e6 : 0,
                s.peak / 1e9);
     put_table(row, join_kinds(p, row), &s, true, out);
@@ -173,7 +176,8 @@ static void put_event(const struct row *r, uint64_t origin, bool last, struct bu
     json_put_string(out, str_of(r->op));
     buf_str(out, ",\"cat\":");
     json_put_string(out, str_of(r->kernel));
-    buf_printf(out, ",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"node\":",
+    buf_printf(out,
+               ",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"node\":",
                (double)(r->begin_ns - origin) / 1e3, (double)(r->end_ns - r->begin_ns) / 1e3);
     json_put_string(out, str_of(r->name));
     buf_printf(out, ",\"gflop\":%.6g}}%s\n", r->flops / 1e9, last ? "" : ",");

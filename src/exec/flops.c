@@ -49,9 +49,9 @@ static const struct counter {
     const char *op;
     double (*flops)(const struct node *n, const struct type *in, const struct type *out);
 } counters[] = {
-    { "conv2d", conv_flops },       { "conv_nd", conv_flops },
-    { "matmul", matmul_flops },     { "attention", attention_flops },
-    { "lstm", lstm_flops },         { "conv_transpose", transposed_flops },
+    { "conv2d", conv_flops },   { "conv_nd", conv_flops },
+    { "matmul", matmul_flops }, { "attention", attention_flops },
+    { "lstm", lstm_flops },     { "conv_transpose", transposed_flops },
 };
 
 double node_flops(const struct node *n, const struct type *in, const struct type *out)

@@ -52,7 +52,7 @@ struct plan_step {
     struct place *in, *out;
     struct cell *cell; /* control's: the types of its inputs */
     int in_count, out_count;
-    int late; /* first late slot of its outputs; -1: their shapes are planned */
+    int late;     /* first late slot of its outputs; -1: their shapes are planned */
     double flops; /* for profiles; 0: not counted */
 };
 

@@ -31,9 +31,12 @@ status attention_dims(const struct attention_attrs *a, const struct shape *q, co
     char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX], z[SHAPE_TEXT_MAX];
     if (q->rank != 4 || k->rank != 4 || v->rank != 4)
         return err_set(e, INVALID, "expected 4 dimensions of query, key and value");
-    *out = (struct attention_dims){ q->dim[0], heads_of(q, a->q_heads_first),
-                                    side_of(q, a->q_heads_first), side_of(k, a->k_heads_first),
-                                    side_of(v, a->v_heads_first), { 0 } };
+    *out = (struct attention_dims){ q->dim[0],
+                                    heads_of(q, a->q_heads_first),
+                                    side_of(q, a->q_heads_first),
+                                    side_of(k, a->k_heads_first),
+                                    side_of(v, a->v_heads_first),
+                                    { 0 } };
     if (!join(k->dim[0], &out->batch) || !join(v->dim[0], &out->batch) ||
         !join(heads_of(k, a->k_heads_first), &out->heads) ||
         !join(heads_of(v, a->v_heads_first), &out->heads) || out->q.width != out->k.width ||
@@ -41,8 +44,9 @@ status attention_dims(const struct attention_attrs *a, const struct shape *q, co
         return err_set(e, INVALID, "query %s, key %s and value %s do not agree",
                        shape_text(q, x, sizeof(x)), shape_text(k, y, sizeof(y)),
                        shape_text(v, z, sizeof(z)));
-    struct shape o = a->out_heads_first ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
-                                        : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
+    struct shape o = a->out_heads_first
+                         ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
+                         : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
     out->out = side_of(&o, a->out_heads_first);
     return OK;
 }

@@ -1,9 +1,9 @@
 /* softmax(scale * q k' + mask) v, however it is spelt, becomes one attention: its weights are then never written to memory.
  * Transpositions that only bring heads in front of tokens, and back, go with it. Sums are added up in another order. */
-#include "graph/attrs_attention.h"
 #include "base/mem.h"
-#include "graph/attrs_move.h"
 #include "graph/attrs.h"
+#include "graph/attrs_attention.h"
+#include "graph/attrs_move.h"
 #include "graph/op.h"
 #include "passes/rows.h"
 
@@ -98,8 +98,7 @@ static bool match_weights(struct node *n, struct found *f)
         return true;
     }
     /* [B,H,D,N] out of [B,H,N,D] out of [B,N,H,D] */
-    if (trans_b || !turns(k->producer, 1, 3, 2) ||
-        !turns(k->producer->in[0]->producer, 2, 1, 3))
+    if (trans_b || !turns(k->producer, 1, 3, 2) || !turns(k->producer->in[0]->producer, 2, 1, 3))
         return false;
     f->k = k->producer->in[0]->producer->in[0];
     return true;

@@ -2,15 +2,23 @@
 #include "base/mem.h"
 #include "kernels/dnnl/onednn.h"
 
-#define SIDE   192 /* three matrices of 147 KB */
+#define SIDE    192 /* three matrices of 147 KB */
 #define SPAN_NS 50000000u
 
 double kernel_peak_flops(int threads)
 {
     float *x = mem_zalloc(3 * SIDE * SIDE * sizeof(*x));
-    struct sgemm g = { .m = SIDE, .n = SIDE, .k = SIDE, .alpha = 1,
-                       .a = x, .b = x + SIDE * SIDE, .c = x + 2 * SIDE * SIDE,
-                       .lda = SIDE, .ldb = SIDE, .ldc = SIDE, .threads = threads };
+    struct sgemm g = { .m = SIDE,
+                       .n = SIDE,
+                       .k = SIDE,
+                       .alpha = 1,
+                       .a = x,
+                       .b = x + SIDE * SIDE,
+                       .c = x + 2 * SIDE * SIDE,
+                       .lda = SIDE,
+                       .ldb = SIDE,
+                       .ldc = SIDE,
+                       .threads = threads };
     uint64_t begin = clock_ns(), least = UINT64_MAX;
     while (clock_ns() - begin < SPAN_NS) {
         uint64_t from = clock_ns();
