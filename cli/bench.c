@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WARM_UP_RUNS 10
@@ -76,6 +77,14 @@ static uint64_t resident_bytes(void)
     return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Processor time of the whole process so far. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static double ms(uint64_t ns)
 {
     return (double)ns / 1e6;
@@ -90,6 +99,7 @@ struct subject {
     struct exec *exec;
     struct tensor *in, *out;
     struct profile *profile; /* NULL: nobody asked */
+    uint64_t cpu_ns; /* processor time of all runs: it does not count what other processes took */
 };
 
 static status time_runs(const struct bench_args *args, struct subject *s, struct histogram *h,
@@ -100,6 +110,7 @@ static status time_runs(const struct bench_args *args, struct subject *s, struct
     if (args->profile || args->trace != NULL)
         s->profile = profile_new(a, s->exec);
     uint64_t begin = clock_ns(), end = begin + (uint64_t)(args->seconds * 1e9);
+    s->cpu_ns = cpu_ns();
     while (begin < end) {
         TRY(exec_run(s->exec, s->model, s->in, s->out, e));
         uint64_t now = clock_ns();
@@ -108,6 +119,7 @@ static status time_runs(const struct bench_args *args, struct subject *s, struct
             profile_end_run(s->profile);
         begin = now;
     }
+    s->cpu_ns = cpu_ns() - s->cpu_ns;
     return OK;
 }
 
@@ -130,6 +142,7 @@ static void put_model(const struct bench_args *args, const struct subject *s,
     buf_printf(b, ",\"threads\":%d,\"runs\":%" PRIu64, (int)args->threads, h->count);
     buf_printf(b, ",\"min_ms\":%.6g,\"median_ms\":%.6g,\"p99_ms\":%.6g,\"load_ms\":%.6g", least,
                median, p99, load);
+    buf_printf(b, ",\"cpu_ms\":%.6g", ms(s->cpu_ns) / (double)(h->count > 0 ? h->count : 1));
     buf_printf(b, ",\"resident_bytes\":%" PRIu64 ",\"working_bytes\":%zu}\n", resident,
                exec_bytes(s->exec));
 }

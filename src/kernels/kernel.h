@@ -81,6 +81,6 @@ status packs_get(struct packs *p, const void *source, uint64_t key, size_t bytes
                  status (*fill)(void *arg, void *memory), void *arg, const void **out);
 size_t packs_bytes(const struct packs *p);
 
-/* Single-precision operations a second that a matrix product which stays in the cache reaches on this many threads, found
- * by doing one for a twentieth of a second: what profiles compare with. */
+/* Single-precision operations a second that a matrix product which stays in the cache reaches on this many threads: the
+ * best of many tries, which take some hundredths of a second. What profiles compare with. */
 double kernel_peak_flops(int threads);

@@ -73,6 +73,40 @@ bool layout_same(const struct shape *s, enum layout a, enum layout b)
 TILES(8)
 TILES(16)
 
+/* A matrix [rows, columns] turned round, in tiles that touch whole lines on both sides. */
+#define SIDE 16
+CLONES static void turn(const float *x, int64_t rows, int64_t columns, float *y)
+{
+    for (int64_t r = 0; r < rows; r += SIDE)
+        for (int64_t c = 0; c < columns; c += SIDE) {
+            if (r + SIDE > rows || c + SIDE > columns) {
+                for (int64_t i = r; i < rows && i < r + SIDE; i++)
+                    for (int64_t j = c; j < columns && j < c + SIDE; j++)
+                        y[j * rows + i] = x[i * columns + j];
+                continue;
+            }
+            float tile[SIDE][SIDE];
+            for (int i = 0; i < SIDE; i++)
+                for (int j = 0; j < SIDE; j++)
+                    tile[j][i] = x[(r + i) * columns + c + j];
+            for (int j = 0; j < SIDE; j++)
+                memcpy(y + (c + j) * rows + r, tile[j], sizeof(tile[j]));
+        }
+}
+
+/* Few rows, as the three colours of a picture. */
+CLONES static void weave(const float *x, int64_t rows, int64_t columns, float *y)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            y[c * rows + r] = x[r * columns + c];
+}
+
+static void turn_round(const float *x, int64_t rows, int64_t columns, float *y)
+{
+    (rows < 8 ? weave : turn)(x, rows, columns, y);
+}
+
 static void pack(enum layout to, const float *x, int64_t channels, int64_t places, float *y)
 {
     int64_t block = layout_block(to);
@@ -122,9 +156,13 @@ static status run(const void *state, const struct kernel_io *io)
     for (int64_t n = 0; n < images; n++, x += in_size, y += out_size) {
         if (r->from == r->to)
             memcpy(y, x, (size_t)in_size * sizeof(float));
-        else if (r->from == LAYOUT_PLAIN && r->to != LAYOUT_LAST)
+        else if (r->from == LAYOUT_PLAIN && r->to == LAYOUT_LAST)
+            turn_round(x, channels, places, y);
+        else if (r->from == LAYOUT_LAST && r->to == LAYOUT_PLAIN)
+            turn_round(x, places, channels, y);
+        else if (r->from == LAYOUT_PLAIN)
             pack(r->to, x, channels, places, y);
-        else if (r->to == LAYOUT_PLAIN && r->from != LAYOUT_LAST)
+        else if (r->to == LAYOUT_PLAIN)
             unpack(r->from, x, channels, places, y);
         else
             move(r, x, channels, places, y, out_size);

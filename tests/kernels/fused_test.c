@@ -36,13 +36,23 @@ static const void *reorder(struct arena *a, const struct type *t, const void *fr
     return to;
 }
 
-/* As a plan does: choose layouts, bring the inputs to them, run, bring the result back. over: write over that input. */
+static enum layout given; /* the layout in which images come */
+
+static bool is_image(const struct spec_node *n, int i)
+{
+    return n->type[i].shape.rank == 4 && n->type[i].dtype == DTYPE_F32 &&
+           (i == 0 || strcmp(n->node.op->name, "concat") == 0);
+}
+
+/* As a plan does: choose layouts, bring the inputs to them, run, bring the result back. */
 static void compute(const struct kernel *k, struct spec_node *n, struct packs *packs,
                     struct tensor *result)
 {
     enum layout have[8] = { 0 }, want[8] = { 0 }, give[1] = { 0 };
     int over = -1;
     struct err e = { "" };
+    for (int i = 0; i < n->node.in_count; i++)
+        have[i] = is_image(n, i) ? given : LAYOUT_PLAIN;
     struct kernel_ctx ctx = { .node = &n->node,
                               .in = n->type,
                               .out = n->out,
@@ -83,7 +93,8 @@ static bool takes(const struct kernel *k, struct spec_node *n)
 {
     enum layout have[8] = { 0 };
     struct kernel_ctx ctx = { .node = &n->node, .in = n->type, .out = n->out, .have = have };
-    return k->refuse == NULL || k->refuse(&ctx) == NULL;
+    return (k->dtypes & DTYPE_BIT(n->type[0].dtype)) &&
+           (k->refuse == NULL || k->refuse(&ctx) == NULL);
 }
 
 /* Compares all kernels of op on these inputs with the last one, ref; returns how many there were. */
@@ -226,6 +237,34 @@ static void rows_and_norms(void **state)
         assert_true(compare(rows[i][0], rows[i][1], rows[i][2]) > 0);
 }
 
+static void images_in_any_layout(void **state)
+{
+    static const char *const rows[][3] = {
+        { "pool2d", "mode=avg kernel_h=1 kernel_w=1 adaptive=true", "f[1,24,7,5]" },
+        { "pool2d", "mode=avg kernel_h=2 kernel_w=3 adaptive=true", "f[2,8,4,9]" },
+        { "pool2d", "mode=max kernel_h=3 kernel_w=3 stride_h=2 stride_w=2 pad_top=1 pad_left=1",
+          "f[2,24,9,8]" },
+        { "pool2d", "mode=max kernel_h=2 kernel_w=2 stride_h=2 stride_w=2 ceil_mode=true",
+          "f[1,16,9,7]" },
+        { "conv_transpose", "groups=1 stride=[2,2]", "f[1,24,5,7] f[24,8,2,2] f[8]" },
+        { "conv_transpose", "groups=1 stride=[2,1] pads=[1,0,1,1] more=[1,0]",
+          "f[2,5,5,7] f[5,3,3,4]" },
+        { "conv_transpose", "groups=2 stride=[2,2] dilation=[1,2] pads=[1,1,1,1]",
+          "f[1,8,5,7] f[8,3,3,3] f[6]" },
+        { "resize", "mode=nearest place=asymmetric scale=[2,2]", "f[1,24,3,4]" },
+        { "resize", "mode=linear place=half_pixel size=[7,9]", "f[2,24,3,4]" },
+        { "resize", "mode=linear place=corners size=[2,9]", "f[1,3,5,4]" },
+        { "resize", "mode=linear place=asymmetric size=[9] axes=[3]", "f[1,16,5,4]" },
+        { "concat", "axis=1", "f[1,16,3,4] f[1,8,3,4] f[1,32,3,4]" },
+        { "concat", "axis=3", "f[1,16,3,4] f[1,16,3,1]" },
+        { "concat", "axis=1", "f[2,3] f[2,0] f[2,4]" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (given = LAYOUT_PLAIN; given <= LAYOUT_LAST; given++)
+            assert_true(compare(rows[i][0], rows[i][1], rows[i][2]) > 0);
+    given = LAYOUT_PLAIN;
+}
+
 /* There and back again through every pair of layouts. */
 static void reorders(void **state)
 {
@@ -247,9 +286,13 @@ static void reorders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(convolutions_with_tails), cmocka_unit_test(convolutions_of_all_shapes),
-        cmocka_unit_test(products_with_tails),     cmocka_unit_test(attentions),
-        cmocka_unit_test(rows_and_norms),          cmocka_unit_test(reorders),
+        cmocka_unit_test(convolutions_with_tails),
+        cmocka_unit_test(convolutions_of_all_shapes),
+        cmocka_unit_test(products_with_tails),
+        cmocka_unit_test(attentions),
+        cmocka_unit_test(rows_and_norms),
+        cmocka_unit_test(images_in_any_layout),
+        cmocka_unit_test(reorders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* Small matrix products: tiles of a few rows by TILE columns stay in registers over the whole inner dimension. */
 #include "kernels/cpu/cpu.h"
 
+#include <string.h>
+
 #define TILE 32
 #define ROWS 4
 
@@ -65,9 +67,45 @@ static void block(const struct gemm *g, const float *a, const float *b, const fl
         put_row(g, sum[r], bias, width, out + r * g->n);
 }
 
+/* One row times a matrix: b is read once, from its first row to its last, SUMS columns wide. */
+#define SUMS 1024
+#define DEEP 8
+CLONES static void add_rows(const float *a, const float *b, int64_t step, int64_t n, float *sum)
+{
+    for (int64_t j = 0; j < n; j++)
+        sum[j] += a[0] * b[j] + a[1] * b[step + j] + a[2] * b[2 * step + j] +
+                  a[3] * b[3 * step + j] + a[4] * b[4 * step + j] + a[5] * b[5 * step + j] +
+                  a[6] * b[6 * step + j] + a[7] * b[7 * step + j];
+}
+
+CLONES static void add_row(float a, const float *b, int64_t n, float *sum)
+{
+    for (int64_t j = 0; j < n; j++)
+        sum[j] += a * b[j];
+}
+
+static void gemv(const struct gemm *g, const float *a, const float *b, const float *bias,
+                 float *out)
+{
+    float sum[SUMS];
+    for (int64_t j = 0; j < g->n; j += SUMS) {
+        int64_t n = g->n - j < SUMS ? g->n - j : SUMS, k = 0;
+        memset(sum, 0, (size_t)n * sizeof(*sum));
+        for (; k + DEEP <= g->k; k += DEEP)
+            add_rows(a + k, b + k * g->n + j, g->n, n, sum);
+        for (; k < g->k; k++)
+            add_row(a[k], b + k * g->n + j, n, sum);
+        put_row(g, sum, bias != NULL ? bias + j : NULL, (int)n, out + j);
+    }
+}
+
 static void gemm_plain(const struct gemm *g, const float *a, const float *b, const float *bias,
                        float *out)
 {
+    if (g->m == 1 && g->n >= 2 * TILE) {
+        gemv(g, a, b, bias, out);
+        return;
+    }
     for (int64_t j = 0; j < g->n; j += TILE) {
         int width = g->n - j < TILE ? (int)(g->n - j) : TILE;
         for (int64_t i = 0; i < g->m; i += ROWS) {

@@ -85,10 +85,26 @@ static status run_conv(const void *state, const struct kernel_io *io)
 
 /* ---- pool2d ---- */
 
+/* An adaptive pooling's windows, where they divide the image evenly. */
+static bool has_even_windows(const struct kernel_ctx *ctx)
+{
+    const struct shape *x = &ctx->in[0].shape, *y = &ctx->out[0].shape;
+    return y->dim[2] > 0 && y->dim[3] > 0 && x->dim[2] % y->dim[2] == 0 &&
+           x->dim[3] % y->dim[3] == 0 && x->dim[2] > 0 && x->dim[3] > 0;
+}
+
+static void set_even_windows(const struct kernel_ctx *ctx, struct window *w)
+{
+    const struct shape *x = &ctx->in[0].shape, *y = &ctx->out[0].shape;
+    *w = (struct window){ .out_h = y->dim[2], .out_w = y->dim[3] };
+    w->kernel_h = w->stride_h = x->dim[2] / y->dim[2];
+    w->kernel_w = w->stride_w = x->dim[3] / y->dim[3];
+}
+
 static const char *refuse_pool(const struct kernel_ctx *ctx)
 {
     const struct pool_attrs *a = ctx->node->attrs;
-    if (a->adaptive)
+    if (a->adaptive && !has_even_windows(ctx))
         return "its windows differ in size";
     if (a->mode == POOL_AVG_WITH_PADS && a->ceil_mode)
         return "oneDNN counts a rounded-up window otherwise";
@@ -103,7 +119,10 @@ static status prepare_pool(const struct kernel_ctx *ctx, void **state, size_t *s
     const struct shape *x = &ctx->in[0].shape;
     struct window w;
     struct state made = { 0 };
-    TRY(pool_window(ctx->node->attrs, x, &w, e));
+    if (((const struct pool_attrs *)ctx->node->attrs)->adaptive)
+        set_even_windows(ctx, &w);
+    else
+        TRY(pool_window(ctx->node->attrs, x, &w, e));
     /* oneDNN wants the pads that the windows really reach: more where ceil_mode rounded up, less where some are unused. */
     w.pad_bottom = (w.out_h - 1) * w.stride_h + w.kernel_h - x->dim[2] - w.pad_top;
     w.pad_right = (w.out_w - 1) * w.stride_w + w.kernel_w - x->dim[3] - w.pad_left;

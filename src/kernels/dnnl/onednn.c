@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "graph/attrs_image.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdatomic.h>
@@ -220,6 +221,8 @@ static status make_desc(struct onednn *o, const void *op_desc, const struct tail
     dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     if (tail != NULL)
         append_tail(attr, tail);
+    dnnl_primitive_desc_destroy(o->desc); /* of an earlier try */
+    o->desc = NULL;
     dnnl_status_t s = dnnl_primitive_desc_create(&o->desc, op_desc, attr, o->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
     return fault(s, "a primitive's description", e);
@@ -303,6 +306,62 @@ status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct 
     status s = try_conv(ctx, w, o, ctx->have != NULL, e);
     if (s != OK && ctx->have != NULL)
         s = try_conv(ctx, w, o, false, e);
+    if (s == OK)
+        s = make_primitive(o, e);
+    if (s == OK)
+        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return finish(o, s, out);
+}
+
+/* oneDNN wants [O, C, h, w] or [groups, O / groups, C / groups, h, w]; the file has [C, O / groups, h, w]. */
+static dnnl_memory_desc_t turned_filter_desc(const struct shape *w, int64_t groups)
+{
+    dnnl_dim_t taps = w->dim[2] * w->dim[3], row = w->dim[1] * taps;
+    dnnl_dims_t dim = { groups, w->dim[1], w->dim[0] / groups, w->dim[2], w->dim[3] };
+    dnnl_dims_t step = { w->dim[0] / groups * row, taps, row, w->dim[3], 1 };
+    int skip = groups > 1 ? 0 : 1;
+    dnnl_memory_desc_t d;
+    dnnl_memory_desc_init_by_strides(&d, 5 - skip, dim + skip, dnnl_f32, step + skip);
+    return d;
+}
+
+static status try_deconv(const struct kernel_ctx *ctx, const struct span *h, const struct span *w,
+                         struct onednn *o, bool any_layout, struct err *e)
+{
+    dnnl_format_tag_t tag = any_layout ? dnnl_format_tag_any : dnnl_nchw;
+    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, tag);
+    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, tag), bias;
+    dnnl_memory_desc_t any = tag_desc(o->plain.ndims, o->plain.dims, dnnl_format_tag_any);
+    dnnl_dims_t stride = { h->stride, w->stride };
+    dnnl_dims_t dilate = { h->dilation - 1, w->dilation - 1 };
+    dnnl_dims_t before = { h->before, w->before };
+    /* As oneDNN has it: what brings the result to its size. */
+    dnnl_dims_t after = {
+        (h->in - 1) * h->stride + (h->kernel - 1) * h->dilation + 1 - h->before - h->out,
+        (w->in - 1) * w->stride + (w->kernel - 1) * w->dilation + 1 - w->before - w->out
+    };
+    dnnl_deconvolution_desc_t d;
+    if (has(ctx, CONV_BIAS))
+        bias = shape_desc(&ctx->in[CONV_BIAS].shape);
+    TRY(fault(dnnl_dilated_deconvolution_forward_desc_init(
+                  &d, dnnl_forward_inference, dnnl_deconvolution_direct, &src, &any,
+                  has(ctx, CONV_BIAS) ? &bias : NULL, &dst, stride, dilate, before, after),
+              "the description of a transposed convolution", e));
+    TRY(make_desc(o, &d, NULL, e));
+    return tell_layouts(o, ctx) ? OK : err_set(e, UNSUPPORTED, "oneDNN wants a layout of its own");
+}
+
+status onednn_deconv(const struct kernel_ctx *ctx, const struct span *h, const struct span *w,
+                     struct onednn **out, struct err *e)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    const struct conv_nd_attrs *a = ctx->node->attrs;
+    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    o->plain = turned_filter_desc(&ctx->in[1].shape, a->groups);
+    status s = try_deconv(ctx, h, w, o, ctx->have != NULL, e);
+    if (s != OK && ctx->have != NULL)
+        s = try_deconv(ctx, h, w, o, false, e);
     if (s == OK)
         s = make_primitive(o, e);
     if (s == OK)

@@ -19,6 +19,10 @@ status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct 
                    struct err *e);
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e);
+/* ctx is conv_transpose's on [N,C,H,W]; h and w: its two last spans. */
+struct span;
+status onednn_deconv(const struct kernel_ctx *ctx, const struct span *h, const struct span *w,
+                     struct onednn **out, struct err *e);
 void onednn_free(struct onednn *o);
 
 /* Why oneDNN does not do this activation as we do; NULL: it does. */

@@ -1,3 +1,4 @@
+#include "kernels/resize.h"
 #include "graph/attrs_image.h"
 #include "kernels/ref/ref.h"
 
@@ -5,17 +6,10 @@
 
 /* ---- resize: each element is a weighted sum over the product of a few places along each axis ---- */
 
-#define TAPS 4
-
-struct tap {
-    int64_t at[TAPS]; /* in elements, along the whole input */
-    float weight[TAPS];
-};
-
 struct axis {
-    int64_t out, step; /* of the input, between neighbours along this axis */
-    int taps;          /* 1: nearest, or an axis that keeps its size */
-    struct tap *tap;   /* one for each place of the output */
+    int64_t out, step;      /* of the input, between neighbours along this axis */
+    int taps;               /* 1: nearest, or an axis that keeps its size */
+    struct resize_tap *tap; /* one for each place of the output */
 };
 
 struct state {
@@ -23,65 +17,6 @@ struct state {
     struct axis axis[SHAPE_MAX];
     int64_t count;
 };
-
-static float place_of(const struct resize_attrs *a, const struct resize_axis *x, int64_t o)
-{
-    switch ((enum resize_place)a->place) {
-    case PLACE_HALF_PIXEL: return x->ratio * ((float)o + 0.5f) - 0.5f;
-    case PLACE_HALF_PIXEL_OR_0: return x->out > 1 ? x->ratio * ((float)o + 0.5f) - 0.5f : 0;
-    default: return x->ratio * (float)o;
-    }
-}
-
-static int64_t keep_inside(int64_t v, int64_t size)
-{
-    return v < 0 ? 0 : v >= size ? size - 1 : v;
-}
-
-static float round_by(int32_t rule, float v)
-{
-    switch ((enum resize_round)rule) {
-    case ROUND_HALF_UP: return floorf(v + 0.5f);
-    case ROUND_HALF_DOWN: return ceilf(v - 0.5f);
-    case ROUND_UP: return ceilf(v);
-    default: return floorf(v);
-    }
-}
-
-/* The cubic convolution kernel at distances 1 + d, d, 1 - d, 2 - d (Keys). */
-static void cubic_weights(float a, float d, float w[4])
-{
-    float e = 1 - d;
-    w[0] = ((a * (d + 1) - 5 * a) * (d + 1) + 8 * a) * (d + 1) - 4 * a;
-    w[1] = ((a + 2) * d - (a + 3)) * d * d + 1;
-    w[2] = ((a + 2) * e - (a + 3)) * e * e + 1;
-    w[3] = ((a * (e + 1) - 5 * a) * (e + 1) + 8 * a) * (e + 1) - 4 * a;
-}
-
-static void set_taps(const struct resize_attrs *a, const struct resize_axis *x, int64_t o,
-                     int64_t step, struct tap *t)
-{
-    float v = place_of(a, x, o), low;
-    if (a->mode == RESIZE_NEAREST) {
-        t->at[0] = keep_inside((int64_t)round_by(a->round, v), x->in) * step;
-        t->weight[0] = 1;
-        return;
-    }
-    if (a->mode == RESIZE_LINEAR && v < 0)
-        v = 0;
-    low = floorf(v);
-    if (a->mode == RESIZE_LINEAR) {
-        t->weight[1] = v - low;
-        t->weight[0] = 1 - t->weight[1];
-    } else {
-        cubic_weights(a->cubic, v - low, t->weight);
-    }
-    int first = a->mode == RESIZE_LINEAR ? 0 : -1;
-    for (int i = 0; i < (a->mode == RESIZE_LINEAR ? 2 : 4); i++)
-        t->at[i] = keep_inside((int64_t)low + first + i, x->in) * step;
-}
-
-static const int taps_of[] = { [RESIZE_NEAREST] = 1, [RESIZE_LINEAR] = 2, [RESIZE_CUBIC] = 4 };
 
 static void keep_axis(struct arena *a, struct axis *x, int64_t size)
 {
@@ -96,10 +31,10 @@ static void keep_axis(struct arena *a, struct axis *x, int64_t size)
 static void resize_axis(const struct resize_attrs *r, const struct resize_axis *p, struct arena *a,
                         struct axis *x)
 {
-    x->taps = taps_of[r->mode];
+    x->taps = resize_taps(r->mode);
     x->tap = arena_try_array(a, (size_t)p->out, sizeof(*x->tap));
     for (int64_t i = 0; x->tap != NULL && i < p->out; i++)
-        set_taps(r, p, i, x->step, &x->tap[i]);
+        resize_tap(r, p, i, x->step, &x->tap[i]);
 }
 
 static status prepare_resize(const struct kernel_ctx *ctx, void **state, size_t *scratch,
@@ -139,7 +74,7 @@ static double blend(const struct state *s, const float *x, const int64_t *index,
     if (axis == s->rank)
         return x[at];
     const struct axis *a = &s->axis[axis];
-    const struct tap *t = &a->tap[index[axis]];
+    const struct resize_tap *t = &a->tap[index[axis]];
     if (a->taps == 1)
         return blend(s, x, index, axis + 1, at + t->at[0]);
     double sum = 0;
@@ -344,8 +279,8 @@ static double sum_cubic(const struct grid_state *s, const float *x, const float 
 {
     float h = floorf(at[1]), w = floorf(at[2]), wh[4], ww[4];
     double sum = 0;
-    cubic_weights(-0.75f, at[1] - h, wh);
-    cubic_weights(-0.75f, at[2] - w, ww);
+    resize_cubic(-0.75f, at[1] - h, wh);
+    resize_cubic(-0.75f, at[2] - w, ww);
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 4; j++)
             sum += (double)wh[i] * ww[j] *
