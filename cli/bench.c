@@ -98,13 +98,18 @@ struct subject {
     struct model *model;
     struct exec *exec;
     struct tensor *in, *out;
-    struct profile *profile; /* NULL: nobody asked */
+    struct profile *profile;     /* NULL: nobody asked */
+    uint64_t begin_ns, first_ns; /* before the model was opened; behind the first run */
+    uint64_t first_resident;     /* bytes, behind the first run */
     uint64_t cpu_ns; /* processor time of all runs: it does not count what other processes took */
 };
 
 static status time_runs(const struct bench_args *args, struct subject *s, struct histogram *h,
                         struct arena *a, struct err *e)
 {
+    TRY(exec_run(s->exec, s->model, s->in, s->out, e));
+    s->first_ns = clock_ns();
+    s->first_resident = resident_bytes();
     for (int i = 0; i < WARM_UP_RUNS; i++)
         TRY(exec_run(s->exec, s->model, s->in, s->out, e));
     if (args->profile || args->trace != NULL)
@@ -142,18 +147,20 @@ static void put_model(const struct bench_args *args, const struct subject *s,
     buf_printf(b, ",\"threads\":%d,\"runs\":%" PRIu64, (int)args->threads, h->count);
     buf_printf(b, ",\"min_ms\":%.6g,\"median_ms\":%.6g,\"p99_ms\":%.6g,\"load_ms\":%.6g", least,
                median, p99, load);
+    buf_printf(b, ",\"first_ms\":%.6g,\"first_resident_bytes\":%" PRIu64,
+               ms(s->first_ns - s->begin_ns), s->first_resident);
     buf_printf(b, ",\"cpu_ms\":%.6g", ms(s->cpu_ns) / (double)(h->count > 0 ? h->count : 1));
     buf_printf(b, ",\"resident_bytes\":%" PRIu64 ",\"working_bytes\":%zu}\n", resident,
                exec_bytes(s->exec));
 }
 
-static status bench_loaded(const struct bench_args *args, struct model *m,
+static status bench_loaded(const struct bench_args *args, struct model *m, uint64_t begin_ns,
                            const struct arrays *file, struct arena *a, struct buf *b, struct err *e)
 {
     int in_count, out_count;
     const struct port *inputs = model_inputs(m, &in_count);
     model_outputs(m, &out_count);
-    struct subject s = { .model = m };
+    struct subject s = { .model = m, .begin_ns = begin_ns };
     s.out = arena_zalloc(a, (size_t)out_count * sizeof(*s.out));
     TRY(arrays_bind(file, inputs, in_count, a, &s.in, e));
     struct histogram *h = histogram_new();
@@ -177,9 +184,10 @@ static status bench_model(const struct bench_args *args, struct arena *a, struct
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->feeds.in, a, &file, e));
+    uint64_t begin = clock_ns();
     status s = model_open(args->words.word[0], &opt, &m, e);
     if (s == OK) {
-        s = bench_loaded(args, m, &file, a, b, e);
+        s = bench_loaded(args, m, begin, &file, a, b, e);
         model_unref(m);
     }
     arrays_close(&file);
