@@ -262,13 +262,18 @@ static bool has(const struct kernel_ctx *ctx, int index)
     return ctx->in[index].shape.rank >= 0;
 }
 
+/* One way to compute a convolution. */
+struct way {
+    dnnl_alg_kind_t alg;
+    dnnl_format_tag_t src, dst;
+};
+
 static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
-                            dnnl_format_tag_t src_tag, dnnl_format_tag_t dst_tag,
-                            dnnl_convolution_desc_t *d, struct err *e)
+                            const struct way *way, dnnl_convolution_desc_t *d, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
-    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, src_tag);
-    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, dst_tag), bias;
+    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, way->src);
+    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, way->dst), bias;
     dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true);
     dnnl_dims_t stride = { w->stride_h, w->stride_w };
     dnnl_dims_t dilate = { w->dilation_h - 1, w->dilation_w - 1 }; /* oneDNN counts the holes */
@@ -276,23 +281,77 @@ static status describe_conv(const struct kernel_ctx *ctx, const struct window *w
     if (has(ctx, CONV_BIAS))
         bias = shape_desc(&ctx->in[CONV_BIAS].shape);
     return fault(dnnl_dilated_convolution_forward_desc_init(
-                     d, dnnl_forward_inference, dnnl_convolution_auto, &src, &any,
+                     d, dnnl_forward_inference, way->alg, &src, &any,
                      has(ctx, CONV_BIAS) ? &bias : NULL, &dst, stride, dilate, before, after),
                  "the description of a convolution", e);
 }
 
 static status try_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
-                       bool any_layout, struct err *e)
+                       const struct way *way, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
     const struct tail tail = { { a->act, a->act_alpha, a->act_beta, a->act_gamma },
                                has(ctx, CONV_RESIDUAL),
                                a->act_first };
-    dnnl_format_tag_t tag = any_layout ? dnnl_format_tag_any : dnnl_nchw;
     dnnl_convolution_desc_t d;
-    TRY(describe_conv(ctx, w, tag, tag, &d, e));
+    TRY(describe_conv(ctx, w, way, &d, e));
     TRY(make_desc(o, &d, &tail, e));
     return tell_layouts(o, ctx) ? OK : err_set(e, UNSUPPORTED, "oneDNN wants a layout of its own");
+}
+
+/* Winograd's way (tiles of 4 x 4 by 3 x 3) does with a quarter of the multiplications: measured, a convolution of 96
+ * channels takes 0.4 of the direct one's time, and the error of whole networks stays what it is (their roundings elsewhere are
+ * larger). Small images do not pay for the weights, which take four times the space. */
+static bool suits_winograd(const struct kernel_ctx *ctx, const struct window *w)
+{
+    const struct conv_attrs *a = ctx->node->attrs;
+    const struct shape *f = &ctx->in[1].shape;
+    return w->kernel_h == 3 && w->kernel_w == 3 && w->stride_h == 1 && w->stride_w == 1 &&
+           w->dilation_h == 1 && w->dilation_w == 1 && a->groups == 1 && f->dim[0] >= 16 &&
+           f->dim[1] >= 16 && w->out_h >= 14 && w->out_w >= 14;
+}
+
+#define WAYS_MAX 4
+
+/* The ways worth trying, best first; how many. Blocks of 16 channels were measured to be as fast as oneDNN's own choice
+ * (channels last) or faster, all in all, and winograd speaks nothing else. */
+static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
+{
+    static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c };
+    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c };
+    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c };
+    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any,
+                                    dnnl_format_tag_any };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw };
+    int count = 0;
+    if (ctx->have != NULL) {
+        if (suits_winograd(ctx, w))
+            way[count++] = winograd;
+        way[count++] = ctx->in[0].shape.dim[1] < 16 ? first : blocks;
+        way[count++] = any;
+    }
+    way[count++] = plain;
+    return count;
+}
+
+/* Where an instruction set is missing oneDNN falls back to plain loops rather than refuse. */
+static bool is_fast(const struct onednn *o)
+{
+    const char *name = NULL;
+    dnnl_primitive_desc_query(o->desc, dnnl_query_impl_info_str, 0, (void *)&name);
+    return name != NULL && strncmp(name, "ref", 3) != 0 && strncmp(name, "gemm", 4) != 0;
+}
+
+/* The first way that is fast; where none is, the last one. */
+static status find_way(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
+                       struct err *e)
+{
+    struct way way[WAYS_MAX];
+    int count = list_ways(ctx, w, way);
+    for (int i = 0; i < count - 1; i++)
+        if (try_conv(ctx, w, o, &way[i], NULL) == OK && is_fast(o))
+            return OK;
+    return try_conv(ctx, w, o, &way[count - 1], e);
 }
 
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
@@ -303,9 +362,7 @@ status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct 
     const struct conv_attrs *a = ctx->node->attrs;
     struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
     o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
-    status s = try_conv(ctx, w, o, ctx->have != NULL, e);
-    if (s != OK && ctx->have != NULL)
-        s = try_conv(ctx, w, o, false, e);
+    status s = find_way(ctx, w, o, e);
     if (s == OK)
         s = make_primitive(o, e);
     if (s == OK)
