@@ -22,15 +22,19 @@
 
 #define F32_ONLY DTYPE_BIT(DTYPE_F32)
 
-/* out = act(alpha * a x b + bias): a [m, k] with rows lda elements apart, b [k, n], or [n, k] when trans_b, bias [n] or
- * NULL, out [m, n]. out overlaps none of them. */
+/* out = act(alpha * a x b + bias) + residual: a [m, k] with rows lda elements apart, b [k, n], or [n, k] when trans_b, bias
+ * [n] or NULL, out and residual (or NULL) [m, n]. ldb and ldc: how far rows of b and of out are apart; 0: they follow each
+ * other. out overlaps none of them. Uses 128 KB of stack. */
 struct gemm {
     int64_t m, n, k, lda;
     bool trans_b;
     float alpha;
     struct act_fn act;
+    int64_t ldb, ldc;
 };
 void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out);
+void cpu_gemm_add(const struct gemm *g, const float *a, const float *b, const float *bias,
+                  const float *residual, float *out);
 
 /* The activation over n elements in place. */
 void cpu_act(struct act_fn f, float *x, int64_t n);

@@ -1,33 +1,233 @@
-/* Small matrix products: tiles of a few rows by TILE columns stay in registers over the whole inner dimension. */
+/* Matrix products. Tiles of a few rows by two vectors stay in registers over a stretch of the inner dimension; the stretch
+ * of b under them is copied into a panel that stays in the second-level cache while all rows of a pass over it. The tiles
+ * are compiled for three widths of vectors and chosen when the processor is known. */
 #include "kernels/cpu/cpu.h"
 
 #include <string.h>
 
-#define TILE 32
-#define ROWS 4
+#define DEPTH       256 /* of a panel: 32 KB with the widest vectors */
+#define WIDTH_MAX   32
+#define ROWS_MAX    12
+#define GROUP       128 /* columns that are finished while they are near */
+#define FEW_COLUMNS 8
 
-/* A full tile: `rows` rows (at most ROWS) by TILE columns. */
-#define TILE_SUMS(rows)                           \
-    for (int64_t k = 0; k < g->k; k++, b += g->n) \
-        for (int r = 0; r < (rows); r++)          \
-            for (int j = 0; j < TILE; j++)        \
-                sum[r][j] += a[r * g->lda + k] * b[j];
+/* rows x width of c = alpha * a x b (+ c where add). */
+struct tile {
+    int64_t k, lda, ldb, ldc;
+    const float *a, *b;
+    float *c;
+    float alpha;
+    bool add;
+};
 
-CLONES static void tile4(const struct gemm *g, const float *a, const float *b,
-                         float sum[ROWS][TILE]){ TILE_SUMS(4) }
+/* The tile for `bytes` of vector; rows is a constant to every caller, so that the sums live in registers. */
+#define TILE(name, vec, bytes, rows_max)                                                   \
+    typedef float vec __attribute__((vector_size(bytes), aligned(4), may_alias));          \
+    static inline __attribute__((always_inline)) void name(const struct tile *t, int rows) \
+    {                                                                                      \
+        const int lanes = (bytes) / 4;                                                     \
+        const float *a = t->a, *b = t->b;                                                  \
+        float *c = t->c;                                                                   \
+        vec sum[rows_max][2];                                                              \
+        for (int r = 0; r < rows; r++)                                                     \
+            sum[r][0] = sum[r][1] = (vec){ 0 };                                            \
+        for (int64_t k = 0; k < t->k; k++, b += t->ldb) {                                  \
+            vec left = *(const vec *)b, right = *(const vec *)(b + lanes);                 \
+            for (int r = 0; r < rows; r++) {                                               \
+                sum[r][0] += a[r * t->lda + k] * left;                                     \
+                sum[r][1] += a[r * t->lda + k] * right;                                    \
+            }                                                                              \
+        }                                                                                  \
+        for (int r = 0; r < rows; r++, c += t->ldc) {                                      \
+            vec left = sum[r][0] * t->alpha, right = sum[r][1] * t->alpha;                 \
+            if (t->add) {                                                                  \
+                left += *(const vec *)c;                                                   \
+                right += *(const vec *)(c + lanes);                                        \
+            }                                                                              \
+            *(vec *)c = left;                                                              \
+            *(vec *)(c + lanes) = right;                                                   \
+        }                                                                                  \
+    }
 
-CLONES static void tile1(const struct gemm *g, const float *a, const float *b,
-                         float sum[ROWS][TILE]){ TILE_SUMS(1) }
+/* A function for each number of rows, since only a constant one keeps the sums in registers. */
+#define ROWS_6(name)           \
+    case 1: name(t, 1); break; \
+    case 2: name(t, 2); break; \
+    case 3: name(t, 3); break; \
+    case 4: name(t, 4); break; \
+    case 5: name(t, 5); break; \
+    case 6:                    \
+        name(t, 6);            \
+        break;
+#define ROWS_12(name)            \
+    ROWS_6(name)                 \
+    case 7: name(t, 7); break;   \
+    case 8: name(t, 8); break;   \
+    case 9: name(t, 9); break;   \
+    case 10: name(t, 10); break; \
+    case 11: name(t, 11); break; \
+    case 12: name(t, 12); break;
 
-/* What is left at the right edge. */
-CLONES static void narrow(const struct gemm *g, const float *a, const float *b, int rows, int width,
-                          float sum[ROWS][TILE])
+TILE(tile_16, vec_16, 16, 6)
+
+static void run_16(const struct tile *t, int rows)
 {
-    for (int64_t k = 0; k < g->k; k++, b += g->n)
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < width; j++)
-                sum[r][j] += a[r * g->lda + k] * b[j];
+    switch (rows) {
+        ROWS_6(tile_16)
+    }
 }
+
+#if defined(__x86_64__)
+TILE(tile_32, vec_32, 32, 6)
+TILE(tile_64, vec_64, 64, 12)
+
+__attribute__((target("avx2,fma"))) static void run_32(const struct tile *t, int rows)
+{
+    switch (rows) {
+        ROWS_6(tile_32)
+    }
+}
+
+__attribute__((target("avx512f"))) static void run_64(const struct tile *t, int rows)
+{
+    switch (rows) {
+        ROWS_12(tile_64)
+    }
+}
+#endif
+
+struct isa {
+    int width, rows; /* of a tile */
+    void (*run)(const struct tile *t, int rows);
+};
+
+static const struct isa *find_isa(void)
+{
+    static const struct isa any = { 8, 6, run_16 };
+#if defined(__x86_64__)
+    static const struct isa avx512 = { 32, 12, run_64 }, avx2 = { 16, 6, run_32 };
+    if (__builtin_cpu_supports("avx512f"))
+        return &avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &avx2;
+#endif
+    return &any;
+}
+
+/* ---- panels ---- */
+
+static int64_t row_of_b(const struct gemm *g)
+{
+    return g->ldb > 0 ? g->ldb : (g->trans_b ? g->k : g->n);
+}
+
+static int64_t row_of_c(const struct gemm *g)
+{
+    return g->ldc > 0 ? g->ldc : g->n;
+}
+
+/* depth x columns of b as panels of `width` columns, one behind the other; what is missing in the last one are zeros. A row
+ * of b is read at one go: rows lie far apart, and each costs a look-up of its page. */
+CLONES static void pack_turned(const float *b, int64_t step, int64_t depth, int64_t columns,
+                               int width, float *panel)
+{
+    for (int64_t j = 0; j < (columns + width - 1) / width * width; j++) {
+        float *to = panel + j / width * width * depth + j % width;
+        for (int64_t k = 0; k < depth; k++)
+            to[k * width] = j < columns ? b[j * step + k] : 0;
+    }
+}
+
+CLONES static void pack_plain(const float *b, int64_t step, int64_t depth, int64_t columns,
+                              int width, float *panel)
+{
+    for (int64_t k = 0; k < depth; k++, b += step)
+        for (int64_t j = 0; j < columns; j += width) {
+            float *to = panel + j * depth + k * width;
+            int64_t n = columns - j < width ? columns - j : width;
+            for (int64_t i = 0; i < n; i++)
+                to[i] = b[j + i];
+            for (int64_t i = n; i < width; i++)
+                to[i] = 0;
+        }
+}
+
+static void pack(const struct gemm *g, const float *b, int64_t k, int64_t j, int64_t depth,
+                 int64_t columns, int width, float *panel)
+{
+    int64_t step = row_of_b(g);
+    if (g->trans_b)
+        pack_turned(b + j * step + k, step, depth, columns, width, panel);
+    else
+        pack_plain(b + k * step + j, step, depth, columns, width, panel);
+}
+
+/* All rows of a past one panel. */
+struct stretch {
+    const struct isa *isa;
+    struct tile tile; /* of the first rows */
+    int64_t m;
+    int columns; /* that are there; fewer than the tile is wide at the right edge */
+};
+
+static void copy_edge(const struct stretch *s, const struct tile *t, int rows, const float *edge)
+{
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < s->columns; j++) {
+            float *c = &t->c[r * t->ldc + j];
+            *c = edge[r * s->isa->width + j] + (t->add ? *c : 0);
+        }
+}
+
+static void run_stretch(const struct stretch *s)
+{
+    float edge[ROWS_MAX * WIDTH_MAX];
+    for (int64_t i = 0; i < s->m; i += s->isa->rows) {
+        int rows = s->m - i < s->isa->rows ? (int)(s->m - i) : s->isa->rows;
+        struct tile t = s->tile;
+        t.a += i * t.lda;
+        t.c += i * t.ldc;
+        if (s->columns == s->isa->width) {
+            s->isa->run(&t, rows);
+            continue;
+        }
+        struct tile aside = t;
+        aside.c = edge;
+        aside.ldc = s->isa->width;
+        aside.add = false;
+        s->isa->run(&aside, rows);
+        copy_edge(s, &t, rows, edge);
+    }
+}
+
+/* Columns j .. j + n of the product, over the whole inner dimension. */
+static void run_group(const struct gemm *g, const struct isa *isa, const float *a, const float *b,
+                      int64_t j, int64_t n, float *c)
+{
+    float panel[DEPTH * GROUP] __attribute__((aligned(64)));
+    /* What is read once is not copied. */
+    bool direct = g->m <= isa->rows && n % isa->width == 0 && !g->trans_b;
+    for (int64_t k = 0; k < g->k; k += DEPTH) {
+        int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
+        if (!direct)
+            pack(g, b, k, j, depth, n, isa->width, panel);
+        for (int64_t at = 0; at < n; at += isa->width) {
+            int columns = n - at < isa->width ? (int)(n - at) : isa->width;
+            struct stretch s = { isa,
+                                 { depth, g->lda, isa->width, row_of_c(g), a + k,
+                                   panel + at * depth, c + j + at, g->alpha, k > 0 },
+                                 g->m,
+                                 columns };
+            if (direct) {
+                s.tile.b = b + k * row_of_b(g) + j + at;
+                s.tile.ldb = row_of_b(g);
+            }
+            run_stretch(&s);
+        }
+    }
+}
+
+/* ---- small ones ---- */
 
 CLONES static float dot(const float *a, const float *b, int64_t k)
 {
@@ -43,28 +243,31 @@ CLONES static float dot(const float *a, const float *b, int64_t k)
     return sum;
 }
 
-static void put_row(const struct gemm *g, const float *sum, const float *bias, int width,
-                    float *out)
+/* Rows of a with columns of b that lie one after another: b is turned, or has one column. */
+static void run_dots(const struct gemm *g, const float *a, const float *b, float *c)
 {
-    for (int j = 0; j < width; j++)
-        out[j] = g->alpha * sum[j] + (bias != NULL ? bias[j] : 0);
-    cpu_act(g->act, out, width);
+    int64_t step = g->trans_b ? row_of_b(g) : g->k;
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t j = 0; j < g->n; j++)
+            c[i * row_of_c(g) + j] = g->alpha * dot(a + i * g->lda, b + j * step, g->k);
 }
 
-static void block(const struct gemm *g, const float *a, const float *b, const float *bias, int rows,
-                  int width, float *out)
+CLONES static void few_columns(const float *a, const float *b, int64_t step, int64_t k, int n,
+                               float *sum)
 {
-    float sum[ROWS][TILE] = { 0 };
-    if (width < TILE) {
-        narrow(g, a, b, rows, width, sum);
-    } else if (rows == ROWS) {
-        tile4(g, a, b, sum);
-    } else {
-        for (int r = 0; r < rows; r++)
-            tile1(g, a + r * g->lda, b, sum + r);
+    for (int64_t i = 0; i < k; i++, b += step)
+        for (int j = 0; j < n; j++)
+            sum[j] += a[i] * b[j];
+}
+
+static void run_few(const struct gemm *g, const float *a, const float *b, float *c)
+{
+    for (int64_t i = 0; i < g->m; i++) {
+        float sum[FEW_COLUMNS] = { 0 };
+        few_columns(a + i * g->lda, b, row_of_b(g), g->k, (int)g->n, sum);
+        for (int64_t j = 0; j < g->n; j++)
+            c[i * row_of_c(g) + j] = g->alpha * sum[j];
     }
-    for (int r = 0; r < rows; r++)
-        put_row(g, sum[r], bias, width, out + r * g->n);
 }
 
 /* One row times a matrix: b is read once, from its first row to its last, SUMS columns wide. */
@@ -84,50 +287,70 @@ CLONES static void add_row(float a, const float *b, int64_t n, float *sum)
         sum[j] += a * b[j];
 }
 
-static void gemv(const struct gemm *g, const float *a, const float *b, const float *bias,
-                 float *out)
+static void run_row(const struct gemm *g, const float *a, const float *b, float *c)
 {
-    float sum[SUMS];
+    int64_t step = row_of_b(g);
     for (int64_t j = 0; j < g->n; j += SUMS) {
         int64_t n = g->n - j < SUMS ? g->n - j : SUMS, k = 0;
-        memset(sum, 0, (size_t)n * sizeof(*sum));
+        memset(c + j, 0, (size_t)n * sizeof(*c));
         for (; k + DEEP <= g->k; k += DEEP)
-            add_rows(a + k, b + k * g->n + j, g->n, n, sum);
+            add_rows(a + k, b + k * step + j, step, n, c + j);
         for (; k < g->k; k++)
-            add_row(a[k], b + k * g->n + j, n, sum);
-        put_row(g, sum, bias != NULL ? bias + j : NULL, (int)n, out + j);
+            add_row(a[k], b + k * step + j, n, c + j);
+        if (g->alpha != 1)
+            cpu_scale_row(c + j, n, g->alpha);
     }
 }
 
-static void gemm_plain(const struct gemm *g, const float *a, const float *b, const float *bias,
-                       float *out)
+/* ---- all of it ---- */
+
+/* Bias, activation and residual over columns j .. j + n; bias and residual may be NULL. */
+static void finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
+                   int64_t n, float *c)
 {
-    if (g->m == 1 && g->n >= 2 * TILE) {
-        gemv(g, a, b, bias, out);
+    if (bias == NULL && residual == NULL && g->act.kind == ACT_NONE)
+        return;
+    for (int64_t i = 0; i < g->m; i++) {
+        float *row = c + i * row_of_c(g) + j;
+        if (bias != NULL)
+            add_row(1, bias + j, n, row);
+        cpu_act(g->act, row, n);
+        if (residual != NULL)
+            add_row(1, residual + i * row_of_c(g) + j, n, row);
+    }
+}
+
+static void run_groups(const struct gemm *g, const float *a, const float *b, const float *bias,
+                       const float *residual, float *c)
+{
+    const struct isa *isa = find_isa();
+    for (int64_t j = 0; j < g->n; j += GROUP) {
+        int64_t n = g->n - j < GROUP ? g->n - j : GROUP;
+        run_group(g, isa, a, b, j, n, c);
+        finish(g, bias, residual, j, n, c);
+    }
+}
+
+void cpu_gemm_add(const struct gemm *g, const float *a, const float *b, const float *bias,
+                  const float *residual, float *out)
+{
+    bool dots = g->trans_b ? g->m <= 2 : g->n == 1 && row_of_b(g) == 1;
+    if (!dots && g->k > 0 && g->n > FEW_COLUMNS && (g->m > 1 || g->n < 64 || g->trans_b)) {
+        run_groups(g, a, b, bias, residual, out);
         return;
     }
-    for (int64_t j = 0; j < g->n; j += TILE) {
-        int width = g->n - j < TILE ? (int)(g->n - j) : TILE;
-        for (int64_t i = 0; i < g->m; i += ROWS) {
-            int rows = g->m - i < ROWS ? (int)(g->m - i) : ROWS;
-            block(g, a + i * g->lda, b + j, bias != NULL ? bias + j : NULL, rows, width,
-                  out + i * g->n + j);
-        }
-    }
-}
-
-static void gemm_trans(const struct gemm *g, const float *a, const float *b, const float *bias,
-                       float *out)
-{
-    for (int64_t i = 0; i < g->m; i++, out += g->n) {
-        for (int64_t j = 0; j < g->n; j++)
-            out[j] =
-                g->alpha * dot(a + i * g->lda, b + j * g->k, g->k) + (bias != NULL ? bias[j] : 0);
-        cpu_act(g->act, out, g->n);
-    }
+    if (dots)
+        run_dots(g, a, b, out);
+    else if (g->n > FEW_COLUMNS && g->m == 1)
+        run_row(g, a, b, out);
+    else if (g->n <= FEW_COLUMNS && !g->trans_b)
+        run_few(g, a, b, out);
+    else
+        run_dots(g, a, b, out);
+    finish(g, bias, residual, 0, g->n, out);
 }
 
 void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out)
 {
-    (g->trans_b ? gemm_trans : gemm_plain)(g, a, b, bias, out);
+    cpu_gemm_add(g, a, b, bias, NULL, out);
 }

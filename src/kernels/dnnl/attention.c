@@ -10,7 +10,18 @@
 struct state {
     struct attention a;
     int threads;
+    bool by_onednn;
 };
+
+/* oneDNN's first product takes 30 ms: only where there are many. */
+#define WORTH_IT 5e6 /* multiplications of all heads */
+
+static double work(const struct attention *a)
+{
+    const struct attention_dims *d = &a->d;
+    return (double)(d->batch * d->heads * d->q.tokens) * (double)d->k.tokens *
+           (double)(d->q.width + d->v.width);
+}
 
 static const char *refuse(const struct kernel_ctx *ctx)
 {
@@ -30,6 +41,7 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
     TRY(attention_sizes(ctx, &s->a, e));
     s->threads = ctx->threads;
+    s->by_onednn = work(&s->a) >= WORTH_IT;
     *scratch = block_bytes(&s->a);
     *state = s;
     return OK;
@@ -51,8 +63,18 @@ struct head {
     float *out, *weight;
 };
 
-static status block(const struct attention *a, const struct head *h, int64_t from, int64_t rows)
+static status multiply(const struct state *s, const struct sgemm *g)
 {
+    if (s->by_onednn)
+        return onednn_sgemm(g);
+    struct gemm own = { g->m, g->n, g->k, g->lda, g->trans_b, g->alpha, { 0 }, g->ldb, g->ldc };
+    cpu_gemm(&own, g->a, g->b, NULL, g->c);
+    return OK;
+}
+
+static status block(const struct state *s, const struct head *h, int64_t from, int64_t rows)
+{
+    const struct attention *a = &s->a;
     const struct attention_dims *d = &a->d;
     int64_t n = d->k.tokens;
     float sum[BLOCK], *out = h->out + from * d->out.token_step;
@@ -60,6 +82,7 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
                         .n = n,
                         .k = d->q.width,
                         .alpha = a->scale,
+                        .threads = s->threads,
                         .a = h->q + from * d->q.token_step,
                         .lda = d->q.token_step,
                         .b = h->k,
@@ -67,7 +90,7 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
                         .trans_b = true,
                         .c = h->weight,
                         .ldc = n };
-    TRY(onednn_sgemm(&qk));
+    TRY(multiply(s, &qk));
     for (int64_t i = 0; i < rows; i++) {
         float *row = h->weight + i * n;
         if (h->mask != NULL)
@@ -78,13 +101,14 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
                         .n = d->v.width,
                         .k = n,
                         .alpha = 1,
+                        .threads = s->threads,
                         .a = h->weight,
                         .lda = n,
                         .b = h->v,
                         .ldb = d->v.token_step,
                         .c = out,
                         .ldc = d->out.token_step };
-    TRY(onednn_sgemm(&wv));
+    TRY(multiply(s, &wv));
     for (int64_t i = 0; i < rows; i++)
         cpu_scale_row(out + i * d->out.token_step, d->v.width, 1 / sum[i]);
     return OK;
@@ -92,7 +116,8 @@ static status block(const struct attention *a, const struct head *h, int64_t fro
 
 static status run(const void *state, const struct kernel_io *io)
 {
-    const struct attention *a = &((const struct state *)state)->a;
+    const struct state *s = state;
+    const struct attention *a = &s->a;
     const struct attention_dims *d = &a->d;
     for (int64_t i = 0; i < d->batch * d->heads; i++) {
         int64_t b = i / d->heads, h = i % d->heads;
@@ -106,7 +131,7 @@ static status run(const void *state, const struct kernel_io *io)
             .weight = io->scratch,
         };
         for (int64_t m = 0; m < d->q.tokens; m += BLOCK)
-            if (block(a, &head, m, d->q.tokens - m < BLOCK ? d->q.tokens - m : BLOCK) != OK)
+            if (block(s, &head, m, d->q.tokens - m < BLOCK ? d->q.tokens - m : BLOCK) != OK)
                 return err_set(io->err, INTERNAL, "oneDNN: sgemm failed");
     }
     return OK;

@@ -1,6 +1,6 @@
 /* Large matrix products by oneDNN's sgemm, which reads the weights where they lie: packing them would cost memory and
- * time at loading, and was measured to bring nothing (110 of 115 GFLOP/s either way). Small products do not pay for its
- * way in. */
+ * time at loading, and was measured to bring nothing (110 of 115 GFLOP/s either way). Its first call takes 30 ms, so that
+ * models of small products had better not make it. */
 #include "kernels/broadcast.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/dnnl/onednn.h"
@@ -14,8 +14,17 @@ struct state {
     int64_t columns;       /* of the result that are made, and then finished, at a time */
 };
 
-#define WORTH_IT   (64.0 * 1024) /* multiplications of one matrix */
-#define CACHE_SIZE (64 * 1024)   /* elements of the result that stay near until they are finished */
+#define WORTH_IT   16e6        /* multiplications of one matrix */
+#define CACHE_SIZE (64 * 1024) /* elements of the result that stay near until they are finished */
+
+/* A stack of matrices times one shared matrix is one tall product. */
+static void join_rows(struct matmul_dims *d)
+{
+    if (d->stack_b.rank > 0 || d->trans_a || d->stack.rank == 0)
+        return;
+    d->m *= shape_numel(&d->stack);
+    d->stack = d->stack_a = (struct shape){ .rank = 0 };
+}
 
 static const char *refuse(const struct kernel_ctx *ctx)
 {
@@ -23,18 +32,10 @@ static const char *refuse(const struct kernel_ctx *ctx)
     matmul_dims(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &d);
     if (shape_numel(&ctx->out[0].shape) == 0 || d.k == 0)
         return "there is nothing to compute";
-    if (d.trans_a || ctx->in[3].shape.rank >= 0)
+    if (d.trans_a || ctx->threads > 1)
         return NULL;
+    join_rows(&d);
     return (double)d.m * (double)d.n * (double)d.k < WORTH_IT || d.m == 1 ? "too small" : NULL;
-}
-
-/* One row of matrices times one shared matrix is one tall product. */
-static void join_rows(const struct kernel_ctx *ctx, struct matmul_dims *d)
-{
-    if (d->stack_b.rank > 0 || d->trans_a || d->stack.rank == 0)
-        return;
-    d->m *= shape_numel(&d->stack);
-    d->stack = d->stack_a = (struct shape){ .rank = 0 };
 }
 
 static int64_t columns_at_a_time(const struct matmul_dims *d)
@@ -53,7 +54,7 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     s->act = (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma };
     s->threads = ctx->threads;
     matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &s->d);
-    join_rows(ctx, &s->d);
+    join_rows(&s->d);
     broadcast_plan(&s->d.stack_a, &s->d.stack_b, &s->d.stack, &s->walk);
     bool finishes = ctx->in[2].shape.rank >= 0 || ctx->in[3].shape.rank >= 0 || a->act != ACT_NONE;
     s->columns = finishes ? columns_at_a_time(&s->d) : s->d.n;
