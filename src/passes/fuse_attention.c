@@ -6,6 +6,7 @@
 #include "graph/attrs_move.h"
 #include "graph/op.h"
 #include "passes/rows.h"
+#include "passes/symbols.h"
 
 #include <string.h>
 
@@ -77,64 +78,81 @@ static bool is_product(const struct node *n, bool trans_b)
            (n->in_count < 3 || n->in[2] == NULL) && (n->in_count < 4 || n->in[3] == NULL);
 }
 
+struct fusion {
+    struct graph *graph;
+    const int *uses;
+    const struct symbols *symbols;
+};
+
 struct found {
     struct value *q, *k, *v, *mask;
     struct attention_attrs attrs;
 };
 
-/* q k' from [B,H,M,D] and the like; the operands certainly have four dimensions, since a transposition says so. */
-static bool match_weights(struct node *n, struct found *f)
+/* v as [B,tokens,H,D] out of the transposition that brought heads in front, or as it is: it must certainly have four
+ * dimensions. */
+static bool take_operand(const struct fusion *f, struct value *v, struct value **out,
+                         bool *heads_first)
+{
+    *heads_first = !turns(v->producer, 2, 1, 3);
+    *out = *heads_first ? v : v->producer->in[0];
+    return !*heads_first || symbols_shape(f->symbols, v)->rank == 4;
+}
+
+/* [B,H,D,N], which may come straight out of [B,N,H,D]. */
+static bool take_turned(const struct fusion *f, struct value *v, struct value **out,
+                        bool *heads_first)
+{
+    if (turns(v->producer, 1, 3, 2))
+        return take_operand(f, v->producer->in[0], out, heads_first);
+    *heads_first = false;
+    *out = turns(v->producer, 2, 3, 1) ? v->producer->in[0] : NULL;
+    return *out != NULL;
+}
+
+/* q k' */
+static bool match_weights(const struct fusion *f, struct node *n, struct found *t)
 {
     if (!is_product(n, true) && !is_product(n, false))
         return false;
     bool trans_b = ((const struct matmul_attrs *)n->attrs)->trans_b;
-    f->attrs.scale *= ((const struct matmul_attrs *)n->attrs)->alpha;
-    struct value *q = unscale(n->in[0], &f->attrs.scale), *k = unscale(n->in[1], &f->attrs.scale);
-    if (!turns(q->producer, 2, 1, 3))
-        return false;
-    f->q = q->producer->in[0];
-    if (trans_b ? turns(k->producer, 2, 1, 3) : turns(k->producer, 2, 3, 1)) {
-        f->k = k->producer->in[0];
-        return true;
-    }
-    /* [B,H,D,N] out of [B,H,N,D] out of [B,N,H,D] */
-    if (trans_b || !turns(k->producer, 1, 3, 2) || !turns(k->producer->in[0]->producer, 2, 1, 3))
-        return false;
-    f->k = k->producer->in[0]->producer->in[0];
-    return true;
+    t->attrs.scale *= ((const struct matmul_attrs *)n->attrs)->alpha;
+    struct value *q = unscale(n->in[0], &t->attrs.scale), *k = unscale(n->in[1], &t->attrs.scale);
+    return take_operand(f, q, &t->q, &t->attrs.q_heads_first) &&
+           (trans_b ? take_operand : take_turned)(f, k, &t->k, &t->attrs.k_heads_first);
 }
 
 /* scale and mask on top, in this order or without one of them. */
-static bool match_scores(struct value *scores, const int *uses, struct found *f)
+static bool match_scores(const struct fusion *f, struct value *scores, struct found *t)
 {
-    struct value *s = uses[scores->id] == 1 ? unscale(scores, &f->attrs.scale) : scores;
-    if (s->producer != NULL && match_weights(s->producer, f))
+    const int *uses = f->uses;
+    struct value *s = uses[scores->id] == 1 ? unscale(scores, &t->attrs.scale) : scores;
+    if (s->producer != NULL && match_weights(f, s->producer, t))
         return true;
     if (!is_op(scores->producer, "add") || uses[scores->id] != 1)
         return false;
     for (int k = 0; k < 2; k++) {
         struct node *add = scores->producer;
-        f->attrs.scale = 1;
-        s = unscale(add->in[k], &f->attrs.scale);
-        if (s->producer == NULL || uses[add->in[k]->id] != 1 || !match_weights(s->producer, f))
+        t->attrs.scale = 1;
+        s = unscale(add->in[k], &t->attrs.scale);
+        if (s->producer == NULL || uses[add->in[k]->id] != 1 || !match_weights(f, s->producer, t))
             continue;
-        f->mask = add->in[1 - k];
+        t->mask = add->in[1 - k];
         return true;
     }
     return false;
 }
 
-static bool match(struct node *n, const int *uses, struct found *f)
+static bool match(const struct fusion *f, struct node *n, struct found *t)
 {
-    *f = (struct found){ .attrs = { .scale = 1, .out_heads_first = true } };
+    *t = (struct found){ .attrs = { .scale = 1, .out_heads_first = true } };
     if (!is_product(n, false) || ((const struct matmul_attrs *)n->attrs)->alpha != 1)
         return false;
-    struct node *softmax = sole_producer(n->in[0], "softmax", uses);
-    if (softmax == NULL || !turns(n->in[1]->producer, 2, 1, 3))
+    struct node *softmax = sole_producer(n->in[0], "softmax", f->uses);
+    if (softmax == NULL || !take_operand(f, n->in[1], &t->v, &t->attrs.v_heads_first))
         return false;
     int32_t axis = ((const struct axis_attrs *)softmax->attrs)->axis;
-    f->v = n->in[1]->producer->in[0];
-    return (axis == -1 || axis == 3) && match_scores(softmax->in[0], uses, f);
+    return (axis == -1 || axis == 3) && match_scores(f, softmax->in[0], t);
 }
 
 /* The product with the values becomes the attention: it stands behind all that is needed. */
@@ -168,18 +186,58 @@ static void absorb_turn(struct graph *g, const int *uses)
     }
 }
 
+/* The attribute struct of n as a copy of its own. */
+static void *own_attrs(struct graph *g, struct node *n)
+{
+    void *copy = arena_alloc(&g->arena, n->op->attrs_size);
+    memcpy(copy, n->attrs, n->op->attrs_size);
+    n->attrs = copy;
+    return copy;
+}
+
+static bool is_axes(const struct attr_ints *axes, int64_t axis)
+{
+    return axes->count == 1 && axes->v[0] == axis;
+}
+
+/* One of the three in [3,B,H,T,D] = transpose [B,T,3,H,D], as [B,H,T,D]: cut out of what was transposed instead, it is
+ * [B,T,H,D] and the transposition is not needed. */
+static void cut_before_turn(const struct fusion *f, struct value **v, bool *heads_first)
+{
+    struct node *squeeze = *heads_first ? sole_producer(*v, "squeeze", f->uses) : NULL;
+    struct node *slice = squeeze != NULL ? sole_producer(squeeze->in[0], "slice", f->uses) : NULL;
+    struct node *turn = slice != NULL ? slice->in[0]->producer : NULL;
+    if (!is_op(turn, "transpose") || squeeze->in_count > 1 || slice->in_count > 1)
+        return;
+    const struct attr_ints *p = &((const struct transpose_attrs *)turn->attrs)->perm;
+    if (p->count != 5 || p->v[0] != 2 || p->v[1] != 0 || p->v[2] != 3 || p->v[3] != 1 ||
+        p->v[4] != 4 || !is_axes(&((const struct axes_attrs *)squeeze->attrs)->axes, 0) ||
+        !is_axes(&((const struct slice_attrs *)slice->attrs)->axes, 0))
+        return;
+    slice->in[0] = turn->in[0];
+    ((struct slice_attrs *)own_attrs(f->graph, slice))->axes.v[0] = 2;
+    ((struct axes_attrs *)own_attrs(f->graph, squeeze))->axes.v[0] = 2;
+    *heads_first = false;
+}
+
 status fuse_attention(struct graph *g, int *changes, struct err *e)
 {
     int *uses = mem_alloc((g->value_count + 1) * sizeof(*uses));
-    struct found f;
+    struct symbols *symbols = symbols_new(g);
+    struct fusion f = { g, uses, symbols };
+    struct found t;
     graph_count_uses(g, uses);
     for (uint32_t i = 0; i < g->node_count; i++) {
-        if (!match(g->nodes[i], uses, &f))
+        if (!match(&f, g->nodes[i], &t))
             continue;
-        rewrite(g, g->nodes[i], &f);
+        cut_before_turn(&f, &t.q, &t.attrs.q_heads_first);
+        cut_before_turn(&f, &t.k, &t.attrs.k_heads_first);
+        cut_before_turn(&f, &t.v, &t.attrs.v_heads_first);
+        rewrite(g, g->nodes[i], &t);
         ++*changes;
     }
     absorb_turn(g, uses);
+    symbols_free(symbols);
     mem_free(uses);
     return OK;
 }

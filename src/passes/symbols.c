@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "graph/attrs.h"
+#include "graph/attrs_move.h"
 #include "graph/op.h"
 
 #include <string.h>
@@ -191,6 +192,53 @@ static void concat_shape(struct symbols *s, const struct node *n, const struct s
         out->dim[axis] = fresh(s);
 }
 
+static void transpose_shape(struct symbols *s, const struct node *n, const struct shape *in,
+                            struct shape *out)
+{
+    const struct attr_ints *p = &((const struct transpose_attrs *)n->attrs)->perm;
+    if (in[0].rank < 0 || p->count != in[0].rank)
+        return set_unknown(out);
+    out->rank = p->count;
+    for (int i = 0; i < p->count; i++) {
+        if (p->v[i] < 0 || p->v[i] >= p->count)
+            return set_unknown(out);
+        out->dim[i] = in[0].dim[p->v[i]];
+    }
+}
+
+/* Along its axes anything may be left. */
+static void slice_shape(struct symbols *s, const struct node *n, const struct shape *in,
+                        struct shape *out)
+{
+    const struct slice_attrs *a = n->attrs;
+    *out = in[0];
+    for (int i = 0; i < out->rank && (n->in_count > 1 || a->axes.count == 0); i++)
+        out->dim[i] = fresh(s);
+    for (int i = 0; i < a->axes.count && out->rank >= 0; i++) {
+        int axis = shape_axis(&in[0], a->axes.v[i]);
+        if (axis >= 0)
+            out->dim[axis] = fresh(s);
+    }
+}
+
+static void squeeze_shape(struct symbols *s, const struct node *n, const struct shape *in,
+                          struct shape *out)
+{
+    const struct axes_attrs *a = n->attrs;
+    bool gone[SHAPE_MAX] = { false };
+    if (in[0].rank < 0 || n->in_count > 1 || a->axes.count == 0 || a->lenient)
+        return set_unknown(out);
+    for (int i = 0; i < a->axes.count; i++) {
+        int axis = shape_axis(&in[0], a->axes.v[i]);
+        if (axis >= 0)
+            gone[axis] = true;
+    }
+    out->rank = 0;
+    for (int i = 0; i < in[0].rank; i++)
+        if (!gone[i])
+            out->dim[out->rank++] = in[0].dim[i];
+}
+
 struct rule {
     const char *op;
     void (*shape)(struct symbols *s, const struct node *n, const struct shape *in,
@@ -200,6 +248,7 @@ struct rule {
 static const struct rule rules[] = {
     { "conv2d", conv_shape },         { "pool2d", pool_shape },     { "matmul", matmul_shape },
     { "embedding", embedding_shape }, { "reshape", reshape_shape }, { "concat", concat_shape },
+    { "transpose", transpose_shape }, { "slice", slice_shape },     { "squeeze", squeeze_shape },
     { "softmax", same_shape },        { "layer_norm", same_shape }, { "batch_norm", same_shape },
 };
 

@@ -1,5 +1,6 @@
 /* conv2d and pool2d by oneDNN's primitives. */
 #include "base/mem.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/dnnl/onednn.h"
 
 #include <string.h>
@@ -8,6 +9,10 @@ struct state {
     struct onednn *onednn;
     const void *filter;    /* packed; NULL for a pooling */
     size_t residual_bytes; /* 0 where nothing is added */
+    bool bare;             /* activation and residual are left to us, over `count` elements */
+    int64_t count;
+    struct act_fn act;
+    bool act_first;
 };
 
 static void release(void *state)
@@ -41,16 +46,21 @@ static const char *refuse_conv(const struct kernel_ctx *ctx)
     return onednn_refuse_act((struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma });
 }
 
-/* oneDNN adds to what lies in the result already, so the residual should be there, or is copied there first. */
+/* oneDNN adds to what lies in the result already, so the residual should be there, or is copied there first. What we add
+ * ourselves lies elsewhere. */
 static void place_residual(const struct kernel_ctx *ctx, struct state *s)
 {
     enum layout l = ctx->give != NULL ? ctx->give[0] : LAYOUT_PLAIN;
+    const struct conv_attrs *a = ctx->node->attrs;
+    s->act = (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma };
+    s->act_first = a->act_first;
+    s->count = layout_bytes(&ctx->out[0].shape, l) / (int64_t)sizeof(float);
     if (ctx->in[CONV_RESIDUAL].shape.rank < 0)
         return;
     s->residual_bytes = (size_t)layout_bytes(&ctx->out[0].shape, l);
     if (ctx->want != NULL)
         ctx->want[CONV_RESIDUAL] = l;
-    if (ctx->over != NULL)
+    if (ctx->over != NULL && !s->bare)
         *ctx->over = CONV_RESIDUAL;
 }
 
@@ -61,7 +71,7 @@ static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *s
     struct window w;
     struct state made = { 0 };
     TRY(conv_window(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &w, e));
-    TRY(onednn_conv(ctx, &w, &made.onednn, e));
+    TRY(onednn_conv(ctx, &w, &made.onednn, &made.bare, e));
     status s = onednn_pack(made.onednn, ctx->packs, ctx->in[CONV_W].constant->data,
                            scale != NULL ? scale->data : NULL, &made.filter, e);
     if (s != OK) {
@@ -72,15 +82,38 @@ static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *s
     return finish(ctx, &made, state, scratch);
 }
 
+#define NEAR 4096 /* elements that stay in the nearest cache between two loops over them */
+
+CLONES static void add(float *out, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] += x[i];
+}
+
+static void finish_bare(const struct state *s, const float *residual, float *out)
+{
+    for (int64_t i = 0; i < s->count; i += NEAR) {
+        int64_t n = s->count - i < NEAR ? s->count - i : NEAR;
+        if (residual != NULL && !s->act_first)
+            add(out + i, residual + i, n);
+        cpu_act(s->act, out + i, n);
+        if (residual != NULL && s->act_first)
+            add(out + i, residual + i, n);
+    }
+}
+
 static status run_conv(const void *state, const struct kernel_io *io)
 {
     const struct state *s = state;
     const void *residual = io->in[CONV_RESIDUAL];
-    if (s->residual_bytes > 0 && residual != io->out[0])
+    if (s->residual_bytes > 0 && !s->bare && residual != io->out[0])
         memcpy(io->out[0], residual, s->residual_bytes);
     struct onednn_data d = { io->in[CONV_X], s->filter, io->in[CONV_BIAS], io->out[0],
                              io->scratch };
-    return onednn_run(s->onednn, &d, io->err);
+    TRY(onednn_run(s->onednn, &d, io->err));
+    if (s->bare)
+        finish_bare(s, residual, io->out[0]);
+    return OK;
 }
 
 /* ---- pool2d ---- */

@@ -266,6 +266,7 @@ static bool has(const struct kernel_ctx *ctx, int index)
 struct way {
     dnnl_alg_kind_t alg;
     dnnl_format_tag_t src, dst;
+    bool bare; /* without activation and residual */
 };
 
 static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
@@ -295,7 +296,7 @@ static status try_conv(const struct kernel_ctx *ctx, const struct window *w, str
                                a->act_first };
     dnnl_convolution_desc_t d;
     TRY(describe_conv(ctx, w, way, &d, e));
-    TRY(make_desc(o, &d, &tail, e));
+    TRY(make_desc(o, &d, way->bare ? NULL : &tail, e));
     return tell_layouts(o, ctx) ? OK : err_set(e, UNSUPPORTED, "oneDNN wants a layout of its own");
 }
 
@@ -311,22 +312,28 @@ static bool suits_winograd(const struct kernel_ctx *ctx, const struct window *w)
            f->dim[1] >= 16 && w->out_h >= 14 && w->out_w >= 14;
 }
 
-#define WAYS_MAX 4
+#define WAYS_MAX 5
 
 /* The ways worth trying, best first; how many. Blocks of 16 channels were measured to be as fast as oneDNN's own choice
  * (channels last) or faster, all in all, and winograd speaks nothing else. */
 static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
 {
-    static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c };
-    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c };
-    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c };
-    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any,
-                                    dnnl_format_tag_any };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw };
+    static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c,
+                                         false };
+    static const struct way bare = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true };
+    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false };
+    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false };
+    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
+                                    false };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false };
     int count = 0;
     if (ctx->have != NULL) {
-        if (suits_winograd(ctx, w))
+        if (suits_winograd(ctx, w)) {
             way[count++] = winograd;
+            if (ctx->in[1].shape.dim[0] % 16 ==
+                0) /* else activations would have to spare the zeros behind */
+                way[count++] = bare;
+        }
         way[count++] = ctx->in[0].shape.dim[1] < 16 ? first : blocks;
         way[count++] = any;
     }
@@ -344,25 +351,28 @@ static bool is_fast(const struct onednn *o)
 
 /* The first way that is fast; where none is, the last one. */
 static status find_way(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
-                       struct err *e)
+                       bool *bare, struct err *e)
 {
     struct way way[WAYS_MAX];
     int count = list_ways(ctx, w, way);
-    for (int i = 0; i < count - 1; i++)
+    for (int i = 0; i < count - 1; i++) {
+        *bare = way[i].bare;
         if (try_conv(ctx, w, o, &way[i], NULL) == OK && is_fast(o))
             return OK;
+    }
+    *bare = false;
     return try_conv(ctx, w, o, &way[count - 1], e);
 }
 
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
-                   struct err *e)
+                   bool *bare, struct err *e)
 {
     static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
                                DNNL_ARG_BIAS };
     const struct conv_attrs *a = ctx->node->attrs;
     struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
     o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
-    status s = find_way(ctx, w, o, e);
+    status s = find_way(ctx, w, o, bare, e);
     if (s == OK)
         s = make_primitive(o, e);
     if (s == OK)

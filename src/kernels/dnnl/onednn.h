@@ -14,9 +14,9 @@ struct onednn_data {
 };
 
 /* UNSUPPORTED when oneDNN does not take it. ctx is conv2d's or pool2d's; a conv2d's filter is a constant. Fills in ctx's
- * want and give. */
+ * want and give. *bare: the primitive leaves activation and residual to the caller. */
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
-                   struct err *e);
+                   bool *bare, struct err *e);
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e);
 /* ctx is conv_transpose's on [N,C,H,W]; h and w: its two last spans. */
