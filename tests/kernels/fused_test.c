@@ -171,7 +171,8 @@ static void convolutions_of_all_shapes(void **state)
         { CONV "groups=1", "f[1,3,17,19] f[16,3,3,3] f[16]" },
         { CONV "groups=1", "f[2,24,9,9] f[40,24,1,1] f[40] f[40] f[2,40,9,9]" },
         { CONV "groups=1", "f[1,16,20,18] f[32,16,3,3] f[32]" },
-        { CONV "groups=1 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1 act=leaky_relu act_alpha=0.1",
+        { CONV
+          "groups=1 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1 act=leaky_relu act_alpha=0.1",
           "f[1,16,16,18] f[32,16,3,3] f[32] f[32] f[1,32,16,18]" },
         { CONV "groups=1 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1 act=sigmoid act_first=true",
           "f[2,20,16,18] f[32,20,3,3] f[32] f[32] f[2,32,16,18]" },

@@ -147,10 +147,14 @@ static void expect(const struct row *r)
     graph_free(g);
 }
 
-#define CONV     "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 groups=1"
-#define SAME     CONV " pad_top=1 pad_bottom=1 pad_left=1 pad_right=1"
-#define CONV_OUT "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 pad_top=0 pad_bottom=0 pad_left=0 pad_right=0 groups=1"
-#define SAME_OUT "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 pad_top=1 pad_bottom=1 pad_left=1 pad_right=1 groups=1"
+#define CONV "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 groups=1"
+#define SAME CONV " pad_top=1 pad_bottom=1 pad_left=1 pad_right=1"
+#define CONV_OUT                                                                         \
+    "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 pad_top=0 pad_bottom=0 pad_left=0 " \
+    "pad_right=0 groups=1"
+#define SAME_OUT                                                                         \
+    "stride_h=1 stride_w=1 dilation_h=1 dilation_w=1 pad_top=1 pad_bottom=1 pad_left=1 " \
+    "pad_right=1 groups=1"
 
 // clang-format off
 static const struct row rows[] = {
