@@ -1,5 +1,5 @@
 /* HTTP/2: the same routes as HTTP/1.1, many requests on one connection at once; gRPC on top of it (grpc.c). */
-#include "serve/h2.h"
+#include "serve/grpc.h"
 
 #include "base/mem.h"
 #include "codec/base64.h"
@@ -151,13 +151,17 @@ static void on_head(void *arg, struct h2_stream *s)
 {
     struct h2_conn *h = arg;
     uint64_t n;
-    if (str_to_u64(h2_field(&s->head, "content-length"), &n) &&
-        n > h->conn->lane->server->options.max_body_bytes)
+    if (grpc_is(s))
+        grpc_on_head(h->conn, s);
+    else if (str_to_u64(h2_field(&s->head, "content-length"), &n) &&
+             n > h->conn->lane->server->options.max_body_bytes)
         refuse_large(h->conn, s);
 }
 
 static void on_data(void *arg, struct h2_stream *s)
 {
+    struct h2_conn *h = arg;
+    grpc_on_data(h->conn, s);
 }
 
 static void on_end(void *arg, struct h2_stream *s)
@@ -165,6 +169,10 @@ static void on_end(void *arg, struct h2_stream *s)
     struct h2_conn *h = arg;
     struct http_head head;
     h->ends++;
+    if (grpc_is(s)) {
+        grpc_on_end(h->conn, s);
+        return;
+    }
     if (s->answered)
         return;
     if (s->too_large) {
@@ -178,9 +186,14 @@ static void on_end(void *arg, struct h2_stream *s)
 
 static void on_closed(void *arg, struct h2_stream *s, uint32_t error)
 {
+    struct h2_conn *h = arg;
     struct call *call = s->user;
     if (call == NULL)
         return;
+    if (s->streaming) {
+        grpc_on_closed(h->conn, s);
+        return;
+    }
     call->exchange = NULL;
     atomic_store(&call->cancelled, true);
 }

@@ -46,6 +46,7 @@ struct lane {
     struct list conns; /* struct conn */
     struct list spare; /* struct call: recycled */
     struct h2_pool h2_pool;
+    struct list watchers; /* struct grpc_rpc: grpc.health's Watch */
     int spare_count;
     struct arena scratch; /* of the request that a route looks at */
     struct stats stats;

@@ -1,6 +1,7 @@
 /* How an event loop finds models: it keeps the table that was the newest when it looked last, so that a request takes no
  * lock, and lets go of it soon after there is a newer one. */
 #include "proto/http1.h"
+#include "serve/grpc.h"
 #include "serve/internal.h"
 
 #include <stdio.h>
@@ -104,6 +105,7 @@ static void on_refresh(struct loop_post *p)
     struct lane *lane = LIST_ENTRY(p, struct lane, refresh);
     atomic_store(&lane->refresh_posted, false); /* before it looks, so that no change is missed */
     lane_table(lane);
+    grpc_models_changed(lane);
 }
 
 void lanes_refresh(void *arg)

@@ -38,3 +38,49 @@ status oip_call_outputs(struct call *c, const struct infer_reply *r, struct err 
     struct oip_call *o = c->form;
     return oip_outputs(&o->request, &o->model, r, &c->arena, &o->output, &o->output_count, e);
 }
+
+/* ---- what metadata says ---- */
+
+const char *const oip_extensions[] = {
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+    NULL,
+};
+
+bool oip_server_ready(const struct server *s)
+{
+    return atomic_load(&s->ready) && !atomic_load(&s->draining);
+}
+
+const char *oip_server_name(const struct server *s)
+{
+    return s->options.server_name != NULL ? s->options.server_name : "oar";
+}
+
+const char *oip_platform(const struct flow *flow)
+{
+    const struct model *m = flow_model(flow);
+    return m != NULL ? model_imported(m)->format : "flow";
+}
+
+static bool are_batched(const struct port *port, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (port[i].ragged || port[i].shape.rank == 0 || port[i].shape.dim[0] != -1)
+            return false;
+    return true;
+}
+
+bool oip_is_batched(const struct flow *flow)
+{
+    int inputs, outputs;
+    const struct port *in = flow_inputs(flow, &inputs), *out = flow_outputs(flow, &outputs);
+    return are_batched(in, inputs) && are_batched(out, outputs);
+}

@@ -14,6 +14,17 @@ struct oip_call {
     uint64_t header_bytes; /* HTTP: where the JSON ends; UINT64_MAX: it is the whole body */
 };
 
+/* The extensions that the server's metadata lists, a NULL behind the last. */
+extern const char *const oip_extensions[];
+/* Answers, and has the models that it began with; is not stopping. */
+bool oip_server_ready(const struct server *s);
+const char *oip_server_name(const struct server *s);
+/* "paddle", or "flow" where there is no one model. */
+const char *oip_platform(const struct flow *flow);
+/* Whether every port has a batch dimension, which a configuration's dims then leave out, and what it says of its size. */
+bool oip_is_batched(const struct flow *flow);
+#define OIP_MAX_BATCH 4096
+
 /* In the call's arena, with the ports and the name of the call's flow. */
 struct oip_call *oip_call_new(struct call *c);
 /* Behind a decoder that filled request: the deadline, then the tensors. */

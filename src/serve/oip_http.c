@@ -49,32 +49,15 @@ static struct flow *find(const struct http_request *r, const struct route_parts 
 
 /* ---- the server ---- */
 
-static bool is_ready(const struct server *s)
-{
-    return atomic_load(&s->ready) && !atomic_load(&s->draining);
-}
-
 static void server_metadata(const struct http_request *r, const struct route_parts *parts)
 {
-    static const char *const extensions[] = {
-        "classification",
-        "model_repository",
-        "model_configuration",
-        "system_shared_memory",
-        "binary_tensor_data",
-        "parameters",
-        "statistics",
-        "trace",
-        "logging",
-    };
-    const char *name = server_of(r)->options.server_name;
     struct buf b;
     buf_init(&b, REPLY_BYTES);
     buf_str(&b, "{\"name\":");
-    json_put_string(&b, str_of(name != NULL ? name : "oar"));
+    json_put_string(&b, str_of(oip_server_name(server_of(r))));
     buf_str(&b, ",\"version\":\"" OAR_VERSION "\",\"extensions\":[");
-    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
-        buf_printf(&b, "%s\"%s\"", i > 0 ? "," : "", extensions[i]);
+    for (size_t i = 0; oip_extensions[i] != NULL; i++)
+        buf_printf(&b, "%s\"%s\"", i > 0 ? "," : "", oip_extensions[i]);
     buf_str(&b, "]}");
     answer_buf(r, &b);
 }
@@ -95,16 +78,10 @@ static void live(const struct http_request *r, const struct route_parts *parts)
 
 static void ready(const struct http_request *r, const struct route_parts *parts)
 {
-    answer_flag(r, "ready", is_ready(server_of(r)), 503);
+    answer_flag(r, "ready", oip_server_ready(server_of(r)), 503);
 }
 
 /* ---- models ---- */
-
-static const char *platform(const struct flow *flow)
-{
-    const struct model *m = flow_model(flow);
-    return m != NULL ? model_imported(m)->format : "flow";
-}
 
 static void put_shape(struct buf *b, const struct shape *s, int from)
 {
@@ -170,7 +147,7 @@ static void model_metadata(const struct http_request *r, const struct route_part
     json_put_string(&b, str_of(flow_name(flow)));
     buf_str(&b, ",\"versions\":[");
     put_versions(&b, r->conn->lane, flow);
-    buf_printf(&b, "],\"platform\":\"%s\",\"inputs\":", platform(flow));
+    buf_printf(&b, "],\"platform\":\"%s\",\"inputs\":", oip_platform(flow));
     const struct port *port = flow_inputs(flow, &count);
     put_ports(&b, port, count);
     buf_str(&b, ",\"outputs\":");
@@ -196,23 +173,12 @@ static void model_ready(const struct http_request *r, const struct route_parts *
     buf_init(&b, REPLY_BYTES);
     buf_str(&b, "{\"name\":");
     json_put_string(&b, name);
-    buf_printf(&b, ",\"ready\":%s}", is_ready(server_of(r)) ? "true" : "false");
-    http_answer_json(r, is_ready(server_of(r)) ? 200 : 503, &b);
+    buf_printf(&b, ",\"ready\":%s}", oip_server_ready(server_of(r)) ? "true" : "false");
+    http_answer_json(r, oip_server_ready(server_of(r)) ? 200 : 503, &b);
     buf_deinit(&b);
 }
 
 /* ---- configuration ---- */
-
-/* The batch dimension is not among dims where the model takes batches. */
-#define MAX_BATCH 4096
-
-static bool is_batched(const struct port *port, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (port[i].ragged || port[i].shape.rank == 0 || port[i].shape.dim[0] != -1)
-            return false;
-    return true;
-}
 
 static const char *config_type(dtype d)
 {
@@ -250,14 +216,14 @@ static void model_config(const struct http_request *r, const struct route_parts 
     if (flow == NULL)
         return;
     const struct port *in = flow_inputs(flow, &inputs), *out = flow_outputs(flow, &outputs);
-    bool batched = is_batched(in, inputs) && is_batched(out, outputs);
+    bool batched = oip_is_batched(flow);
     buf_init(&b, REPLY_BYTES);
     buf_str(&b, "{\"name\":");
     json_put_string(&b, str_of(flow_name(flow)));
     buf_printf(&b,
                ",\"platform\":\"%s\",\"backend\":\"oar\",\"version_policy\":{\"latest\":"
                "{\"num_versions\":1}},\"max_batch_size\":%d,\"input\":",
-               platform(flow), batched ? MAX_BATCH : 0);
+               oip_platform(flow), batched ? OIP_MAX_BATCH : 0);
     put_config_ports(&b, in, inputs, true, batched);
     buf_str(&b, ",\"output\":");
     put_config_ports(&b, out, outputs, false, batched);

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/grpc.h"
 #include "serve/internal.h"
 
 #include <signal.h>
@@ -55,6 +56,7 @@ static status start_threads(struct server *s, struct err *e)
         arena_init(&lane->scratch, 0);
         stats_init(&lane->stats);
         h2_pool_init(&lane->h2_pool);
+        list_init(&lane->watchers);
     }
     return OK;
 }
@@ -129,6 +131,7 @@ int server_port(const struct server *s)
 static void drain_lane(struct loop_post *p)
 {
     struct lane *lane = LIST_ENTRY(p, struct lane, drain);
+    grpc_models_changed(lane);
     for (struct list *l = lane->conns.next, *next; l != &lane->conns; l = next) {
         next = l->next;
         conn_drain(LIST_ENTRY(l, struct conn, node));

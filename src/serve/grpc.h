@@ -1,0 +1,64 @@
+/* Private to the room: gRPC's calls as its methods see them. A method is a row; its messages come whole, one after another. */
+#pragma once
+
+#include "proto/grpc.h"
+#include "serve/h2.h"
+
+struct grpc_method;
+
+/* One remote call. Of a unary one it lives as long as `serve` runs; of a streaming one as long as its stream. */
+struct grpc_rpc {
+    struct list node; /* the method's, of a streaming one; in no list at first */
+    struct conn *conn;
+    struct h2_stream *stream;
+    const struct grpc_method *method;
+    uint64_t deadline_ns; /* 0: none */
+    compression
+        packing; /* of the message that is being served, of a method that takes packed ones */
+    struct call
+        *call;    /* streaming: the inference that is on its way; the next message waits for it */
+    bool looping; /* inside grpc_go_on */
+    void *state;  /* the method's */
+};
+
+struct grpc_method {
+    const char *path; /* "/grpc.health.v1.Health/Check" */
+    bool streaming;   /* from the server, or both ways */
+    bool
+        takes_packed; /* an inference, which is unpacked where it is computed: g->packing says how */
+    /* A message. A unary method answers with grpc_reply or grpc_fail, now or by a call that grpc_start starts. */
+    void (*serve)(struct grpc_rpc *g, struct str message);
+    /* Streaming: the client has said all, and no call is on its way; NULL: the stream ends well then. */
+    void (*ended)(struct grpc_rpc *g);
+    /* Streaming: the stream has gone; or NULL. */
+    void (*closed)(struct grpc_rpc *g);
+};
+
+/* Tables of methods, one a service; each ends with a row without path. */
+extern const struct grpc_method grpc_general[], grpc_oip[], grpc_health[], grpc_reflection[];
+/* Steps through all of them; *at is 0 at first. NULL: no more. */
+const struct grpc_method *grpc_method_next(size_t *at);
+
+/* The answer to a unary call. */
+void grpc_reply(struct grpc_rpc *g, struct str message);
+/* Ends a call with a fault. */
+void grpc_fail(struct grpc_rpc *g, status s, const char *words);
+/* Starts the inference that a call means; call->flow and what its format wants are filled, its body is part of message. */
+void grpc_start(struct grpc_rpc *g, struct call *call, struct str message);
+/* A call for the message of g, packed as that is, whose reply goes to g. */
+struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_format *format);
+
+/* Streaming: one message more, and the end. */
+void grpc_send(struct grpc_rpc *g, struct str message);
+void grpc_end(struct grpc_rpc *g, enum grpc_code code, const char *words);
+/* Goes on with the messages that wait, when a streaming rpc's call has ended. */
+void grpc_go_on(struct grpc_rpc *g);
+
+/* For HTTP/2's connection: what happens to streams whose content is gRPC's. */
+bool grpc_is(const struct h2_stream *s);
+void grpc_on_head(struct conn *c, struct h2_stream *s);
+void grpc_on_data(struct conn *c, struct h2_stream *s);
+void grpc_on_end(struct conn *c, struct h2_stream *s);
+void grpc_on_closed(struct conn *c, struct h2_stream *s); /* of streaming ones */
+/* The models have changed, or the server is stopping: on the lane's loop. */
+void grpc_models_changed(struct lane *lane);
