@@ -1,6 +1,7 @@
 #include "codec/compress.h"
 
 #include <limits.h>
+#include <lz4frame.h>
 #include <snappy-c.h>
 #include <string.h>
 #include <zlib.h>
@@ -100,6 +101,48 @@ static status snappy_pack(struct str in, struct buf *out, struct err *e)
     return OK;
 }
 
+static status lz4_pack(struct str in, struct buf *out, struct err *e)
+{
+    size_t bound = LZ4F_compressFrameBound(in.n, NULL);
+    uint8_t *to = buf_reserve(out, bound);
+    size_t n = to != NULL ? LZ4F_compressFrame(to, bound, in.p, in.n, NULL) : 0;
+    if (to == NULL || LZ4F_isError(n))
+        return err_set(e, TOO_LARGE, "no room for the compressed bytes");
+    out->len += n;
+    return OK;
+}
+
+/* Steps until the frame ends (then *left is 0) or nothing moves any more. */
+static status lz4_steps(LZ4F_dctx *ctx, struct str in, struct buf *out, size_t *left, struct err *e)
+{
+    for (*left = 1; *left != 0;) {
+        size_t room = out->max - out->len, taken = in.n;
+        uint8_t *to = buf_reserve(out, room < STEP_BYTES ? room + (room == 0) : STEP_BYTES);
+        size_t made = out->cap - out->len < room ? out->cap - out->len : room;
+        if (to == NULL)
+            return err_set(e, TOO_LARGE, "the compressed bytes inflate to more than %zu", out->max);
+        *left = LZ4F_decompress(ctx, to, &made, in.p, &taken, NULL);
+        if (LZ4F_isError(*left))
+            return err_set(e, INVALID, "damaged lz4 bytes: %s", LZ4F_getErrorName(*left));
+        out->len += made;
+        in = (struct str){ in.p + taken, in.n - taken };
+        if (*left != 0 && made == 0 && taken == 0)
+            return err_set(e, INVALID, "lz4 bytes that are cut off");
+    }
+    return in.n == 0 ? OK : err_set(e, INVALID, "%zu bytes follow the compressed ones", in.n);
+}
+
+static status lz4_unpack(struct str in, struct buf *out, struct err *e)
+{
+    LZ4F_dctx *ctx;
+    size_t left;
+    if (LZ4F_isError(LZ4F_createDecompressionContext(&ctx, LZ4F_VERSION)))
+        return err_set(e, NO_MEMORY, "no memory to inflate");
+    status s = lz4_steps(ctx, in, out, &left, e);
+    LZ4F_freeDecompressionContext(ctx);
+    return s;
+}
+
 static status copy(struct str in, struct buf *out, struct err *e)
 {
     buf_append(out, in.p, in.n);
@@ -117,9 +160,10 @@ status compress_bytes(compression c, struct str in, struct buf *out, struct err 
     case COMPRESSION_SNAPPY: return snappy_pack(in, out, e);
     case COMPRESSION_GZIP: return zlib_deflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_deflate(MAX_WBITS, in, out, e);
+    case COMPRESSION_LZ4: return lz4_pack(in, out, e);
     }
-    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)",
-                   c);
+    return err_set(e, UNSUPPORTED,
+                   "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib, 4 lz4)", c);
 }
 
 status decompress(compression c, struct str in, struct buf *out, struct err *e)
@@ -131,7 +175,8 @@ status decompress(compression c, struct str in, struct buf *out, struct err *e)
     case COMPRESSION_SNAPPY: return snappy_unpack(in, out, e);
     case COMPRESSION_GZIP: return zlib_inflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_inflate(MAX_WBITS, in, out, e);
+    case COMPRESSION_LZ4: return lz4_unpack(in, out, e);
     }
-    return err_set(e, UNSUPPORTED, "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib)",
-                   c);
+    return err_set(e, UNSUPPORTED,
+                   "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib, 4 lz4)", c);
 }

@@ -11,6 +11,7 @@ enum {
     META_COMPRESS_TYPE = 3,
     META_CORRELATION_ID = 4,
     META_ATTACHMENT_SIZE = 5,
+    META_AUTHENTICATION = 7,
 
     REQUEST_SERVICE = 1,
     REQUEST_METHOD = 2,
@@ -85,6 +86,7 @@ static bool read_meta(struct str bytes, struct baidu_meta *out)
         case META_COMPRESS_TYPE: out->compress_type = read_i32(&r); break;
         case META_CORRELATION_ID: out->correlation_id = (int64_t)pb_varint(&r); break;
         case META_ATTACHMENT_SIZE: out->attachment_bytes = read_i32(&r); break;
+        case META_AUTHENTICATION: out->authentication = pb_bytes(&r); break;
         default: pb_skip(&r);
         }
     }
@@ -174,7 +176,8 @@ static size_t meta_size(const struct baidu_meta *m)
     size_t response = m->is_response ? pb_size_bytes(META_RESPONSE, response_size(m)) : 0;
     return request + response + size_nonzero(META_COMPRESS_TYPE, widen(m->compress_type)) +
            pb_size_u64(META_CORRELATION_ID, (uint64_t)m->correlation_id) +
-           size_nonzero(META_ATTACHMENT_SIZE, (uint64_t)m->attachment_bytes);
+           size_nonzero(META_ATTACHMENT_SIZE, (uint64_t)m->attachment_bytes) +
+           (m->authentication.n != 0 ? pb_size_bytes(META_AUTHENTICATION, m->authentication.n) : 0);
 }
 
 static void put_big_endian(struct buf *out, uint32_t v)
@@ -204,4 +207,6 @@ void baidu_std_put_head(struct buf *out, const struct baidu_meta *meta, size_t p
     put_nonzero(out, META_COMPRESS_TYPE, widen(meta->compress_type));
     pb_put_u64(out, META_CORRELATION_ID, (uint64_t)meta->correlation_id);
     put_nonzero(out, META_ATTACHMENT_SIZE, (uint64_t)meta->attachment_bytes);
+    if (meta->authentication.n != 0)
+        pb_put_bytes(out, META_AUTHENTICATION, meta->authentication);
 }

@@ -23,6 +23,7 @@ struct baidu_meta {
     int32_t compress_type; /* enum compression, unchecked */
     int64_t correlation_id;
     int64_t attachment_bytes;
+    struct str authentication; /* authentication_data; of a connection's first request */
 };
 
 struct baidu_frame {

@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "proto/general_model.h"
+#include "proto/general_old.h"
 #include "proto/predict.h"
 #include "serve/internal.h"
 
@@ -19,8 +20,14 @@
 
 /* ---- formats ---- */
 
+/* The form of before 0.7 is answered in kind: c->form says so. */
 static status decode_pb(struct call *c, struct str body, struct infer_request *out, struct err *e)
 {
+    static char old;
+    if (general_is_old(body)) {
+        c->form = &old;
+        return general_old_request(body, &c->arena, out, e);
+    }
     return general_request_from_pb(body, &c->arena, out, e);
 }
 
@@ -42,7 +49,10 @@ static status decode_predict(struct call *c, struct str body, struct infer_reque
 
 static status encode_pb(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
 {
-    general_reply_to_pb(r, out);
+    if (c->form != NULL)
+        general_old_reply(r, out);
+    else
+        general_reply_to_pb(r, out);
     return OK;
 }
 

@@ -184,6 +184,7 @@ struct call {
     void *exchange;           /* HTTP/2: the stream; NULL: it has gone */
     atomic_bool cancelled;    /* nobody waits for it any more */
     int64_t correlation_id;   /* baidu_std */
+    struct str attachment;    /* baidu_std; in the arena */
     const char *content_type; /* HTTP, of the reply */
     const char *headers;      /* HTTP: further lines of a good reply, or NULL */
     void *form;               /* of the format; in the arena */

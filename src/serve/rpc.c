@@ -46,13 +46,15 @@ static void answer(struct conn *c, const struct call *call)
     struct baidu_meta meta = { .is_response = true,
                                .compress_type =
                                    call->compressed ? (int32_t)call->reply_compression : 0,
-                               .correlation_id = call->correlation_id };
+                               .correlation_id = call->correlation_id,
+                               .attachment_bytes = (int64_t)call->attachment.n };
     struct buf *out = net_conn_out(c->net);
     baidu_std_put_head(out, &meta, call->reply.len);
     if (call->reply.len < LARGE_REPLY)
         buf_append(out, call->reply.data, call->reply.len);
     else
         net_conn_flush_with(c->net, call->reply.data, call->reply.len);
+    buf_append(out, call->attachment.p, call->attachment.n);
 }
 
 static void done(struct call *call)
@@ -86,6 +88,16 @@ static uint64_t deadline_of(const struct baidu_meta *m)
     return m->timeout_ms > 0 ? clock_ns() + (uint64_t)m->timeout_ms * 1000000 : 0;
 }
 
+/* What came with a request goes back with its answer, untouched. */
+static struct str keep_attachment(struct call *call, struct str attachment)
+{
+    char *copy = attachment.n > 0 ? arena_try(&call->arena, attachment.n, 1) : NULL;
+    if (copy == NULL)
+        return (struct str){ "", 0 };
+    memcpy(copy, attachment.p, attachment.n);
+    return (struct str){ copy, attachment.n };
+}
+
 static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, size_t used)
 {
     struct err e = { "" };
@@ -104,13 +116,15 @@ static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, s
     call->compress_from = 0;
     call->deadline_ns = deadline_of(&f->meta);
     call->correlation_id = f->meta.correlation_id;
+    call->attachment = keep_attachment(call, f->attachment);
     call->done = done;
     net_conn_owe(c->net, 1);
     call_start(call, in, used);
 }
 
 /* NULL: the frame can be served. *code: of brpc. */
-static const char *objection(const struct baidu_frame *f, int *code, char *words, size_t size)
+static const char *objection(struct conn *c, const struct baidu_frame *f, int *code, char *words,
+                             size_t size)
 {
     const struct baidu_meta *m = &f->meta;
     *code = 0;
@@ -120,11 +134,14 @@ static const char *objection(const struct baidu_frame *f, int *code, char *words
                  "Fail to find method=%.*s/%.*s; the methods are " GENERAL_MODEL_SERVICE
                  "/inference and /debug",
                  STR_ARG(m->service), STR_ARG(m->method));
-    } else if (m->compress_type < COMPRESSION_NONE || m->compress_type > COMPRESSION_ZLIB) {
+    } else if (atomic_load(&c->lane->server->draining)) {
+        *code = status_brpc(STOPPING);
+        snprintf(words, size, "the server is stopping; ask another one");
+    } else if (m->compress_type < COMPRESSION_NONE || m->compress_type > COMPRESSION_LZ4) {
         *code = status_brpc(INVALID);
         snprintf(words, size,
-                 "compress_type %d is not known; expected 0 (none), 1 (snappy), 2 (gzip) or 3 "
-                 "(zlib)",
+                 "compress_type %d is not known; expected 0 (none), 1 (snappy), 2 (gzip), 3 "
+                 "(zlib) or 4 (lz4)",
                  (int)m->compress_type);
     }
     return *code != 0 ? words : NULL;
@@ -134,7 +151,7 @@ static void serve_frame(struct conn *c, const struct baidu_frame *f, struct buf 
 {
     char words[ERR_TEXT_MAX];
     int code;
-    if (objection(f, &code, words, sizeof(words)) == NULL) {
+    if (objection(c, f, &code, words, sizeof(words)) == NULL) {
         start(c, f, in, used);
         return;
     }
@@ -142,23 +159,35 @@ static void serve_frame(struct conn *c, const struct baidu_frame *f, struct buf 
     buf_consume(in, used);
 }
 
+/* The frame behind the first `at` bytes, which were served; the result: how many were served then. One that is all there is
+ * may take the buffer along. */
+static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
+{
+    struct baidu_frame f;
+    struct str bytes = { (const char *)in->data + at, in->len - at };
+    struct parse p = baidu_std_parse(bytes, c->lane->server->options.max_body_bytes, &f);
+    *more = p.state == PARSE_DONE;
+    if (p.state == PARSE_BAD) { /* where the next frame begins is not known any more */
+        log_line(LOG_WARN, "serve", "%s: a bad baidu_std frame (%s); the connection is closed",
+                 net_conn_peer(c->net), status_text(p.why));
+        conn_finish(c);
+        return at;
+    }
+    conn_set_partial(c, p.state == PARSE_MORE && bytes.n > 0);
+    if (p.state == PARSE_MORE)
+        return at;
+    bool all = at == 0 && p.used == in->len;
+    serve_frame(c, &f, in, all ? p.used : 0);
+    return all ? 0 : at + p.used;
+}
+
+/* What was served is dropped once, at the end: many small frames come in one read. */
 static void feed(struct conn *c, struct buf *in)
 {
-    size_t max = c->lane->server->options.max_body_bytes;
-    while (!c->closing) {
-        struct baidu_frame f;
-        struct parse p = baidu_std_parse(buf_view(in), max, &f);
-        if (p.state == PARSE_BAD) { /* where the next frame begins is not known any more */
-            log_line(LOG_WARN, "serve", "%s: a bad baidu_std frame (%s); the connection is closed",
-                     net_conn_peer(c->net), status_text(p.why));
-            conn_finish(c);
-            return;
-        }
-        conn_set_partial(c, p.state == PARSE_MORE && in->len > 0);
-        if (p.state == PARSE_MORE)
-            return;
-        serve_frame(c, &f, in, p.used);
-    }
+    size_t at = 0;
+    for (bool more = true; more && !c->closing;)
+        at = serve_next(c, in, at, &more);
+    buf_consume(in, at);
 }
 
 const struct protocol protocol_baidu_std = { "baidu_std", sniff, open_state, feed,

@@ -253,6 +253,26 @@ def test_general_model_service(general, channel):
     assert "did you mean 'price'" in fails(grpc.StatusCode.INVALID_ARGUMENT, stub.inference, r)
 
 
+def test_multi_lang(tmp_path, channel):
+    """The service of before 0.7, with named feeds; is_python says that elements are raw bytes."""
+    lang = Service("multi_lang_general_model_service", "baidu.paddle_serving.multi_lang", "MultiLangGeneralModelService", tmp_path)
+    stub = lang.stub(channel)
+    for python in (False, True):
+        r = lang.InferenceRequest(feed_var_names=["x"], fetch_var_names=["price"], is_python=python, log_id=0)
+        t = r.insts.add().tensor_array.add(elem_type=1, shape=[1, 13])
+        if python:
+            t.data = X.tobytes()
+        else:
+            t.float_data.extend(ROW)
+        reply = stub.Inference(r)
+        t = reply.outputs[0].insts[0].tensor_array[0]
+        got = np.frombuffer(t.data, np.float32) if python else np.float32(t.float_data)
+        assert got == pytest.approx([PRICE], abs=1e-5) and reply.err_code == 0 and list(t.shape) == [1, 1]
+    assert stub.SetTimeout(lang.SetTimeoutRequest(timeout_ms=100)).err_code == 0
+    config = stub.GetClientConfig(lang.GetClientConfigRequest()).client_config_str
+    assert 'alias_name: "x"' in config and 'alias_name: "price"' in config and "shape: 13" in config
+
+
 def test_bytes_that_are_no_message(channel):
     call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     fails(grpc.StatusCode.INVALID_ARGUMENT, call, b"\x0a\x03uci\x2a\xff\xff")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, ZOO
-from wire import GZIP, PB, ROW, ZLIB, Connection, frame, read_frame, uci_request
+from wire import GZIP, LZ4, PB, ROW, ZLIB, Connection, frame, read_frame, uci_request
 
 MODEL = ROOT / "tests" / "data" / "uci_housing"
 CAPTURES = ROOT / "tests" / "data" / "captures"
@@ -84,6 +84,51 @@ def test_compression_both_ways(server, kind, pack, unpack):
         meta, payload = c.call(pack(request.SerializeToString()), compress=kind)
     assert meta.compress_type == kind
     assert price_of(PB["Response"].FromString(unpack(payload))) == pytest.approx([PRICE] * 40, abs=1e-5)
+
+
+def test_lz4_both_ways(server):
+    lz4 = pytest.importorskip("lz4.frame", reason="the package lz4 is not here: make test installs it where there is a network")
+    request = uci_request(rows=40)
+    with Connection(server.port) as c:
+        meta, payload = c.call(lz4.compress(request.SerializeToString()), compress=LZ4)
+        assert meta.compress_type == LZ4
+        assert price_of(PB["Response"].FromString(lz4.decompress(payload))) == pytest.approx([PRICE] * 40, abs=1e-5)
+        meta, _ = c.call(lz4.compress(request.SerializeToString())[:-9], compress=LZ4)
+        assert meta.response.error_code == 1003 and "lz4" in meta.response.error_text
+
+
+def test_an_attachment_comes_back(server):
+    attachment = bytes(range(256)) * 40
+    with Connection(server.port) as c:
+        c.socket.sendall(frame(uci_request(), attachment=attachment))
+        meta, payload = read_frame(c.socket)
+    assert meta.attachment_size == len(attachment) and payload[-len(attachment):] == attachment
+    assert price_of(PB["Response"].FromString(payload[:-len(attachment)])) == pytest.approx([PRICE], abs=1e-6)
+
+
+@pytest.mark.parametrize("rows,lod", [(1, []), (3, []), (3, [0, 1, 3])])
+def test_the_form_of_before_0_7_is_answered_in_kind(server, rows, lod):
+    request = PB["OldRequest"](fetch_var_names=["price"], profile_server=False, log_id=7)
+    request.insts.add().tensor_array.add(float_data=ROW * rows, elem_type=1, shape=[rows, 13], lod=lod)
+    with Connection(server.port) as c:
+        c.socket.sendall(frame(request))
+        meta, payload = read_frame(c.socket)
+    assert meta.response.error_code == 0, meta.response.error_text
+    reply = PB["OldResponse"].FromString(payload)
+    t = reply.outputs[0].insts[0].tensor_array[0]
+    assert list(t.float_data) == pytest.approx([PRICE] * rows, abs=1e-5)
+    assert (list(t.shape), t.elem_type, reply.outputs[0].engine_name) == ([rows, 1], 1, "GeneralInferOp_0")
+    assert len(reply.profile_time) == 2
+
+
+def test_faults_of_the_old_form(server):
+    for change, words in [(dict(shape=[1, 12]), "13"), (dict(elem_type=0), "int64"), (dict(shape=[-1]), "shape")]:
+        request = PB["OldRequest"](fetch_var_names=["price"])
+        request.insts.add().tensor_array.add(**{**dict(float_data=ROW, elem_type=1, shape=[1, 13]), **change})
+        with Connection(server.port) as c:
+            c.socket.sendall(frame(request))
+            meta, _ = read_frame(c.socket)
+        assert meta.response.error_code == 1003 and words in meta.response.error_text
 
 
 def test_many_calls_on_one_connection(server):

@@ -6,7 +6,7 @@ import struct
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 SERVICE = "baidu.paddle_serving.predictor.general_model.GeneralModelService"
-GZIP, ZLIB, SNAPPY = 2, 3, 1
+GZIP, ZLIB, SNAPPY, LZ4 = 2, 3, 1, 4
 
 F = descriptor_pb2.FieldDescriptorProto
 SCHEMA = {
@@ -23,7 +23,16 @@ SCHEMA = {
     "RequestMeta": ("proto2", [(1, "service_name", "string"), (2, "method_name", "string"), (3, "log_id", "int64"), (8, "timeout_ms", "int32")]),
     "ResponseMeta": ("proto2", [(1, "error_code", "int32"), (2, "error_text", "string")]),
     "Meta": ("proto2", [(1, "request", ".oar.RequestMeta"), (2, "response", ".oar.ResponseMeta"), (3, "compress_type", "int32"),
-                        (4, "correlation_id", "int64"), (5, "attachment_size", "int32")]),
+                        (4, "correlation_id", "int64"), (5, "attachment_size", "int32"), (7, "authentication_data", "bytes")]),
+    # Before Paddle Serving 0.7.
+    "OldTensor": ("proto2", [(1, "data", "repeated bytes"), (2, "int_data", "repeated int32"), (3, "int64_data", "repeated int64"),
+                             (4, "float_data", "repeated float"), (5, "elem_type", "int32"), (6, "shape", "repeated int32"),
+                             (7, "lod", "repeated int32")]),
+    "OldInst": ("proto2", [(1, "tensor_array", "repeated .oar.OldTensor")]),
+    "OldRequest": ("proto2", [(1, "insts", "repeated .oar.OldInst"), (2, "fetch_var_names", "repeated string"), (3, "profile_server", "bool"),
+                              (4, "log_id", "uint64")]),
+    "OldOutput": ("proto2", [(1, "insts", "repeated .oar.OldInst"), (2, "engine_name", "string")]),
+    "OldResponse": ("proto2", [(1, "outputs", "repeated .oar.OldOutput"), (2, "profile_time", "repeated int64")]),
 }
 
 
@@ -51,13 +60,17 @@ def build():
 PB = build()
 
 
-def frame(request, correlation=1, service=SERVICE, method="inference", compress=0, meta=b""):
+def frame(request, correlation=1, service=SERVICE, method="inference", compress=0, meta=b"", attachment=b"", key=None):
     """One baidu_std frame; request: a message or payload bytes."""
     payload = request if isinstance(request, bytes) else request.SerializeToString()
     m = PB["Meta"](compress_type=compress, correlation_id=correlation)
     m.request.service_name, m.request.method_name = service, method
+    if attachment:
+        m.attachment_size = len(attachment)
+    if key is not None:
+        m.authentication_data = key
     head = m.SerializeToString() + meta
-    return b"PRPC" + struct.pack(">II", len(head) + len(payload), len(head)) + head + payload
+    return b"PRPC" + struct.pack(">II", len(head) + len(payload) + len(attachment), len(head)) + head + payload + attachment
 
 
 def read_exactly(s, n):
