@@ -16,7 +16,9 @@ struct serve_args {
     double record_share;
     int64_t record_bytes, cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
     int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
-    bool quiet;
+    struct words bind;
+    const char *tls_cert, *tls_key, *tls_client_ca, *api_keys;
+    bool quiet, tls_required, proxy_protocol, admin_anywhere;
 };
 
 #define FIELD(f) offsetof(struct serve_args, f)
@@ -47,6 +49,14 @@ static const struct option options[] = {
     { "thread", OPT_INT, FIELD(threads), "N", "4", "worker threads", 1, 1024, "threads" },
     { "name", OPT_TEXT, FIELD(name), "NAME", NULL, "serve /NAME/prediction", 0, 0, NULL },
     { "host", OPT_TEXT, FIELD(host), "ADDRESS", "0.0.0.0", "the address to listen on", 0, 0, "bind" },
+    { "listen", OPT_LIST, FIELD(bind), "HOST:PORT|unix:PATH", NULL, "a further address to listen on; repeatable", 0, 0, NULL },
+    { "tls-cert", OPT_TEXT, FIELD(tls_cert), "FILE", NULL, "PEM certificate with its chain: TLS on the same addresses; SIGHUP reads it again", 0, 0, NULL },
+    { "tls-key", OPT_TEXT, FIELD(tls_key), "FILE", NULL, "its private key", 0, 0, NULL },
+    { "tls-client-ca", OPT_TEXT, FIELD(tls_client_ca), "FILE", NULL, "clients need a certificate that one of these has signed", 0, 0, NULL },
+    { "tls-required", OPT_FLAG, FIELD(tls_required), NULL, NULL, "nothing in the clear, but on unix sockets", 0, 0, NULL },
+    { "proxy-protocol", OPT_FLAG, FIELD(proxy_protocol), NULL, NULL, "every connection begins with a PROXY header, version 2", 0, 0, NULL },
+    { "api-keys", OPT_TEXT, FIELD(api_keys), "FILE", NULL, "lines GROUPS KEY: infer, health, metadata, metrics, admin or all; SIGHUP reads it again", 0, 0, NULL },
+    { "admin-anywhere", OPT_FLAG, FIELD(admin_anywhere), NULL, NULL, "models are managed from other machines too", 0, 0, NULL },
     { "max-body-size", OPT_INT, FIELD(max_body_bytes), "BYTES", "536870912", "the largest request", 1, 1e15, NULL },
     { "log-level", OPT_CHOICE, FIELD(log_level), "debug|info|warn|error", "info", "the least that is logged", 0, 0, NULL },
     { "server-name", OPT_TEXT, FIELD(server_name), "NAME", "oar", "what GET /v2 calls the server", 0, 0, "id" },
@@ -181,6 +191,15 @@ static int serve(const struct serve_args *args, struct arena *a)
         .reload_interval_s = (int)args->reload_interval_s,
         .settle_ms = (int)args->settle_ms,
         .max_body_bytes = (size_t)args->max_body_bytes,
+        .bind = args->bind.word,
+        .bind_count = args->bind.count,
+        .tls_cert = args->tls_cert,
+        .tls_key = args->tls_key,
+        .tls_client_ca = args->tls_client_ca,
+        .tls_required = args->tls_required,
+        .proxy_protocol = args->proxy_protocol,
+        .api_keys = args->api_keys,
+        .admin_anywhere = args->admin_anywhere,
         .quiet = args->quiet,
         .server_name = args->server_name,
         .triton_codes = strcmp(args->compat, "triton") == 0,

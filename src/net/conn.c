@@ -2,6 +2,8 @@
  * whoever is further up the stack may still touch it, and the handler's close is never called from
  * inside another of its functions. */
 #include "net/internal.h"
+#include "net/proxy.h"
+#include "net/tls.h"
 
 #include "base/limits.h"
 #include "base/log.h"
@@ -12,6 +14,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define READ_MIN_BYTES ((size_t)16 << 10)  /* room for one read, at first */
@@ -21,6 +24,9 @@
 #define KEEP_BYTES        ((size_t)64 << 10) /* what an idle connection's buffers may hold */
 #define WAITING_MAX_BYTES ((size_t)1 << 20)  /* while more output waits, no input is read */
 #define OUT_MAX_BYTES     (2 * LIMIT_BODY_BYTES)
+#define CIPHER_MAX_BYTES  ((size_t)1 << 20)
+#define TLS_HANDSHAKE \
+    0x16 /* the first byte of a TLS connection, and of nothing else that is spoken here */
 #define LINGER_MS         2000
 #define RATE_BYTES_PER_MS 16 /* a request that comes at least this quickly is never too slow */
 
@@ -40,6 +46,10 @@ struct net_conn {
     uv_write_t write;
     size_t write_queue_before; /* at the last tick: a smaller one now is progress */
 
+    struct tls *
+        tls; /* NULL: in the clear. Then `in` is what it decrypted, `plain` what it is to encrypt into out */
+    struct buf cipher, plain;
+
     int owed; /* answers that are still being made (net_conn_owe) */
     bool reading;
     bool paused;
@@ -48,6 +58,10 @@ struct net_conn {
     bool lingering; /* all output and our FIN are out; what still comes is thrown away */
     bool closing;   /* uv_close was called */
     bool partial;
+    bool handshaking;
+    bool proxied;  /* the PROXY header was taken */
+    bool settled;  /* it is known whether it speaks TLS */
+    bool loopback; /* the peer is on this machine */
 
     uint64_t active_ms;  /* when a byte last went either way, or began to linger */
     uint64_t partial_ms; /* when the present request began to come */
@@ -67,7 +81,7 @@ static uv_stream_t *stream_of(struct net_conn *c)
 
 static size_t waiting_bytes(const struct net_conn *c)
 {
-    return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) + c->out.len;
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) + c->out.len + c->plain.len;
 }
 
 /* The end */
@@ -82,6 +96,9 @@ static void on_closed(uv_handle_t *tcp)
     buf_deinit(&c->in);
     buf_deinit(&c->out);
     buf_deinit(&c->sending);
+    buf_deinit(&c->cipher);
+    buf_deinit(&c->plain);
+    tls_free(c->tls);
     atomic_fetch_sub(&c->loop->group->open_conns, 1);
     mem_free(c);
 }
@@ -106,7 +123,7 @@ void conns_close_all(struct loop *l)
 static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
 {
     struct net_conn *c = LIST_ENTRY(tcp, struct net_conn, tcp);
-    struct buf *in = &c->in;
+    struct buf *in = c->tls != NULL ? &c->cipher : &c->in;
     size_t room = in->cap - in->len, most = in->max - in->len;
     size_t want = room >= READ_WORTH_BYTES ? room : c->read_bytes;
     if (want > READ_MAX_BYTES)
@@ -150,12 +167,42 @@ static void end_if_over(struct net_conn *c)
         net_conn_close_after_flush(c);
 }
 
+/* Decrypts what came; true: there was more than `in` holds. What lies in a paused connection's `in` must not move. */
+static bool decrypt(struct net_conn *c)
+{
+    if (c->paused && c->in.len != 0)
+        return false;
+    enum tls_state state = tls_read(c->tls, buf_view(&c->cipher), &c->in);
+    buf_clear(&c->cipher);
+    tls_take(c->tls, &c->out);
+    if (tls_is_ready(c->tls) && c->handshaking)
+        net_conn_set_partial(c, c->handshaking = false);
+    net_conn_flush(c); /* the handshake's answers; of a broken one, why */
+    if (state == TLS_BROKEN)
+        net_conn_close_after_flush(c);
+    else if (state == TLS_ENDED)
+        c->eof = true;
+    return state == TLS_FULL;
+}
+
+static void hand_over(struct net_conn *c)
+{
+    if (!c->paused && c->in.len != 0 && !c->closing && !c->ending)
+        c->handler->data(c, c->state, &c->in);
+}
+
 static void deliver(struct net_conn *c)
 {
     if (c->closing || c->ending)
         return;
-    if (!c->paused && c->in.len != 0)
-        c->handler->data(c, c->state, &c->in);
+    bool more = c->tls != NULL && decrypt(c);
+    hand_over(c);
+    while (more && c->in.len < c->in.max && !c->closing && !c->ending) {
+        more = decrypt(c);
+        hand_over(c);
+    }
+    if (c->closing || c->ending)
+        return;
     end_if_over(c);
     update_reading(c);
 }
@@ -181,16 +228,81 @@ void conns_run_kicked(struct loop *l)
     }
 }
 
+static void note_peer(struct net_conn *c, const struct sockaddr_storage *peer)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+    address_text(peer, c->peer);
+    if (peer->ss_family == AF_INET)
+        c->loopback = ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    else if (peer->ss_family == AF_INET6)
+        c->loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+                      (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
+    else
+        c->loopback = peer->ss_family == AF_UNIX;
+}
+
+static bool take_proxy_header(struct net_conn *c)
+{
+    struct sockaddr_storage peer;
+    bool told;
+    struct parse p = proxy_parse(buf_view(&c->in), &peer, &told);
+    if (p.state == PARSE_BAD)
+        log_line(LOG_WARN, "net", "%s: no PROXY header of version 2 in front; closed", c->peer);
+    if (p.state == PARSE_BAD)
+        net_conn_close(c);
+    net_conn_set_partial(c, p.state == PARSE_MORE);
+    if (p.state != PARSE_DONE)
+        return false;
+    buf_consume(&c->in, p.used);
+    if (told)
+        note_peer(c, &peer);
+    return c->proxied = true;
+}
+
+static void begin_tls(struct net_conn *c)
+{
+    c->tls = tls_new(c->handler->tls);
+    if (c->tls == NULL) {
+        net_conn_close(c);
+        return;
+    }
+    struct buf came = c->in; /* goes on as what is to be decrypted */
+    c->in = (struct buf){ .max = came.max };
+    c->cipher = came;
+    c->cipher.max = CIPHER_MAX_BYTES;
+    c->handshaking = true;
+    net_conn_set_partial(c, true);
+}
+
+/* What comes first of all: a PROXY header, then what shows whether TLS is spoken. false: more must come, or it is over. */
+static bool settle(struct net_conn *c)
+{
+    if (c->handler->proxy_protocol && !c->proxied && !take_proxy_header(c))
+        return false;
+    if (c->in.len == 0)
+        return false;
+    c->settled = true;
+    bool tls = c->in.data[0] == TLS_HANDSHAKE;
+    if (c->handler->tls != NULL && tls)
+        begin_tls(c);
+    else if (c->handler->tls_required && strncmp(c->local, "unix", 4) != 0)
+        net_conn_close(c);
+    return !c->closing;
+}
+
 static void on_bytes(struct net_conn *c, size_t n, size_t room)
 {
     if (c->lingering)
         return;
-    c->in.len += n;
+    struct buf *in = c->tls != NULL ? &c->cipher : &c->in;
+    in->len += n;
     c->active_ms = now_ms(c);
     c->partial_bytes += n;
     if (n == room && c->read_bytes < READ_MAX_BYTES)
         c->read_bytes *= 2;
-    deliver(c);
+    if (c->settled || settle(c))
+        deliver(c);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
@@ -303,11 +415,30 @@ static bool out_is_sound(struct net_conn *c)
     return false;
 }
 
+/* Before the handshake is over nothing can be said; it waits. */
+static void encrypt(struct net_conn *c, struct str body)
+{
+    if (!tls_is_ready(c->tls)) {
+        buf_append(&c->plain, body.p, body.n);
+        return;
+    }
+    if (buf_check(&c->plain) != OK || tls_write(c->tls, buf_view(&c->plain)) != OK ||
+        tls_write(c->tls, body) != OK)
+        c->out.failed = IO_FAILED;
+    buf_clear(&c->plain);
+    tls_take(c->tls, &c->out);
+}
+
 void net_conn_flush_with(struct net_conn *c, const void *body, size_t n)
 {
     if (c->closing || c->lingering) {
         buf_clear(&c->out);
+        buf_clear(&c->plain);
         return;
+    }
+    if (c->tls != NULL) {
+        encrypt(c, (struct str){ body, n });
+        n = 0;
     }
     if (!out_is_sound(c))
         return;
@@ -338,6 +469,11 @@ void net_conn_close_after_flush(struct net_conn *c)
     if (c->closing || c->ending)
         return;
     c->ending = true;
+    if (c->tls != NULL) {
+        encrypt(c, STR(""));
+        tls_end(c->tls);
+        tls_take(c->tls, &c->out);
+    }
     net_conn_flush(c);
 }
 
@@ -345,6 +481,12 @@ void net_conn_close_after_flush(struct net_conn *c)
 
 void address_text(const struct sockaddr_storage *a, char out[ADDRESS_TEXT_MAX])
 {
+    const struct sockaddr_un *file = (const struct sockaddr_un *)a;
+    if (a->ss_family == AF_UNIX) {
+        snprintf(out, ADDRESS_TEXT_MAX, file->sun_path[0] != '\0' ? "unix:%.*s" : "unix%.*s",
+                 (int)sizeof(file->sun_path), file->sun_path);
+        return;
+    }
     char host[INET6_ADDRSTRLEN] = "?";
     if (a->ss_family != AF_INET6) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
@@ -423,7 +565,8 @@ void conn_deal(struct loop *l, int fd, const struct sockaddr_storage *peer,
     buf_init(&c->in, h->max_input_bytes);
     buf_init(&c->out, OUT_MAX_BYTES);
     buf_init(&c->sending, OUT_MAX_BYTES);
-    address_text(peer, c->peer);
+    buf_init(&c->plain, OUT_MAX_BYTES);
+    note_peer(c, peer);
     atomic_fetch_add(&l->group->open_conns, 1);
     if (l->index == 0)
         on_arrival(&c->arrival);
@@ -465,6 +608,8 @@ static void give_memory_back(struct net_conn *c)
     c->read_bytes = READ_MIN_BYTES;
     buf_shrink(&c->in, KEEP_BYTES);
     buf_shrink(&c->out, KEEP_BYTES);
+    buf_shrink(&c->cipher, KEEP_BYTES);
+    buf_shrink(&c->plain, KEEP_BYTES);
     if (c->sending.len == 0)
         buf_shrink(&c->sending, KEEP_BYTES);
 }
@@ -522,9 +667,14 @@ const char *net_conn_local(struct net_conn *c)
     return c->local;
 }
 
+bool net_conn_is_loopback(const struct net_conn *c)
+{
+    return c->loopback;
+}
+
 struct buf *net_conn_out(struct net_conn *c)
 {
-    return &c->out;
+    return c->tls != NULL ? &c->plain : &c->out;
 }
 
 size_t net_conn_waiting(const struct net_conn *c)

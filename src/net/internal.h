@@ -70,6 +70,6 @@ void listeners_close(struct loop_group *g);
 /* After the threads have ended. */
 void listeners_free(struct loop_group *g);
 
-/* "127.0.0.1:9292", "[::1]:9292"; an IPv4 address in IPv6 clothes is written as what it is. */
-#define ADDRESS_TEXT_MAX 64
+/* "127.0.0.1:9292", "[::1]:9292", "unix:/run/oar.sock" (a peer: "unix"); an IPv4 address in IPv6 clothes is written as what it is. */
+#define ADDRESS_TEXT_MAX 128
 void address_text(const struct sockaddr_storage *a, char out[ADDRESS_TEXT_MAX]);

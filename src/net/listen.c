@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG         1024
@@ -21,6 +22,7 @@ struct net_listener {
     uv_poll_t poll;
     uv_timer_t retry;
     int fd;
+    char *path; /* of a unix socket, or NULL */
     bool open, short_of_files;
 };
 
@@ -146,18 +148,20 @@ static void watch(void *arg)
     list_push_back(&ln->group->listeners, &ln->node);
 }
 
-static status start_watching(struct loop_group *g, int fd, const struct net_handler *h,
-                             struct err *e)
+static status start_watching(struct loop_group *g, int fd, const char *path,
+                             const struct net_handler *h, struct err *e)
 {
     struct net_listener *ln = mem_zalloc(sizeof(*ln));
     struct watching w = { .ln = ln };
     ln->group = g;
     ln->handler = *h;
     ln->fd = fd;
+    ln->path = path != NULL ? mem_strdup(path) : NULL;
     list_init(&ln->node);
     loop_call(&g->loop[0], watch, &w);
     if (w.fault == 0)
         return OK;
+    mem_free(ln->path);
     mem_free(ln);
     return err_set(e, IO_FAILED, "the event loop cannot watch a listener: %s",
                    uv_strerror(w.fault));
@@ -173,11 +177,48 @@ status loop_group_listen(struct loop_group *g, const char *host, int port,
         return refuse(host, port, errno, e);
     socklen_t size = sizeof(at);
     getsockname(fd, (struct sockaddr *)&at, &size);
-    status s = start_watching(g, fd, h, e);
+    status s = start_watching(g, fd, NULL, h, e);
     if (s != OK)
         close(fd);
     else if (bound_port != NULL)
         *bound_port = port_of(&at);
+    return s;
+}
+
+/* Unix sockets */
+
+/* A file that a server left behind when it was killed: nobody answers there. */
+static void remove_stale(const struct sockaddr_un *at)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)at, sizeof(*at)) != 0 && errno == ECONNREFUSED)
+        unlink(at->sun_path);
+    close(fd);
+}
+
+status loop_group_listen_unix(struct loop_group *g, const char *path, const struct net_handler *h,
+                              struct err *e)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof(at.sun_path))
+        return err_set(e, INVALID, "unix socket '%s': a path of at most %zu bytes", path,
+                       sizeof(at.sun_path) - 1);
+    memcpy(at.sun_path, path, strlen(path) + 1);
+    remove_stale(&at);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
+        listen(fd, BACKLOG) != 0) {
+        int fault = errno;
+        if (fd >= 0)
+            close(fd);
+        return err_set(e, fault == EADDRINUSE ? BUSY : IO_FAILED, "unix socket '%s': %s", path,
+                       fault == EADDRINUSE ? "another server listens there" : strerror(fault));
+    }
+    status s = start_watching(g, fd, path, h, e);
+    if (s != OK)
+        close(fd);
     return s;
 }
 
@@ -194,6 +235,8 @@ void listeners_close(struct loop_group *g)
         uv_close((uv_handle_t *)&ln->poll, NULL);
         uv_close((uv_handle_t *)&ln->retry, NULL);
         close(ln->fd);
+        if (ln->path != NULL)
+            unlink(ln->path);
     }
 }
 
@@ -202,6 +245,7 @@ void listeners_free(struct loop_group *g)
     while (!list_empty(&g->listeners)) {
         struct net_listener *ln = LIST_ENTRY(g->listeners.next, struct net_listener, node);
         list_remove(&ln->node);
+        mem_free(ln->path);
         mem_free(ln);
     }
 }

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct net_tls; /* net/tls.h */
+
 struct loop;
 struct loop_group; /* N loops, the first of which accepts */
 struct net_conn;
@@ -31,6 +33,10 @@ struct net_handler {
     /* Or NULL. Output that had to wait is all out: there is room for more. */
     void (*drained)(struct net_conn *c, void *state);
     void *arg;
+    /* Or NULL. A connection whose first byte begins a TLS record speaks TLS. */
+    struct net_tls *tls;
+    bool tls_required;      /* of all but unix sockets: others are closed */
+    bool proxy_protocol;    /* each connection begins with a header of it, version 2 */
     size_t max_input_bytes; /* bound of `in` */
     /* Timeouts, 0: never. Time in which the loop itself was busy is not held against the peer. */
     uint64_t idle_ms; /* closed after so long without a byte either way */
@@ -47,6 +53,10 @@ struct loop *loop_group_at(struct loop_group *g, int index);
  * BUSY when the port is in use: words name host and port. h is copied. Not from a loop's thread. */
 status loop_group_listen(struct loop_group *g, const char *host, int port,
                          const struct net_handler *h, int *bound_port, struct err *e);
+/* The same on a socket of the file system, whose old file is replaced when nobody listens there; it is removed when the
+ * group stops listening. */
+status loop_group_listen_unix(struct loop_group *g, const char *path, const struct net_handler *h,
+                              struct err *e);
 void loop_group_stop_listening(struct loop_group *g);  /* any thread; existing connections go on */
 int loop_group_open_conns(const struct loop_group *g); /* any thread */
 /* Closes every connection, ends the loops, joins the threads, frees everything. Posts that came before are run; nobody
@@ -67,6 +77,8 @@ struct loop *net_conn_loop(struct net_conn *c);
 void *net_conn_state(struct net_conn *c);
 const char *net_conn_peer(struct net_conn *c);  /* "127.0.0.1:53211" */
 const char *net_conn_local(struct net_conn *c); /* "127.0.0.1:9292" */
+/* Whether the peer is on this machine: a loopback address or a unix socket. */
+bool net_conn_is_loopback(const struct net_conn *c);
 /* Output: append to this buffer, then flush. What the socket does not take at once is kept and written as it can;
  * while more than a bound is waiting, no input is read (a slow reader costs only itself). */
 struct buf *net_conn_out(struct net_conn *c);

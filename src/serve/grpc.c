@@ -321,12 +321,24 @@ static void fail_unknown(struct h2_stream *s, struct str path)
     end_answer(s, GRPC_UNIMPLEMENTED, words);
 }
 
+static status check_access(struct conn *c, struct h2_stream *s, const struct grpc_method *m,
+                           struct err *e)
+{
+    struct str key =
+        access_key(h2_field(&s->head, "authorization"), h2_field(&s->head, "x-api-key"));
+    return access_check(c, m->group, key, e);
+}
+
 void grpc_on_head(struct conn *c, struct h2_stream *s)
 {
     struct str path = h2_field(&s->head, ":path");
     const struct grpc_method *m = find_method(path);
+    struct err e = { "" };
+    status allowed = m != NULL ? check_access(c, s, m, &e) : OK;
     if (m == NULL)
         fail_unknown(s, path);
+    else if (allowed != OK)
+        end_answer(s, (enum grpc_code)status_grpc(allowed), e.text);
     else if (m->streaming)
         open_stream(c, s, m);
 }
@@ -343,7 +355,7 @@ void grpc_on_end(struct conn *c, struct h2_stream *s)
         grpc_fail(s->user, TOO_LARGE, "a message is larger than --max-body-size allows");
     else if (s->streaming && s->user != NULL)
         grpc_go_on(s->user);
-    else if (m != NULL)
+    else if (m != NULL && !s->answered)
         serve_unary(c, s, m);
 }
 

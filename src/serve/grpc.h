@@ -23,7 +23,8 @@ struct grpc_rpc {
 
 struct grpc_method {
     const char *path; /* "/grpc.health.v1.Health/Check" */
-    bool streaming;   /* from the server, or both ways */
+    enum access group;
+    bool streaming; /* from the server, or both ways */
     bool
         takes_packed; /* an inference, which is unpacked where it is computed: g->packing says how */
     /* A message. A unary method answers with grpc_reply or grpc_fail, now or by a call that grpc_start starts. */

@@ -651,18 +651,18 @@ static void stream_infer(struct grpc_rpc *g, struct str message)
 // clang-format off
 #define SERVICE "/inference.GRPCInferenceService/"
 const struct grpc_method grpc_oip[] = {
-    { SERVICE "ModelInfer",            false, true,  model_infer,      NULL, NULL },
-    { SERVICE "ModelStreamInfer",      true,  true,  stream_infer,     NULL, NULL },
-    { SERVICE "ServerLive",            false, false, server_live,      NULL, NULL },
-    { SERVICE "ServerReady",           false, false, server_ready,     NULL, NULL },
-    { SERVICE "ModelReady",            false, false, model_ready,      NULL, NULL },
-    { SERVICE "ServerMetadata",        false, false, server_metadata,  NULL, NULL },
-    { SERVICE "ModelMetadata",         false, false, model_metadata,   NULL, NULL },
-    { SERVICE "ModelConfig",           false, false, model_config,     NULL, NULL },
-    { SERVICE "ModelStatistics",       false, false, model_statistics, NULL, NULL },
-    { SERVICE "RepositoryIndex",       false, false, repository_index, NULL, NULL },
-    { SERVICE "RepositoryModelLoad",   false, false, model_load,       NULL, NULL },
-    { SERVICE "RepositoryModelUnload", false, false, model_unload,     NULL, NULL },
+    { SERVICE "ModelInfer",            ACCESS_INFER, false, true,  model_infer,      NULL, NULL },
+    { SERVICE "ModelStreamInfer",      ACCESS_INFER, true,  true,  stream_infer,     NULL, NULL },
+    { SERVICE "ServerLive",            ACCESS_HEALTH, false, false, server_live,      NULL, NULL },
+    { SERVICE "ServerReady",           ACCESS_HEALTH, false, false, server_ready,     NULL, NULL },
+    { SERVICE "ModelReady",            ACCESS_HEALTH, false, false, model_ready,      NULL, NULL },
+    { SERVICE "ServerMetadata",        ACCESS_METADATA, false, false, server_metadata,  NULL, NULL },
+    { SERVICE "ModelMetadata",         ACCESS_METADATA, false, false, model_metadata,   NULL, NULL },
+    { SERVICE "ModelConfig",           ACCESS_METADATA, false, false, model_config,     NULL, NULL },
+    { SERVICE "ModelStatistics",       ACCESS_METRICS, false, false, model_statistics, NULL, NULL },
+    { SERVICE "RepositoryIndex",       ACCESS_METADATA, false, false, repository_index, NULL, NULL },
+    { SERVICE "RepositoryModelLoad",   ACCESS_ADMIN, false, false, model_load,       NULL, NULL },
+    { SERVICE "RepositoryModelUnload", ACCESS_ADMIN, false, false, model_unload,     NULL, NULL },
     { 0 },
 };
 // clang-format on

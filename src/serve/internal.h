@@ -13,7 +13,9 @@
 #include "flow/flow.h"
 #include "flow/record.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "proto/h2.h"
+#include "serve/access.h"
 #include "serve/repository.h"
 #include "serve/server.h"
 #include "serve/stats.h"
@@ -65,6 +67,10 @@ struct server {
     struct flow_env env;       /* both, for the flows */
     int worker_count;
     int port;
+    struct net_tls *tls;
+    _Atomic(struct keys *) keys; /* the newest; NULL: none */
+    struct keys *old_keys[64];   /* of the main thread: those that somebody may still look at */
+    int old_key_count;
     int64_t start_us; /* wall clock */
     atomic_bool ready, draining;
     atomic_int calls; /* admitted and not yet answered, all lanes */
@@ -99,6 +105,7 @@ struct conn {
     void *state;                  /* of the protocol */
     int calls;                    /* of its own that are on their way */
     bool feeding;                 /* inside the protocol's feed, which flushes at its end */
+    bool known;                   /* baidu_std: brought its key */
     bool partial;                 /* in the middle of receiving a request */
     bool closing;
     atomic_bool gone; /* the peer is: workers need not begin its calls */

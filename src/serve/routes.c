@@ -180,11 +180,24 @@ static void answer_by_table(const struct http_request *r)
         answer_not_found(r);
 }
 
+/* false: answered. */
+static bool is_allowed(const struct http_request *r)
+{
+    struct err e = { "" };
+    struct str key = access_key(http_header_find(r->head, "Authorization"),
+                                http_header_find(r->head, "X-API-Key"));
+    status s = access_check(r->conn, access_of_http(r->head->method, r->head->path), key, &e);
+    if (s != OK)
+        http_answer_error(r, status_http(s), e.text);
+    return s == OK;
+}
+
 void route_request(const struct http_request *r)
 {
     struct lane *lane = r->conn->lane; /* r's own may end with the answer */
     lane->asking = r->head;
-    answer_by_table(r);
+    if (is_allowed(r))
+        answer_by_table(r);
     lane->asking = NULL;
     arena_reset(&lane->scratch);
 }

@@ -122,11 +122,20 @@ static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, s
     call_start(call, in, used);
 }
 
+/* Authentication data comes with a connection's first request, and speaks for all that follow. */
+static bool is_known(struct conn *c, struct str authentication, struct err *e)
+{
+    if (!c->known)
+        c->known = access_check(c, ACCESS_INFER, authentication, e) == OK;
+    return c->known;
+}
+
 /* NULL: the frame can be served. *code: of brpc. */
 static const char *objection(struct conn *c, const struct baidu_frame *f, int *code, char *words,
                              size_t size)
 {
     const struct baidu_meta *m = &f->meta;
+    struct err e = { "" };
     *code = 0;
     if (!m->is_request || !is_our_service(m->service) || !is_our_method(m->method)) {
         *code = status_brpc(NOT_FOUND);
@@ -134,7 +143,12 @@ static const char *objection(struct conn *c, const struct baidu_frame *f, int *c
                  "Fail to find method=%.*s/%.*s; the methods are " GENERAL_MODEL_SERVICE
                  "/inference and /debug",
                  STR_ARG(m->service), STR_ARG(m->method));
-    } else if (atomic_load(&c->lane->server->draining)) {
+    } else if (!is_known(c, m->authentication, &e)) {
+        *code = status_brpc(UNAUTHENTICATED);
+        snprintf(words, size, "%s, or as authentication_data of the connection's first request",
+                 e.text);
+    } else if (c->calls > 0 && atomic_load(&c->lane->server->draining)) {
+        /* One that owes nothing is served once more, and closed: that hurts nobody. */
         *code = status_brpc(STOPPING);
         snprintf(words, size, "the server is stopping; ask another one");
     } else if (m->compress_type < COMPRESSION_NONE || m->compress_type > COMPRESSION_LZ4) {

@@ -8,6 +8,7 @@
 #include "serve/internal.h"
 
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ static void block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -61,12 +63,87 @@ static status start_threads(struct server *s, struct err *e)
     return OK;
 }
 
+/* "HOST:PORT", "[::1]:PORT" or "unix:PATH". */
+static status listen_too(struct server *s, const char *text, const struct net_handler *h,
+                         struct err *e)
+{
+    struct str host = str_of(text);
+    const char *colon = strrchr(text, ':');
+    int64_t port;
+    if (str_starts(host, "unix:"))
+        return loop_group_listen_unix(s->loops, text + 5, h, e);
+    if (colon == NULL || !str_to_i64(str_of(colon + 1), &port) || port < 0 || port > 65535)
+        return err_set(e, INVALID, "--listen '%s': expected HOST:PORT or unix:PATH", text);
+    bool bracketed = text[0] == '[' && colon > text + 2 && colon[-1] == ']';
+    char *copy = mem_strdup(text + bracketed);
+    copy[colon - text - 2 * bracketed] = '\0';
+    status code = loop_group_listen(s->loops, copy, (int)port, h, NULL, e);
+    mem_free(copy);
+    return code;
+}
+
 static status listen_on(struct server *s, struct err *e)
 {
     struct net_handler h = conn_handler;
     h.arg = s;
     h.max_input_bytes = s->options.max_body_bytes + LIMIT_HTTP_HEADER_BYTES + LIMIT_RPC_META_BYTES;
+    h.tls = s->tls;
+    h.tls_required = s->options.tls_required;
+    h.proxy_protocol = s->options.proxy_protocol;
+    for (int i = 0; i < s->options.bind_count; i++)
+        TRY(listen_too(s, s->options.bind[i], &h, e));
     return loop_group_listen(s->loops, s->options.host, s->options.port, &h, &s->port, e);
+}
+
+/* ---- keys and certificates ---- */
+
+static status open_secrets(struct server *s, struct err *e)
+{
+    const struct server_options *o = &s->options;
+    struct keys *keys = NULL;
+    if ((o->tls_cert != NULL) != (o->tls_key != NULL))
+        return err_set(e, INVALID, "--tls-cert and --tls-key: one wants the other");
+    if (o->tls_cert == NULL && (o->tls_client_ca != NULL || o->tls_required))
+        return err_set(e, INVALID, "--tls-client-ca and --tls-required want a --tls-cert");
+    if (o->tls_cert != NULL)
+        TRY(net_tls_open(&(struct net_tls_options){ o->tls_cert, o->tls_key, o->tls_client_ca },
+                         &s->tls, e));
+    if (o->api_keys != NULL)
+        TRY(keys_load(o->api_keys, &keys, e));
+    atomic_store(&s->keys, keys);
+    return OK;
+}
+
+static void close_secrets(struct server *s)
+{
+    net_tls_close(s->tls);
+    keys_free(atomic_load(&s->keys));
+    for (int i = 0; i < s->old_key_count; i++)
+        keys_free(s->old_keys[i]);
+}
+
+/* A request may be looking at the keys that are replaced: they are kept until the server ends, as many as there is room for. */
+static void reload_keys(struct server *s)
+{
+    struct err e = { "" };
+    struct keys *fresh;
+    if (s->options.api_keys == NULL)
+        return;
+    if (s->old_key_count == (int)ARRAY_LEN(s->old_keys))
+        log_line(LOG_WARN, "serve", "the keys were read again too often: start the server anew");
+    else if (keys_load(s->options.api_keys, &fresh, &e) != OK)
+        log_line(LOG_WARN, "serve", "the old keys stay: %s", e.text);
+    else
+        s->old_keys[s->old_key_count++] = atomic_exchange(&s->keys, fresh);
+}
+
+static void reload_secrets(struct server *s)
+{
+    struct err e = { "" };
+    log_line(LOG_INFO, "serve", "SIGHUP: reading keys and certificates again");
+    if (s->tls != NULL && net_tls_reload(s->tls, &e) != OK)
+        log_line(LOG_WARN, "serve", "the old certificate stays: %s", e.text);
+    reload_keys(s);
 }
 
 static status start(struct server *s, struct err *e)
@@ -79,6 +156,7 @@ static status start(struct server *s, struct err *e)
         TRY(recorder_open(&(struct recorder_options){ s->options.record, s->options.record_share,
                                                       s->options.record_bytes },
                           &s->recorder, e));
+    TRY(open_secrets(s, e));
     TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
     TRY(listen_on(s, e));
@@ -178,8 +256,10 @@ int server_wait(struct server *s)
     sigset_t set;
     int signal_number = 0;
     signals_of_end(&set);
-    while (sigwait(&set, &signal_number) != 0)
-        continue;
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &signal_number) != 0 || signal_number == SIGHUP)
+        if (signal_number == SIGHUP)
+            reload_secrets(s);
     log_line(LOG_INFO, "serve", "%s: answering what is admitted, then ending",
              signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
     server_drain(s);
@@ -233,5 +313,6 @@ void server_free(struct server *s)
     stop_threads(s);
     repository_close(s->models);
     recorder_close(s->recorder);
+    close_secrets(s);
     mem_free(s);
 }

@@ -49,15 +49,23 @@ struct server_options {
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
     bool quiet;              /* no ready line */
-    const char *server_name; /* in the Open Inference Protocol's metadata; NULL: "oar" */
-    bool triton_codes;       /* 500 for malformed messages, where clients of Triton look for it */
+    const char *const *bind; /* further addresses: "HOST:PORT", "unix:PATH" */
+    int bind_count;
+    const char *tls_cert, *tls_key; /* NULL: no TLS */
+    const char *tls_client_ca;      /* clients need a certificate that one of these signed */
+    bool tls_required;              /* nothing in the clear, but on unix sockets */
+    bool proxy_protocol;            /* connections begin with a PROXY header */
+    const char *api_keys;           /* a file of keys (access.h); NULL: everything is open */
+    bool admin_anywhere;            /* models are managed from other machines too */
+    const char *server_name;        /* in the Open Inference Protocol's metadata; NULL: "oar" */
+    bool triton_codes; /* 500 for malformed messages, where clients of Triton look for it */
 };
 
 /* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread
  * and all that it starts, and ignores SIGPIPE. The words say what is wrong with which option. */
 status server_start(const struct server_options *opt, struct server **out, struct err *e);
 int server_port(const struct server *s);
-/* Waits for SIGTERM or SIGINT, drains, and returns the process's exit status: 0. A second signal ends the process at once
+/* Waits for SIGTERM or SIGINT (SIGHUP reads keys and certificates again), drains, and returns the process's exit status: 0. A second signal ends the process at once
  * with status 1. From the thread that started the server. */
 int server_wait(struct server *s);
 /* Readiness off, no new connections, connections close when their admitted requests are answered. Any thread. */

@@ -1,0 +1,40 @@
+/* TLS 1.2 and 1.3 for the connections of a listener, over OpenSSL with its bytes in memory: nothing here touches a socket.
+ *
+ * `net_tls` is what a server is configured with: any thread. `tls` is one connection's: its loop's alone. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+struct net_tls;
+
+struct net_tls_options {
+    const char *cert, *key; /* PEM; the certificate with its chain */
+    const char *
+        client_ca; /* or NULL: clients need no certificate; else PEM, one of which must have signed theirs */
+};
+
+/* Words name the file. The strings must outlive it. */
+status net_tls_open(const struct net_tls_options *opt, struct net_tls **out, struct err *e);
+/* Reads the files again, for connections to come. What fails leaves the old ones. */
+status net_tls_reload(struct net_tls *t, struct err *e);
+void net_tls_close(struct net_tls *t);
+
+struct tls;
+
+enum tls_state {
+    TLS_GOING, /* all that came is read */
+    TLS_FULL,  /* there is more than `plain` holds */
+    TLS_ENDED, /* the peer has ended the conversation */
+    TLS_BROKEN,
+};
+
+struct tls *tls_new(struct net_tls *t); /* NULL: no memory */
+void tls_free(struct tls *t);
+/* Takes bytes from the wire, and appends what they mean to plain. Call tls_take after it: there may be an answer. */
+enum tls_state tls_read(struct tls *t, struct str wire, struct buf *plain);
+bool tls_is_ready(const struct tls *t); /* the handshake is over: tls_write may be called */
+status tls_write(struct tls *t, struct str plain);
+void tls_end(struct tls *t);                    /* says goodbye */
+void tls_take(struct tls *t, struct buf *wire); /* appends what is to be sent */
