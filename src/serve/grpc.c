@@ -231,14 +231,19 @@ static void serve_inflated(struct grpc_rpc *g, struct str message)
 static void serve_message(struct grpc_rpc *g, struct str message, bool packed)
 {
     struct err e = { "" };
+    struct lane *lane = g->conn->lane;
+    struct http_head head;
     g->packing = COMPRESSION_NONE;
     status s = packed ? take_packing(g, &e) : OK;
+    h2_http_head(g->stream, &head);
+    lane->asking = &head;
     if (s != OK)
         grpc_fail(g, s, e.text);
     else if (packed && !g->method->takes_packed)
         serve_inflated(g, message);
     else
         g->method->serve(g, message);
+    lane->asking = NULL;
 }
 
 static void serve_unary(struct conn *c, struct h2_stream *s, const struct grpc_method *m)
