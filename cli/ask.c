@@ -86,7 +86,7 @@ static struct str words_of(struct str body, struct arena *a)
 status ask_fine(const struct ask *q, struct buf *out, struct err *e)
 {
     struct arena a;
-    int code;
+    int code = 0;
     TRY(ask_http(q, out, &code, e));
     if (code == 200)
         return OK;

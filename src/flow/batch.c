@@ -587,8 +587,9 @@ static status trim_outputs(const struct batcher *b, const struct batch_item *i, 
         const struct batch_trim *t = &b->options.trim[n];
         int64_t want = i->in[t->input].shape.dim[t->input_axis];
         struct tensor *o = &out[t->output];
-        if (t->axis < o->shape.rank && o->shape.dim[t->axis] > want)
-            TRY(rows_trim(o, t->axis, want, a, o));
+        const struct tensor whole = *o;
+        if (t->axis < whole.shape.rank && whole.shape.dim[t->axis] > want)
+            TRY(rows_trim(&whole, t->axis, want, a, o));
     }
     return OK;
 }

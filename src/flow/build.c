@@ -371,9 +371,10 @@ static status open_node(struct build *b, int i)
                            .in = in,
                            .arena = &f->arena };
     TRY(check_settings(b, i));
-    for (int k = 0; k < n->edge_count; k++) {
-        TRY(check_edge(b, i, &n->edge[k], spec->input[k].line, &in[k]));
-        n->may_skip = n->may_skip || f->node[n->edge[k].node].may_skip;
+    for (int k = 0; spec->input != NULL && k < n->edge_count; k++) {
+        const struct flow_edge *edge = &n->edge[k];
+        TRY(check_edge(b, i, edge, spec->input[k].line, &in[k]));
+        n->may_skip = n->may_skip || flow_node_at(f, edge->node)->may_skip;
     }
     if (n->when != NULL)
         TRY(check_edge(b, i, &n->when->edge, spec->line, &condition));

@@ -26,7 +26,7 @@ struct rows_pad {
 /* t with its axis made longer; the elements lie in the arena. UNSUPPORTED for an element type that is no number. */
 status rows_pad(const struct tensor *t, const struct rows_pad *pad, struct arena *a,
                 struct tensor *out);
-/* t with its axis cut to `length`; the elements lie in the arena. */
+/* t with its axis cut to `length`; the elements lie in the arena. out is not t. */
 status rows_trim(const struct tensor *t, int axis, int64_t length, struct arena *a,
                  struct tensor *out);
 /* A copy of t, LoD included, in the arena. NO_MEMORY. */

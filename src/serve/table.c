@@ -122,10 +122,10 @@ static status unknown_model(const struct table *t, struct str name, struct err *
     struct arena a;
     arena_init(&a, 0);
     const char **known = arena_zalloc(&a, ((size_t)t->count + 1) * sizeof(*known));
-    for (int i = 0; i < t->count; i++)
+    for (int i = 0; t->model != NULL && i < t->count; i++)
         known[i] = t->model[i].name;
     const char *near = str_nearest(name, known, (size_t)t->count);
-    const char *told = near != NULL ? near : t->count > 0 ? known[0] : NULL;
+    const char *told = near == NULL && t->count > 0 ? known[0] : near;
     err_set(e, NOT_FOUND, "Request for unknown model: '%.*s' is not found%s%s%s", STR_ARG(name),
             told == NULL   ? ""
             : near != NULL ? "; did you mean '"

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "flow/batch.h"
+#include "import/program_builder.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -287,6 +288,74 @@ static void feeds_that_the_model_does_not_take_are_refused_at_once(void **state)
     model_unref(m);
 }
 
+/* ---- dense requests of unequal length ---- */
+
+/* relu over [-1, -1]. */
+static struct model *open_relu(struct temp_dir *d)
+{
+    struct program_builder b;
+    struct buf program;
+    builder_init(&b);
+    ADD_VAR(&b, "x", 5, 0, 0, -1, -1);
+    ADD_VAR(&b, "y", 5, 0, 0, -1, -1);
+    add_end(&b, "feed", "feed", "x", 0);
+    add_op(&b, "relu", "x", "y");
+    add_end(&b, "fetch", "y", "fetch", 0);
+    finish_program(&b, &program);
+    temp_dir_make(d);
+    temp_write(d, "__model__", program.data, program.len);
+    buf_deinit(&program);
+    builder_deinit(&b);
+    return open_model(d->path);
+}
+
+static void ask_length(struct asked *q, int id, int64_t length)
+{
+    *q = (struct asked){ .item = { .in = &q->in, .source = (uint64_t)id, .done = on_done } };
+    arena_init(&q->arena, 0);
+    float *x = arena_zalloc(&q->arena, (size_t)length * sizeof(float));
+    for (int64_t i = 0; i < length; i++)
+        x[i] = (float)(id * 100 + i);
+    q->in = (struct tensor){ DTYPE_F32, SHAPE(1, length), x, { 0 } };
+}
+
+static void check_lengths(struct model *m, const struct batch_options *o, bool joined)
+{
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(m, o, &counters);
+    static struct asked q[16];
+    for (int i = 0; i < 16; i++) {
+        ask_length(&q[i], i, 1 + i % 5);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(16);
+    for (int i = 0; i < 16; i++)
+        check_alone(m, &q[i]); /* the length too: what was added is gone again */
+    assert_int_equal(atomic_load(&counters.batches) <= 2, joined);
+    assert_int_equal(atomic_load(&counters.padding) > 0, joined);
+    assert_int_equal(atomic_load(&counters.alone), 0);
+    batcher_free(b);
+    forget(q, 16);
+}
+
+static void unequal_lengths_are_padded_where_that_is_asked_for(void **state)
+{
+    struct temp_dir d;
+    struct model *m = open_relu(&d);
+    struct batch_options o = {
+        .threads = 1, .max_rows = 16, .delay_us = 100000, .preferred = { 16 }, .preferred_count = 1
+    };
+    o.pad[o.pad_count++] = (struct batch_pad){ .input = 0, .axis = 1, .value = -7 };
+    o.trim[o.trim_count++] =
+        (struct batch_trim){ .output = 0, .axis = 1, .input = 0, .input_axis = 1 };
+    check_lengths(m, &o, true);
+    o.pad_count = o.trim_count = 0;
+    o.delay_us = 100;
+    check_lengths(m, &o, false); /* only equal lengths go together */
+    model_unref(m);
+    temp_dir_remove(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +366,7 @@ int main(void)
         cmocka_unit_test(connections_take_turns),
         cmocka_unit_test(the_urgent_ones_go_first),
         cmocka_unit_test(a_full_queue_refuses_and_an_overdue_request_is_told),
+        cmocka_unit_test(unequal_lengths_are_padded_where_that_is_asked_for),
         cmocka_unit_test(feeds_that_the_model_does_not_take_are_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

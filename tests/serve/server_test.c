@@ -7,16 +7,23 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
 #include "serve/server.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MODEL OAR_SOURCE_DIR "/tests/data/uci_housing"
@@ -194,10 +201,78 @@ static void a_server_may_be_freed_with_calls_under_way(void **state)
     }
 }
 
+/* ---- models that change under load ---- */
+
+static void copy_file(const char *from, const char *to)
+{
+    struct file_map *m;
+    assert_int_equal(file_map_open(from, 1 << 20, &m, NULL), OK);
+    assert_int_equal(file_write(to, file_map_data(m), file_map_size(m), NULL), OK);
+    file_map_unref(m);
+}
+
+/* The model in a directory of the test's own, with a file whose touching says "load me again". */
+static const char *own_model(char *dir, struct arena *a)
+{
+    DIR *d = opendir(MODEL);
+    assert_non_null(mkdtemp(dir));
+    for (struct dirent *f; (f = readdir(d)) != NULL;)
+        if (f->d_name[0] != '.')
+            copy_file(arena_printf(a, MODEL "/%s", f->d_name),
+                      arena_printf(a, "%s/%s", dir, f->d_name));
+    closedir(d);
+    const char *time = arena_printf(a, "%s/fluid_time_file", dir);
+    assert_int_equal(file_write(time, "", 0, NULL), OK);
+    return time;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+/* Batches, a cache, and a new version every few milliseconds: nobody gets a wrong answer, or none. */
+static void models_are_loaded_again_under_load(void **state)
+{
+    char dir[] = "/tmp/oar-server-test-XXXXXX";
+    struct arena a;
+    struct server *s;
+    struct err e = { "" };
+    struct caller c[CALLERS];
+    arena_init(&a, 0);
+    const char *time = own_model(dir, &a);
+    const struct server_model model = { .name = "uci", .path = dir };
+    const struct server_options o = { .model = &model,
+                                      .model_count = 1,
+                                      .host = "127.0.0.1",
+                                      .threads = 2,
+                                      .quiet = true,
+                                      .settle_ms = 1,
+                                      .cache_bytes = 100000,
+                                      .batch = { .threads = 2, .max_rows = 4 } };
+    log_set_level(LOG_WARN);
+    if (server_start(&o, &s, &e) != OK)
+        fail_msg("%s", e.text);
+    start_callers(c, server_port(s), 300);
+    for (int i = 0; i < 10; i++) {
+        usleep(20000);
+        assert_int_equal(utimensat(AT_FDCWD, time, NULL, 0), 0);
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(c[i].thread, NULL);
+        assert_int_equal(c[i].right, 300);
+        assert_int_equal(c[i].wrong, 0);
+    }
+    server_free(s);
+    nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    arena_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_callers_at_once),
+        cmocka_unit_test(models_are_loaded_again_under_load),
         cmocka_unit_test(a_drain_under_load_gives_no_wrong_answer),
         cmocka_unit_test(peers_that_vanish_leave_nothing_behind),
         cmocka_unit_test(a_server_may_be_freed_with_calls_under_way),
