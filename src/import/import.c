@@ -2,6 +2,7 @@
 
 #include "import/dir.h"
 #include "import/half.h"
+#include "import/onnx/onnx.h"
 #include "import/paddle/files.h"
 #include "import/paddle/paddle.h"
 
@@ -15,6 +16,7 @@ struct format {
 
 // clang-format off
 static const struct format formats[] = {
+    { ONNX_WANTS, onnx_detect, onnx_load },
     { PADDLE_WANTS, paddle_detect, paddle_load },
 };
 // clang-format on

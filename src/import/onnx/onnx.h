@@ -1,0 +1,10 @@
+/* The importer of ONNX models: a .onnx file, alone or in a directory; its structs (proto.h), its numbers (tensors.h),
+ * lowering (lower.h). A serving configuration beside it gives aliases, as for Paddle's models. */
+#pragma once
+
+#include "import/import.h"
+
+#define ONNX_WANTS "*.onnx"
+
+bool onnx_detect(const char *path);
+status onnx_load(const char *path, struct imported *out, struct err *e);

@@ -1,0 +1,157 @@
+/* Choosing elements by number or by rank. */
+#include "graph/attrs_control.h"
+#include "graph/attrs_index.h"
+#include "graph/attrs_move.h"
+#include "import/onnx/build.h"
+
+static status import_gather(struct onnx_site *s)
+{
+    struct value *x, *index, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &index));
+    TRY(build_gather(s, x, index, onnx_i32(s, "axis", 0), &out));
+    return onnx_bind(s, 0, out);
+}
+
+static status import_gather_elements(struct onnx_site *s)
+{
+    struct value *in[2], *out;
+    TRY(onnx_in(s, 0, &in[0]));
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(onnx_add1(s, "take_along", in, 2, &out));
+    ((struct gather_attrs *)node_attrs(out->producer))->axis = onnx_i32(s, "axis", 0);
+    out->shape = in[1]->shape;
+    return onnx_bind(s, 0, out);
+}
+
+static status import_gather_nd(struct onnx_site *s)
+{
+    struct value *in[2], *out;
+    if (onnx_i64(s, "batch_dims", 0) != 0)
+        return onnx_fault(s, UNSUPPORTED, "batch_dims other than 0");
+    TRY(onnx_in(s, 0, &in[0]));
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(onnx_add1(s, "gather_nd", in, 2, &out));
+    out->shape.rank = -1;
+    return onnx_bind(s, 0, out);
+}
+
+static int32_t read_mode(struct onnx_site *s)
+{
+    static const char *const reduction[] = { "none", "add", "mul", "max", "min", NULL };
+    return onnx_enum(s, "reduction", "none", reduction); /* in the order of enum scatter_mode */
+}
+
+static status import_scatter(struct onnx_site *s)
+{
+    struct value *in[3], *out;
+    for (int i = 0; i < 3; i++)
+        TRY(onnx_in(s, i, &in[i]));
+    TRY(onnx_add1(s, s->row->canonical, in, 3, &out));
+    *(struct scatter_attrs *)node_attrs(out->producer) =
+        (struct scatter_attrs){ .axis = onnx_i32(s, "axis", 0), .mode = read_mode(s) };
+    return onnx_bind(s, 0, out);
+}
+
+/* One number that the file holds, in whatever type. */
+static status known_number(struct onnx_site *s, int i, const char *what, int64_t *out)
+{
+    const struct tensor *t;
+    struct attr_ints v;
+    *out = 0;
+    TRY(onnx_const(s, i, what, &t));
+    if (t == NULL || shape_numel(&t->shape) != 1)
+        return onnx_fault(s, INVALID, "%s is not one number", what);
+    switch (t->dtype) {
+    case DTYPE_F32: *out = (int64_t) * (const float *)t->data; return OK;
+    case DTYPE_F64: *out = (int64_t) * (const double *)t->data; return OK;
+    default:
+        TRY(onnx_const_ints(s, i, what, &v));
+        *out = v.v[0];
+        return OK;
+    }
+}
+
+/* The last dimension goes to axis. */
+static status bring_last_to(struct onnx_site *s, struct value *x, int64_t axis, struct value **out)
+{
+    int rank = x->shape.rank, to = declared_axis(x, axis);
+    struct attr_ints perm = { 0 };
+    *out = x;
+    if (to == rank - 1)
+        return OK;
+    if (to < 0)
+        return onnx_fault(s, INVALID, "axis %lld does not fit", (long long)axis);
+    for (int i = 0; i < rank; i++)
+        perm.v[perm.count++] = i < to ? i : i == to ? rank - 1 : i - 1;
+    return build_transpose(s, x, &perm, out);
+}
+
+/* values: [off, on]. */
+static status import_one_hot(struct onnx_site *s)
+{
+    struct value *x, *ids, *values, *hot, *off, *on, *out;
+    int64_t depth;
+    TRY(onnx_in(s, 0, &x));
+    TRY(known_number(s, 1, "its depth", &depth));
+    TRY(onnx_in(s, 2, &values));
+    TRY(build_cast(s, x, DTYPE_I64, &ids));
+    TRY(onnx_add1(s, "one_hot", &ids, 1, &hot));
+    *(struct one_hot_attrs *)node_attrs(hot->producer) = (struct one_hot_attrs){
+        .depth = depth, .dtype = DTYPE_BOOL, .lenient = true, .negative = true
+    };
+    hot->dtype = DTYPE_BOOL;
+    if (hot->shape.rank >= 0 && hot->shape.rank < SHAPE_MAX)
+        hot->shape.dim[hot->shape.rank++] = depth;
+    TRY(build_slice(s, values, 0, 0, 1, &off));
+    TRY(build_slice(s, values, 0, 1, 2, &on));
+    TRY(build_where(s, hot, on, off, &out));
+    TRY(bring_last_to(s, out, onnx_i64(s, "axis", -1), &out));
+    return onnx_bind(s, 0, out);
+}
+
+static status import_top_k(struct onnx_site *s)
+{
+    struct value *in[2] = { NULL, NULL };
+    struct node *n;
+    struct top_k_attrs a = { .k = onnx_i64(s, "k", 1),
+                             .axis = onnx_i32(s, "axis", -1),
+                             .smallest = !onnx_bool(s, "largest", true) };
+    TRY(onnx_in(s, 0, &in[0]));
+    if (s->opset >= 10) {
+        TRY(onnx_in(s, 1, &in[1]));
+        if (in[1]->constant != NULL) {
+            struct attr_ints k;
+            TRY(onnx_const_ints(s, 1, "k", &k));
+            if (k.count != 1)
+                return onnx_fault(s, INVALID, "k is not one number");
+            a.k = k.v[0];
+            in[1] = NULL;
+        }
+    }
+    TRY(onnx_add(s, "top_k", in, in[1] != NULL ? 2 : 1, &n));
+    *(struct top_k_attrs *)node_attrs(n) = a;
+    for (int i = 0; i < 2; i++) {
+        n->out[i]->dtype = i == 0 ? in[0]->dtype : DTYPE_I64;
+        n->out[i]->shape = in[0]->shape;
+        int at = a.axis < 0 ? a.axis + in[0]->shape.rank : a.axis;
+        if (at >= 0 && at < in[0]->shape.rank)
+            n->out[i]->shape.dim[at] = -1;
+        TRY(onnx_bind(s, i, n->out[i]));
+    }
+    return OK;
+}
+
+// clang-format off
+const struct onnx_row onnx_index[] = {
+    { "Gather",          "gather",     import_gather },
+    { "GatherElements",  "take_along", import_gather_elements },
+    { "GatherND",        "gather_nd",  import_gather_nd },
+    { "Scatter",         "put_along",  import_scatter },
+    { "ScatterElements", "put_along",  import_scatter },
+    { "ScatterND",       "scatter_nd", import_scatter },
+    { "OneHot",          "one_hot",    import_one_hot },
+    { "TopK",            "top_k",      import_top_k },
+    { 0 },
+};
+// clang-format on
