@@ -129,6 +129,8 @@ struct reshape_attrs {
     struct attr_ints shape;
 };
 
+/* append: inputs list [k, ...], item [...]; out [k + 1, ...]. A list [0] holds nothing yet, whatever the item is. */
+
 /* flatten: dimensions start .. stop (inclusive, negative from the end) become one. */
 struct flatten_attrs {
     int32_t start, stop;

@@ -100,6 +100,32 @@ static status infer_concat(const struct node *n, const struct type *in, struct t
     return OK;
 }
 
+/* Rank 1 and without elements: a list that nothing was appended to. */
+static bool is_nothing(const struct type *t)
+{
+    return t->shape.rank == 1 && t->shape.dim[0] == 0;
+}
+
+static status infer_append(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
+    const struct shape *list = &in[0].shape, *item = &in[1].shape;
+    if (item->rank == SHAPE_MAX)
+        return err_set(e, UNSUPPORTED, "items of %d dimensions, at most %d", item->rank,
+                       SHAPE_MAX - 1);
+    struct shape s = { .rank = item->rank + 1, .dim = { is_nothing(&in[0]) ? 0 : list->dim[0] } };
+    for (int i = 0; i < item->rank; i++)
+        s.dim[i + 1] = item->dim[i];
+    if (in[0].dtype != in[1].dtype || (!is_nothing(&in[0]) && !shape_eq(&s, list)))
+        return err_set(e, INVALID, "%s %s cannot join %s %s", dtype_name(in[1].dtype),
+                       shape_text(item, a, sizeof(a)), dtype_name(in[0].dtype),
+                       shape_text(list, b, sizeof(b)));
+    s.dim[0]++;
+    out[0] = (struct type){ in[0].dtype, s, NULL };
+    return OK;
+}
+
 static const struct attr_field reshape_fields[] = {
     FIELD(reshape_attrs, shape, ATTR_I64S),
     { 0 },
@@ -121,6 +147,7 @@ const struct op ops_shape[] = {
     { "reshape", 1, 2,         1, OP_VIEW | OP_NEEDS(1), reshape_fields, sizeof(struct reshape_attrs), infer_reshape },
     { "flatten", 1, 1,         1, OP_VIEW, flatten_fields, sizeof(struct flatten_attrs), infer_flatten },
     { "concat",  1, UINT8_MAX, 1, 0,       concat_fields,  sizeof(struct axis_attrs),    infer_concat },
+    { "append",  2, 2,         1, 0,       NULL,           0,                            infer_append },
     { 0 },
 };
 // clang-format on

@@ -6,6 +6,7 @@ static const struct {
 } families[] = {
     { "", onnx_math },   { "", onnx_shape },  { "", onnx_image },
     { "", onnx_neural }, { "", onnx_reduce }, { "", onnx_index },
+    { "", onnx_quant },  { "", onnx_rnn },    { "", onnx_control },
 };
 
 const struct onnx_row *onnx_row_at(size_t index, const char **domain)

@@ -1,4 +1,5 @@
 /* Choosing elements by number or by rank. */
+#include "graph/attrs_choose.h"
 #include "graph/attrs_control.h"
 #include "graph/attrs_index.h"
 #include "graph/attrs_move.h"
@@ -142,6 +143,52 @@ static status import_top_k(struct onnx_site *s)
     return OK;
 }
 
+/* [rank, n], where ours gives [n, rank]. */
+static status import_nonzero(struct onnx_site *s)
+{
+    struct value *x, *places, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(build1(s, "nonzero", x, &places));
+    places->dtype = DTYPE_I64;
+    places->shape = SHAPE(-1, -1);
+    TRY(build_transpose(s, places, &(struct attr_ints){ 2, { 1, 0 } }, &out));
+    return onnx_bind(s, 0, out);
+}
+
+/* The slices along axis (without one, the elements) where the condition holds. */
+static status import_compress(struct onnx_site *s)
+{
+    struct value *x, *condition, *places, *out;
+    const struct onnx_attr *axis = onnx_attr(s, "axis");
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &condition));
+    if (axis == NULL)
+        TRY(onnx_add_reshape(s, x, &(struct attr_ints){ 1, { -1 } }, &x));
+    TRY(build1(s, "nonzero", condition, &places));
+    places->dtype = DTYPE_I64;
+    places->shape = SHAPE(-1, 1);
+    TRY(onnx_add_reshape(s, places, &(struct attr_ints){ 1, { -1 } }, &places));
+    TRY(build_gather(s, x, places, onnx_i32(s, "axis", 0), &out));
+    return onnx_bind(s, 0, out);
+}
+
+static status import_unique(struct onnx_site *s)
+{
+    struct value *x;
+    struct node *n;
+    if (onnx_attr(s, "axis") != NULL)
+        return onnx_fault(s, UNSUPPORTED, "unique slices along an axis");
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_add(s, "unique", &x, 1, &n));
+    ((struct unique_attrs *)node_attrs(n))->unsorted = !onnx_bool(s, "sorted", true);
+    for (int i = 0; i < 4; i++) {
+        n->out[i]->dtype = i == 0 ? x->dtype : DTYPE_I64;
+        n->out[i]->shape = SHAPE(-1);
+        TRY(onnx_bind(s, i, n->out[i]));
+    }
+    return OK;
+}
+
 // clang-format off
 const struct onnx_row onnx_index[] = {
     { "Gather",          "gather",     import_gather },
@@ -152,6 +199,9 @@ const struct onnx_row onnx_index[] = {
     { "ScatterND",       "scatter_nd", import_scatter },
     { "OneHot",          "one_hot",    import_one_hot },
     { "TopK",            "top_k",      import_top_k },
+    { "NonZero",         "nonzero",    import_nonzero },
+    { "Compress",        "nonzero",    import_compress },
+    { "Unique",          "unique",     import_unique },
     { 0 },
 };
 // clang-format on
