@@ -99,7 +99,8 @@ void grpc_take_message(struct buf *out, struct str text)
     for (size_t i = 0; i < text.n; i++) {
         int high = text.p[i] == '%' && i + 2 < text.n ? digit(text.p[i + 1]) : -1;
         int low = high >= 0 ? digit(text.p[i + 2]) : -1;
-        buf_byte(out, low >= 0 ? (uint8_t)(high << 4 | low) : (uint8_t)text.p[i]);
+        int c = low >= 0 ? high << 4 | low : text.p[i];
+        buf_byte(out, (uint8_t)c);
         i += low >= 0 ? 2 : 0;
     }
 }
