@@ -3,6 +3,7 @@
 #pragma once
 
 #include "graph/attrs.h"
+#include "graph/attrs_move.h"
 
 #define SPATIAL_MAX 3
 
@@ -162,6 +163,8 @@ struct block_attrs {
     int32_t block;
     bool blocks_first, channel_last;
 };
+
+view_fn depth_to_space_view, space_to_depth_view, channel_shuffle_view;
 
 /* channel_shuffle: channels as [groups, C / groups] transposed. maxout: the maximum of `groups` neighbours along axis. */
 struct groups_attrs {

@@ -79,6 +79,67 @@ static status infer_maxout(const struct node *n, const struct type *in, struct t
     return OK;
 }
 
+/* ---- what three of them are as walks over their input ---- */
+
+/* x seen as `seen`, its dimensions taken in the order perm; `shape` is the result's. */
+static void arrange(const struct shape *seen, const int *perm, const struct shape *shape,
+                    struct view *out)
+{
+    *out = (struct view){ .shape = *shape, .rank = seen->rank };
+    for (int i = 0; i < seen->rank; i++) {
+        out->dim[i] = seen->dim[perm[i]];
+        out->step[i] = shape_numel(shape) > 0 ? shape_span(seen, perm[i] + 1, seen->rank) : 0;
+    }
+}
+
+status depth_to_space_view(const struct node *n, const struct type *in, struct view *out,
+                           struct err *e)
+{
+    static const int orders[2][2][6] = { { { 0, 1, 4, 2, 5, 3 }, { 0, 3, 4, 1, 5, 2 } },
+                                         { { 0, 1, 4, 2, 5, 3 }, { 0, 1, 3, 2, 4, 5 } } };
+    const struct block_attrs *a = n->attrs;
+    const int64_t *x = in[0].shape.dim, b = a->block;
+    struct type to;
+    TRY(infer_depth_to_space(n, in, &to, e));
+    int64_t c = x[a->channel_last ? 3 : 1] / b / b;
+    struct shape seen =
+        a->blocks_first ? SHAPE(x[0], b, b, c, x[2], x[3]) : SHAPE(x[0], c, b, b, x[2], x[3]);
+    if (a->channel_last)
+        seen =
+            a->blocks_first ? SHAPE(x[0], x[1], x[2], b, b, c) : SHAPE(x[0], x[1], x[2], c, b, b);
+    arrange(&seen, orders[a->channel_last][a->blocks_first], &to.shape, out);
+    return OK;
+}
+
+status space_to_depth_view(const struct node *n, const struct type *in, struct view *out,
+                           struct err *e)
+{
+    static const int orders[2][2][6] = { { { 0, 1, 3, 5, 2, 4 }, { 0, 3, 5, 1, 2, 4 } },
+                                         { { 0, 1, 3, 5, 2, 4 }, { 0, 1, 3, 2, 4, 5 } } };
+    const struct block_attrs *a = n->attrs;
+    const int64_t *x = in[0].shape.dim, b = a->block;
+    struct type to;
+    TRY(infer_space_to_depth(n, in, &to, e));
+    struct shape seen = a->channel_last ? SHAPE(x[0], x[1] / b, b, x[2] / b, b, x[3])
+                                        : SHAPE(x[0], x[1], x[2] / b, b, x[3] / b, b);
+    arrange(&seen, orders[a->channel_last][a->blocks_first], &to.shape, out);
+    return OK;
+}
+
+status channel_shuffle_view(const struct node *n, const struct type *in, struct view *out,
+                            struct err *e)
+{
+    static const int orders[2][5] = { { 0, 2, 1, 3, 4 }, { 0, 1, 2, 4, 3 } };
+    const struct groups_attrs *a = n->attrs;
+    const int64_t *x = in[0].shape.dim, g = a->groups;
+    struct type to;
+    TRY(infer_channel_shuffle(n, in, &to, e));
+    struct shape seen = a->channel_last ? SHAPE(x[0], x[1], x[2], g, x[3] / g)
+                                        : SHAPE(x[0], g, x[1] / g, x[2], x[3]);
+    arrange(&seen, orders[a->channel_last], &to.shape, out);
+    return OK;
+}
+
 /* ---- windows as columns ---- */
 
 static int64_t pick(const struct attr_ints *v, int i, int64_t otherwise)

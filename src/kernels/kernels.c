@@ -11,6 +11,7 @@ static const struct kernel *const families[] = {
     cpu_reduce, cpu_sort, cpu_quant, ref_random,
     ref_quant, ref_choose,
     cpu_recurrent, ref_recurrent, ref_ragged,
+    dnnl_columns, cpu_channels,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention, dnnl_deconv,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,
     cpu_move, cpu_norm, cpu_image,

@@ -2,7 +2,7 @@
  * share. */
 #pragma once
 
-#include "graph/attrs_move.h"
+#include "graph/attrs_image.h"
 #include "kernels/kernel.h"
 
 struct walk {
@@ -20,11 +20,14 @@ void walk_merge(struct walk *w);
 bool walk_next(const struct walk *w, int rank, int64_t *index, int64_t *at);
 
 /* The rows of a kernel table that are one walk each: X(operator, its view). */
-#define WALK_LIST(X)             \
-    X(transpose, transpose_view) \
-    X(flip, flip_view)           \
-    X(slice, slice_view)         \
-    X(split_part, split_view)    \
-    X(expand, expand_view)       \
-    X(expand_as, expand_as_view) \
-    X(tile, tile_view)
+#define WALK_LIST(X)                       \
+    X(transpose, transpose_view)           \
+    X(flip, flip_view)                     \
+    X(slice, slice_view)                   \
+    X(split_part, split_view)              \
+    X(expand, expand_view)                 \
+    X(expand_as, expand_as_view)           \
+    X(tile, tile_view)                     \
+    X(depth_to_space, depth_to_space_view) \
+    X(space_to_depth, space_to_depth_view) \
+    X(channel_shuffle, channel_shuffle_view)

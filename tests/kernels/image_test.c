@@ -87,6 +87,35 @@ static void kernels_agree_with_ref(void **state)
         assert_true(run_compare(known[i].op, known[i].attrs, known[i].in, 1, 1e-5) >= 1);
 }
 
+// clang-format off
+static const char *const grid[][3] = {
+    { "conv_nd", "groups=2 stride=[1,2,1] pads=[1,0,1,1,1,0]", "f[2,4,5,6,7] f[6,2,2,3,3] f[6]" },
+    { "conv_nd", "groups=1 dilation=[2,1,3] pads=[2,1,3,2,1,3]", "f[1,3,5,6,7] f[5,3,3,3,3]" },
+    { "conv_nd", "groups=1 stride=[3] pads=[4,5]", "f[3,2,17] f[4,2,5] f[4]" },
+    { "conv_nd", "groups=3 pads=[9,9]", "f[1,3,2] f[3,1,4]" },
+    { "conv_nd", "groups=1 stride=[2,2] pads=[1,1,1,1]", "f[1,40,90,90] f[3,40,3,3]" },
+    { "deform_conv", "groups=2 deform_groups=4 pads=[1,1,1,1]", "f[2,8,9,10] f[6,4,3,3] f[2,72,9,10] f[2,36,9,10]" },
+    { "deform_conv", "groups=4 deform_groups=2 stride=[2,1] dilation=[2,1]", "f[1,8,9,10] f[8,2,2,3] f[1,24,4,8]" },
+    { "deform_conv", "groups=1 deform_groups=1 pads=[1,1,1,1]", "f[1,30,70,70] f[4,30,3,3] f[1,18,70,70]" },
+    { "batch_norm", "epsilon=1.5", "f[3,5,7,9] f[5] f[5] f[5] f[5]" },
+    { "batch_norm", "epsilon=1.5 channel_last=true", "f[3,7,5] f[5] f[5] f[5] f[5]" },
+    { "instance_norm", "epsilon=0.01", "f[2,3,5,7,3] f[3] -" },
+    { "group_norm", "epsilon=0.01 groups=3", "f[2,6,11] - f[6]" },
+    { "group_norm", "epsilon=0.01 groups=2 channel_last=true", "f[2,11,6] f[6] f[6]" },
+    { "depth_to_space", "block=3", "l[2,18,4,5]" },
+    { "depth_to_space", "block=2 blocks_first=true", "u[2,8,3,5]" },
+    { "depth_to_space", "block=2 blocks_first=true channel_last=true", "d[2,3,5,8]" },
+    { "space_to_depth", "block=2 channel_last=true", "f[2,4,6,3]" },
+    { "channel_shuffle", "groups=4 channel_last=true", "f[2,3,5,8]" },
+};
+// clang-format on
+
+static void kernels_agree_with_ref_over_a_grid(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(grid); i++)
+        assert_true(run_compare(grid[i][0], grid[i][1], grid[i][2], 1, 1e-5) >= 1);
+}
+
 static void an_index_outside_its_plane_is_refused(void **state)
 {
     struct run_node r;
@@ -105,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_kernels_give_known_values),
         cmocka_unit_test(kernels_agree_with_ref),
+        cmocka_unit_test(kernels_agree_with_ref_over_a_grid),
         cmocka_unit_test(an_index_outside_its_plane_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

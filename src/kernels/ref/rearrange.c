@@ -1,101 +1,6 @@
 #include "graph/attrs_image.h"
 #include "kernels/ref/ref.h"
 
-#include <string.h>
-
-/* ---- copies that are a transposition of the input seen in more dimensions ---- */
-
-#define SEEN_MAX 6
-
-/* Output element (i0, i1, ...) over dim is the input's at the sum of i * step. */
-struct state {
-    int rank;
-    int64_t dim[SEEN_MAX], step[SEEN_MAX], count;
-    size_t size;
-};
-
-/* x seen as `seen`, its dimensions taken in the order perm. */
-static status arrange(const struct kernel_ctx *ctx, const struct shape *seen, const int *perm,
-                      void **state)
-{
-    struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    s->rank = seen->rank;
-    s->count = shape_numel(&ctx->out[0].shape);
-    s->size = dtype_size(ctx->in[0].dtype);
-    for (int i = 0; s->count > 0 && i < seen->rank; i++) {
-        s->dim[i] = seen->dim[perm[i]];
-        s->step[i] = shape_span(seen, perm[i] + 1, seen->rank);
-    }
-    *state = s;
-    return OK;
-}
-
-static status run(const void *state, const struct kernel_io *io)
-{
-    const struct state *s = state;
-    const uint8_t *x = io->in[0];
-    uint8_t *out = io->out[0];
-    int64_t index[SEEN_MAX] = { 0 }, at = 0;
-    for (int64_t o = 0; o < s->count; o++, out += s->size) {
-        memcpy(out, x + (size_t)at * s->size, s->size);
-        for (int i = s->rank - 1; i >= 0; i--) {
-            at += s->step[i];
-            if (++index[i] < s->dim[i])
-                break;
-            at -= s->step[i] * s->dim[i];
-            index[i] = 0;
-        }
-    }
-    return OK;
-}
-
-static status prepare_depth_to_space(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                                     struct err *e)
-{
-    const struct block_attrs *a = ctx->node->attrs;
-    const int64_t *x = ctx->in[0].shape.dim;
-    int64_t b = a->block;
-    if (a->channel_last)
-        return a->blocks_first ? arrange(ctx, &SHAPE(x[0], x[1], x[2], b, b, x[3] / b / b),
-                                         (const int[]){ 0, 1, 3, 2, 4, 5 }, state)
-                               : arrange(ctx, &SHAPE(x[0], x[1], x[2], x[3] / b / b, b, b),
-                                         (const int[]){ 0, 1, 4, 2, 5, 3 }, state);
-    return a->blocks_first ? arrange(ctx, &SHAPE(x[0], b, b, x[1] / b / b, x[2], x[3]),
-                                     (const int[]){ 0, 3, 4, 1, 5, 2 }, state)
-                           : arrange(ctx, &SHAPE(x[0], x[1] / b / b, b, b, x[2], x[3]),
-                                     (const int[]){ 0, 1, 4, 2, 5, 3 }, state);
-}
-
-static status prepare_space_to_depth(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                                     struct err *e)
-{
-    const struct block_attrs *a = ctx->node->attrs;
-    const int64_t *x = ctx->in[0].shape.dim;
-    int64_t b = a->block;
-    if (a->channel_last)
-        return arrange(ctx, &SHAPE(x[0], x[1] / b, b, x[2] / b, b, x[3]),
-                       a->blocks_first ? (const int[]){ 0, 1, 3, 2, 4, 5 }
-                                       : (const int[]){ 0, 1, 3, 5, 2, 4 },
-                       state);
-    return arrange(ctx, &SHAPE(x[0], x[1], x[2] / b, b, x[3] / b, b),
-                   a->blocks_first ? (const int[]){ 0, 3, 5, 1, 2, 4 }
-                                   : (const int[]){ 0, 1, 3, 5, 2, 4 },
-                   state);
-}
-
-static status prepare_channel_shuffle(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                                      struct err *e)
-{
-    const struct groups_attrs *a = ctx->node->attrs;
-    const int64_t *x = ctx->in[0].shape.dim;
-    int64_t g = a->groups;
-    if (a->channel_last)
-        return arrange(ctx, &SHAPE(x[0], x[1], x[2], g, x[3] / g), (const int[]){ 0, 1, 2, 4, 3 },
-                       state);
-    return arrange(ctx, &SHAPE(x[0], g, x[1] / g, x[2], x[3]), (const int[]){ 0, 2, 1, 3, 4 },
-                   state);
-}
-
 /* ---- maxout ---- */
 
 struct maxout_state {
@@ -284,9 +189,6 @@ static status run_offsets(const void *state, const struct kernel_io *io)
 
 // clang-format off
 const struct kernel ref_rearrange[] = {
-    { "depth_to_space",  "ref depth_to_space",  ANY,      DEVICE_CPU, NULL, prepare_depth_to_space,  run,          NULL },
-    { "space_to_depth",  "ref space_to_depth",  ANY,      DEVICE_CPU, NULL, prepare_space_to_depth,  run,          NULL },
-    { "channel_shuffle", "ref channel_shuffle", ANY,      DEVICE_CPU, NULL, prepare_channel_shuffle, run,          NULL },
     { "maxout",          "ref maxout",          F32_ONLY, DEVICE_CPU, NULL, prepare_maxout,          run_maxout,   NULL },
     { "im2col",          "ref im2col",          F32_ONLY, DEVICE_CPU, NULL, prepare_im2col,          run_im2col,   NULL },
     { "col2im",          "ref col2im",          F32_ONLY, DEVICE_CPU, NULL, prepare_col2im,          run_col2im,   NULL },
