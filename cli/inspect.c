@@ -1,3 +1,4 @@
+#include "operators.h"
 #include "options.h"
 #include "text.h"
 #include "verbs.h"
@@ -8,6 +9,7 @@
 #include "exec/model.h"
 #include "flow/service.h"
 #include "graph/op.h"
+#include "import/unknown.h"
 #include "passes/passes.h"
 
 #include <inttypes.h>
@@ -17,7 +19,8 @@
 
 struct inspect_args {
     struct words words;
-    bool json, dot, passes, explain, graph;
+    bool json, dot, passes, operators, explain, graph, check, memory;
+    struct words shapes;
 };
 
 #define FIELD(f) offsetof(struct inspect_args, f)
@@ -27,14 +30,18 @@ static const struct option options[] = {
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "the same for machines", 0, 0, NULL },
     { "dot", OPT_FLAG, FIELD(dot), NULL, NULL, "the graph, for Graphviz", 0, 0, NULL },
     { "graph", OPT_FLAG, FIELD(graph), NULL, NULL, "a service's file: its graph of operators, for Graphviz", 0, 0, NULL },
-    { "explain", OPT_FLAG, FIELD(explain), NULL, NULL, "the kernels and memory of a plan for batch 1", 0, 0, NULL },
+    { "explain", OPT_FLAG, FIELD(explain), NULL, NULL, "the kernels and memory of a plan", 0, 0, NULL },
+    { "check", OPT_FLAG, FIELD(check), NULL, NULL, "whether it can be served: operators that are not supported, with their places; exit status 1 where there are any", 0, 0, NULL },
+    { "memory", OPT_FLAG, FIELD(memory), NULL, NULL, "what it takes: parameters, and the working memory of one run", 0, 0, NULL },
+    { "shape", OPT_NAMES, FIELD(shapes), "NAME=1x3x640x640", NULL, "for --memory and --explain: an input's shape, where not all open dimensions are 1; rows of one sequence where it is ragged", 0, 0, NULL },
+    { "operators", OPT_FLAG, FIELD(operators), NULL, NULL, "the operators that models may have, as Markdown", 0, 0, NULL },
     { "passes", OPT_FLAG, FIELD(passes), NULL, NULL, "the rewrites that every graph goes through", 0, 0, NULL },
 };
 // clang-format on
 
 static const struct command command = {
     .name = "oar inspect",
-    .usage = "MODEL [--json | --dot | --explain | --passes] | SERVICE.yml --graph",
+    .usage = "MODEL [--check | --memory | --json | --dot | --explain | --passes | --operators] | SERVICE.yml --graph",
     .about =
         "Shows what a model takes and gives, its operators after all rewrites, and its parameters.",
     .options = options,
@@ -157,32 +164,148 @@ static void put_json(struct buf *b, const struct model *m, struct arena *a)
     buf_printf(b, ",\"load_ms\":%.3f}\n", (double)model_load_ns(m) / 1e6);
 }
 
-/* An input of zeros with 1 for every open dimension; one sequence of one row on each level where it
- * is ragged. */
-static status batch_of_one(const struct port *p, struct arena *a, struct tensor *out, struct err *e)
+/* "1x3x640x640" */
+static bool parse_shape(struct str text, struct shape *out)
 {
-    static const int64_t one_sequence[] = { 0, 1 };
-    *out = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
+    struct str word;
+    bool more = true;
+    *out = (struct shape){ .rank = 0 };
+    while (more && out->rank < SHAPE_MAX) {
+        more = str_cut(&text, 'x', &word);
+        if (!str_to_i64(word, &out->dim[out->rank]) || out->dim[out->rank] < 0)
+            return false;
+        out->rank++;
+    }
+    return !more;
+}
+
+/* The shape that an option gives to the port; else 1 for every open dimension. */
+static status shape_for(const struct inspect_args *args, const struct port *p, struct shape *out,
+                        struct err *e)
+{
+    *out = p->shape;
     for (int i = 0; i < p->shape.rank; i++)
-        if (out->shape.dim[i] < 0)
-            out->shape.dim[i] = 1;
+        if (out->dim[i] < 0)
+            out->dim[i] = 1;
+    for (int i = 0; i < args->shapes.count; i++) {
+        struct str text = str_of(args->shapes.word[i]), name;
+        if (!str_cut(&text, '=', &name) || !(str_is(name, p->alias) || str_is(name, p->name)))
+            continue;
+        if (!parse_shape(text, out) || !shape_matches(out, &p->shape))
+            return err_set(e, INVALID, "--shape %s does not fit input '%s'", args->shapes.word[i],
+                           p->alias);
+    }
+    return OK;
+}
+
+/* An input of zeros; one sequence of all its rows on each level where it is ragged. */
+static status make_input(const struct inspect_args *args, const struct port *p, struct arena *a,
+                         struct tensor *out, struct err *e)
+{
+    *out = (struct tensor){ .dtype = p->dtype };
+    TRY(shape_for(args, p, &out->shape, e));
+    int64_t *offset = arena_zalloc(a, 4 * sizeof(*offset)); /* 0, 1; 0, rows */
+    offset[1] = 1;
+    offset[3] = out->shape.rank > 0 ? out->shape.dim[0] : 1;
     out->lod.levels = !p->ragged ? 0 : p->lod_levels > 0 ? p->lod_levels : 1;
     for (int i = 0; i < out->lod.levels; i++)
-        out->lod.level[i] = (struct lod_level){ one_sequence, ARRAY_LEN(one_sequence) };
+        out->lod.level[i] = (struct lod_level){ i + 1 < out->lod.levels ? offset : offset + 2, 2 };
     int64_t bytes = tensor_bytes(out);
     out->data = bytes >= 0 ? arena_try_array(a, (size_t)bytes, 1) : NULL;
     return out->data != NULL ? OK
                              : err_set(e, NO_MEMORY, "input '%s' does not fit in memory", p->alias);
 }
 
-static status put_plan(struct buf *b, struct model *m, struct arena *a, struct err *e)
+/* Each --shape names an input. */
+static status check_shapes(const struct inspect_args *args, const struct port *ports, int count,
+                           struct err *e)
+{
+    for (int i = 0; i < args->shapes.count; i++) {
+        struct str text = str_of(args->shapes.word[i]), name;
+        bool known = false, has_name = str_cut(&text, '=', &name);
+        for (int k = 0; k < count; k++)
+            known = known || str_is(name, ports[k].alias) || str_is(name, ports[k].name);
+        if (!has_name || !known)
+            return err_set(e, NOT_FOUND, "--shape %s: the model has no input '%.*s'",
+                           args->shapes.word[i], STR_ARG(name));
+    }
+    return OK;
+}
+
+static status make_inputs(const struct inspect_args *args, const struct model *m, struct arena *a,
+                          struct tensor **in, struct err *e)
 {
     int count;
     const struct port *ports = model_inputs(m, &count);
-    struct tensor *in = arena_zalloc(a, (size_t)count * sizeof(*in));
+    TRY(check_shapes(args, ports, count, e));
+    *in = arena_zalloc(a, ((size_t)count + 1) * sizeof(**in));
     for (int i = 0; i < count; i++)
-        TRY(batch_of_one(&ports[i], a, &in[i], e));
+        TRY(make_input(args, &ports[i], a, &(*in)[i], e));
+    return OK;
+}
+
+static status put_plan(const struct inspect_args *args, struct buf *b, struct model *m,
+                       struct arena *a, struct err *e)
+{
+    struct tensor *in;
+    TRY(make_inputs(args, m, a, &in, e));
     return exec_explain(m, in, b, e);
+}
+
+static void put_bytes(struct buf *b, const char *what, uint64_t bytes, const char *how)
+{
+    buf_printf(b, "%-20s %14" PRIu64 " bytes%s\n", what, bytes, how);
+}
+
+/* A run of zeros tells what all of its plans take together; where zeros are refused, the first plan does. */
+static status put_memory(const struct inspect_args *args, struct buf *b, struct model *m,
+                         struct arena *a, struct err *e)
+{
+    struct tensor *in, *out;
+    int count;
+    TRY(make_inputs(args, m, a, &in, e));
+    model_outputs(m, &count);
+    out = arena_zalloc(a, ((size_t)count + 1) * sizeof(*out));
+    struct exec *x = exec_new();
+    status s = exec_prepare(x, m, in, e);
+    struct err ignored;
+    bool whole = s == OK && exec_run(x, m, in, out, &ignored) == OK;
+    if (s == OK) {
+        put_bytes(b, "parameters", model_imported(m)->param_bytes, ", mapped from the files");
+        put_bytes(b, "packed weights", model_pack_bytes(m), ", shared by all threads");
+        put_bytes(b, "working memory", exec_bytes(x),
+                  whole ? ", of each thread, at its peak" : ", of each thread, as far as planned");
+    }
+    exec_free(x);
+    return s;
+}
+
+static void put_unknown(struct buf *b, const struct unknown *u)
+{
+    for (; u != NULL; u = u->next)
+        buf_printf(b, "not supported  %-32.*s %d time%s, first at operator %d of block %d\n",
+                   STR_ARG(u->type), u->count, u->count > 1 ? "s" : "", u->index, u->block);
+}
+
+/* Operators first, all of them; then everything else that loading looks at. */
+static status check(const struct inspect_args *args, struct arena *a, struct buf *b, bool *fine,
+                    struct err *e)
+{
+    struct unknown_list unknown;
+    struct model *m;
+    unknown_init(&unknown, a);
+    TRY(import_check(args->words.word[0], &unknown, e));
+    *fine = unknown.first == NULL;
+    put_unknown(b, unknown.first);
+    if (!*fine)
+        return OK;
+    TRY(model_open(args->words.word[0], NULL, &m, e));
+    int kinds;
+    count_ops(model_graph(m), a, &kinds);
+    buf_printf(b, "supported: %u operators of %d kinds after all rewrites\n",
+               model_graph(m)->node_count, kinds);
+    model_unref(m);
+    return OK;
 }
 
 static void put_passes(struct buf *b)
@@ -204,7 +327,7 @@ static status put_service(struct buf *b, const char *path, struct arena *a, stru
     return OK;
 }
 
-static status inspect(const struct inspect_args *args, struct arena *a, struct buf *b,
+static status inspect(const struct inspect_args *args, struct arena *a, struct buf *b, bool *fine,
                       struct err *e)
 {
     struct model *m;
@@ -215,13 +338,21 @@ static status inspect(const struct inspect_args *args, struct arena *a, struct b
     }
     if (args->graph)
         return put_service(b, args->words.word[0], a, e);
+    if (args->operators) {
+        operators_put(b, a);
+        return OK;
+    }
+    if (args->check)
+        return check(args, a, b, fine, e);
     TRY(model_open(args->words.word[0], NULL, &m, e));
     if (args->json)
         put_json(b, m, a);
     else if (args->dot)
         graph_to_dot(model_graph(m), b);
     else if (args->explain)
-        s = put_plan(b, m, a, e);
+        s = put_plan(args, b, m, a, e);
+    else if (args->memory)
+        s = put_memory(args, b, m, a, e);
     else
         put_text(b, m, a);
     model_unref(m);
@@ -233,13 +364,14 @@ static int report(const struct inspect_args *args, struct arena *a)
     struct buf text;
     struct err e = { "" };
     buf_init(&text, TEXT_BYTES);
-    status s = inspect(args, a, &text, &e);
+    bool fine = true;
+    status s = inspect(args, a, &text, &fine, &e);
     if (s != OK) {
         buf_deinit(&text);
         return command_failed(&command, &e);
     }
     if (text_print(&text))
-        return EXIT_FINE;
+        return fine ? EXIT_FINE : EXIT_FAILED;
     err_set(&e, IO_FAILED, "standard output failed");
     return command_failed(&command, &e);
 }
@@ -251,7 +383,7 @@ int verb_inspect(int argc, char **argv)
     int exit_status;
     arena_init(&arena, LIMIT_ARENA_BYTES);
     if (options_parse(&command, argc, argv, &arena, &args, &exit_status))
-        exit_status = args.words.count > 0 || args.passes
+        exit_status = args.words.count > 0 || args.passes || args.operators
                           ? report(&args, &arena)
                           : command_misused(&command, "usage: %s %s", command.name, command.usage);
     arena_deinit(&arena);

@@ -11,7 +11,7 @@
 struct run_args {
     struct words words;
     const char *in, *out, *precision;
-    int64_t threads;
+    int64_t threads, max_arena_bytes;
     bool json;
 };
 
@@ -23,6 +23,7 @@ static const struct option options[] = {
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the outputs go; without it they are printed", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "threads that one run uses", 1, 1024, "thread" },
     { "precision", OPT_CHOICE, FIELD(precision), "fp32", "fp32", "the numbers that it is computed in", 0, 0, NULL },
+    { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run may have", 1, 1e15, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the outputs whole, as JSON", 0, 0, NULL },
 };
 // clang-format on
@@ -85,7 +86,8 @@ static status run_on(const struct run_args *args, struct model *m, struct arrays
 
 static status run(const struct run_args *args, struct arena *a, struct err *e)
 {
-    struct model_options opt = { .threads = (int)args->threads };
+    struct model_options opt = { .threads = (int)args->threads,
+                                 .max_arena_bytes = (size_t)args->max_arena_bytes };
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->in, a, &file, e));

@@ -107,7 +107,7 @@ static inline void spec_node_init(struct spec_node *n, const char *op, const cha
     *n = (struct spec_node){ .node = { .op = spec_op(op), .name = "node", .in = n->value_of } };
     arena_init(&n->arena, 0);
     n->node.attrs = n->attrs = arena_zalloc(&n->arena, n->node.op->attrs_size);
-    n->node.out_count = n->node.op->out_count;
+    n->node.out_count = n->node.op->out_count != OUT_ANY ? n->node.op->out_count : 1;
     if (strncmp(attrs, "outs=", 5) == 0) {
         n->node.out_count = (int)strtol(attrs + 5, NULL, 10);
         attrs += strcspn(attrs, " ");

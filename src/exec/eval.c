@@ -195,6 +195,8 @@ static status fold_node(const struct eval *v, struct node *n, const struct type 
         TRY(eval_node(v, n, in, out, e));
     for (int i = 0; i < n->out_count; i++) {
         n->out[i]->constant = out[i].constant;
+        n->out[i]->dtype = out[i].dtype;
+        n->out[i]->shape = out[i].shape;
         n->out[i]->producer = NULL;
     }
     n->out_count = 0; /* the next sweep takes it away */

@@ -29,6 +29,7 @@ struct exec {
     struct block *block;
     int block_count, block_cap;
     int used;        /* blocks taken in this run */
+    size_t taken_bytes, max_bytes; /* of all blocks, and how many there may be in this run */
     const void **in; /* argument lists of the running step */
     void **out;
     int in_cap, out_cap;
@@ -74,10 +75,7 @@ void exec_free(struct exec *x)
 
 size_t exec_bytes(const struct exec *x)
 {
-    size_t total = 0;
-    for (int i = 0; i < x->block_count; i++)
-        total += x->block[i].bytes;
-    return total;
+    return x->taken_bytes;
 }
 
 void exec_trim(struct exec *x, size_t keep_bytes)
@@ -87,6 +85,7 @@ void exec_trim(struct exec *x, size_t keep_bytes)
     for (int i = 0; i < x->block_count; i++)
         mem_free(x->block[i].data);
     x->block_count = 0;
+    x->taken_bytes = 0;
 }
 
 /* ---- what may be fed ---- */
@@ -146,15 +145,36 @@ static status no_room(size_t bytes, struct err *e)
     return err_set(e, NO_MEMORY, "no memory for %zu bytes of working memory", bytes);
 }
 
-static status size_block(struct block *b, size_t bytes, struct err *e)
+/* What other runs have left in blocks that this one has not taken. */
+static void free_idle(struct exec *x)
+{
+    for (int i = x->used; i < x->block_count; i++) {
+        x->taken_bytes -= x->block[i].bytes;
+        mem_free(x->block[i].data);
+        x->block[i] = (struct block){ NULL, 0 };
+    }
+}
+
+static status size_block(struct exec *x, struct block *b, size_t bytes, struct err *e)
 {
     size_t need = bytes > 0 ? bytes : 64; /* never NULL, even for no bytes */
     if (need <= b->bytes)
         return OK;
+    x->taken_bytes -= b->bytes;
     mem_free(b->data);
+    *b = (struct block){ NULL, 0 };
+    if (need <= x->max_bytes && x->taken_bytes > x->max_bytes - need)
+        free_idle(x);
+    if (x->taken_bytes > x->max_bytes || need > x->max_bytes - x->taken_bytes)
+        return err_set(e, TOO_LARGE,
+                       "this run needs more than %zu bytes of working memory (--max-arena)",
+                       x->max_bytes);
     b->data = mem_try_aligned(need, 64);
-    b->bytes = b->data != NULL ? need : 0;
-    return b->data != NULL ? OK : no_room(bytes, e);
+    if (b->data == NULL)
+        return no_room(bytes, e);
+    b->bytes = need;
+    x->taken_bytes += need;
+    return OK;
 }
 
 status exec_take(struct exec *x, size_t bytes, int *index, struct err *e)
@@ -166,12 +186,12 @@ status exec_take(struct exec *x, size_t bytes, int *index, struct err *e)
     while (x->block_count <= x->used)
         x->block[x->block_count++] = (struct block){ NULL, 0 };
     *index = x->used++;
-    return size_block(&x->block[*index], bytes, e);
+    return size_block(x, &x->block[*index], bytes, e);
 }
 
 status exec_resize(struct exec *x, int index, size_t bytes, struct err *e)
 {
-    return size_block(&x->block[index], bytes, e);
+    return size_block(x, &x->block[index], bytes, e);
 }
 
 void *exec_block(struct exec *x, int index)
@@ -522,9 +542,13 @@ static void hand_out(const struct model *m, const struct cell *cell, struct tens
     }
 }
 
-static void begin_run(struct exec *x)
+/* Some more than a plan may have, for what stands between plans. */
+#define ARENA_EXTRA ((size_t)64 << 20)
+
+static void begin_run(struct exec *x, const struct model *m)
 {
     x->used = 0;
+    x->max_bytes = model_opts(m)->max_arena_bytes + ARENA_EXTRA;
     x->run++;
     release_held(x, 0);
 }
@@ -534,7 +558,7 @@ status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, st
     int count, index;
     struct plan *p;
     TRY(exec_check(m, in, e));
-    begin_run(x);
+    begin_run(x, m);
     TRY(make_feed(x, m, in, &count, e));
     struct plan_request r = request_for(m, model_graph(m), 0, x->feed, count);
     TRY(find_plan(x, m, &r, &p, e));
@@ -550,7 +574,7 @@ status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct
     const struct cell *cell;
     int count;
     TRY(exec_check(m, in, e));
-    begin_run(x);
+    begin_run(x, m);
     TRY(make_feed(x, m, in, &count, e));
     TRY(exec_graph(x, m, model_graph(m), x->feed, count, &cell, e));
     hand_out(m, cell, out);

@@ -187,13 +187,17 @@ status model_open(const char *path, const struct model_options *opt, struct mode
     m->options = opt != NULL ? *opt : (struct model_options){ 0 };
     if (m->options.threads < 1)
         m->options.threads = 1;
+    if (m->options.max_arena_bytes == 0)
+        m->options.max_arena_bytes = LIMIT_ARENA_OF_RUN;
     m->packs = packs_new();
     pthread_mutex_init(&m->lock, NULL);
     list_init(&m->plans);
     status s = prepare(m, e);
     if (s != OK) {
+        const char *program = m->imported.program;
+        err_prefix(e, s, "%s: ", program != NULL ? program : path);
         model_unref(m);
-        return err_prefix(e, s, "%s: ", path);
+        return s;
     }
     m->load_ns = clock_ns() - begin;
     *out = m;

@@ -18,6 +18,7 @@ struct model_options {
     bool no_fuse;  /* leave the graph as imported: for finding a pass's fault */
     bool detach;   /* parameters are copied: their files may be overwritten while it serves */
     bool ref_only; /* use the ref kernels alone: the truth that fast kernels are compared with */
+    size_t max_arena_bytes; /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
 };
 
 /* opt may be NULL. Checks everything that can be checked without a request: operators known, shapes

@@ -638,15 +638,47 @@ static status settle_outputs(struct build *b)
     return OK;
 }
 
+/* The largest value made here, most often the one that is wrong; NULL: none has a place. */
+static const struct value *find_largest(const struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    const struct value *largest = NULL;
+    size_t most = 0;
+    for (uint32_t i = b->r->first; i < b->plan->next; i++)
+        for (int k = 0; k < g->nodes[i]->out_count; k++) {
+            const struct value *v = g->nodes[i]->out[k];
+            const struct place *home = &b->home[v->id];
+            if (home->kind != PLACE_WORKSPACE || b->extent[home->index].bytes < most)
+                continue;
+            most = b->extent[home->index].bytes;
+            largest = v;
+        }
+    return largest;
+}
+
+static status too_large(struct build *b, size_t bytes)
+{
+    const struct value *v = find_largest(b);
+    char shape[SHAPE_TEXT_MAX];
+    err_set(b->err, TOO_LARGE,
+            "these shapes need %zu bytes of working memory, at most %zu are allowed (--max-arena)",
+            bytes, b->r->options->max_arena_bytes);
+    if (v == NULL)
+        return TOO_LARGE;
+    const struct type *t = &b->type[v->id];
+    const struct shape *s = b->late[v->id] >= 0 ? &b->bound[v->id] : &t->shape;
+    err_prefix(b->err, TOO_LARGE, "it makes %s %s: ", dtype_name(t->dtype),
+               shape_text(s, shape, sizeof(shape)));
+    return node_fault(v->producer, TOO_LARGE, b->err);
+}
+
 static status lay_out(struct build *b)
 {
     bring_results_home(b);
     size_t bytes = layout_extents(b->extent, b->extent_count, &b->scratch);
-    if (bytes > LIMIT_PLAN_BYTES || b->scratch_bytes > LIMIT_PLAN_BYTES - bytes)
-        return err_set(b->err, TOO_LARGE,
-                       "these shapes need %zu bytes of working memory, at most %zu are allowed",
-                       bytes == SIZE_MAX ? bytes : bytes + b->scratch_bytes,
-                       (size_t)LIMIT_PLAN_BYTES);
+    size_t most = b->r->options->max_arena_bytes;
+    if (bytes > most || b->scratch_bytes > most - bytes)
+        return too_large(b, bytes == SIZE_MAX ? bytes : bytes + b->scratch_bytes);
     b->plan->scratch_offset = bytes;
     b->plan->workspace_bytes = bytes + b->scratch_bytes;
     settle_steps(b);

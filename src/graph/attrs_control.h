@@ -16,7 +16,8 @@ struct if_attrs {
 };
 
 /* fill: a tensor of one number. Its shape is that of the attribute, or, where it has input 0 (int64 or int32 [rank]),
- * the elements of that. Integers that a double cannot hold come as `integer`. */
+ * the elements of that. Input 1 (optional): the number, of the same dtype. Integers count as `integer`, since a double
+ * does not hold every one. */
 struct fill_attrs {
     struct attr_ints shape;
     int32_t dtype; /* enum dtype */

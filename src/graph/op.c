@@ -13,7 +13,7 @@ static const struct op *const families[] = {
     ops_unary, ops_binary, ops_matmul, ops_conv, ops_pool, ops_softmax, ops_shape, ops_index,
     ops_sequence, ops_rnn,
     ops_move, ops_reduce,
-    ops_fill, ops_control,
+    ops_fill, ops_control, ops_array,
     ops_norm, ops_conv_nd, ops_resize, ops_rearrange,
     ops_attention,
     ops_detect, ops_select,

@@ -50,6 +50,10 @@ static status infer_fill(const struct node *n, const struct type *in, struct typ
         TRY(shape_from_elements(in[0].constant, &out[0].shape, e));
     else
         TRY(shape_from_ints(&a->shape, &out[0].shape, e));
+    if (in[1].shape.rank >= 0 &&
+        (in[1].dtype != out[0].dtype || shape_numel(&in[1].shape) != 1))
+        return err_set(e, INVALID, "expected one number of %s to fill with",
+                       dtype_name(out[0].dtype));
     return check_size(&out[0].shape, e);
 }
 
@@ -149,7 +153,7 @@ static const struct attr_field dtype_fields[] = {
 
 // clang-format off
 const struct op ops_fill[] = {
-    { "fill",      0, 1, 1, OP_NEEDS(0),       fill_fields,      sizeof(struct fill_attrs),      infer_fill },
+    { "fill",      0, 2, 1, OP_NEEDS(0),       fill_fields,      sizeof(struct fill_attrs),      infer_fill },
     { "fill_like", 1, 1, 1, OP_SHAPE_ONLY,     fill_like_fields, sizeof(struct fill_like_attrs), infer_fill_like },
     { "shape",     1, 1, 1, OP_SHAPE_ONLY,     dtype_fields,     sizeof(struct dtype_attrs),     infer_shape },
     { "numel",     1, 1, 1, OP_SHAPE_ONLY,     NULL,             0,                              infer_numel },

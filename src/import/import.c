@@ -12,12 +12,14 @@ struct format {
     const char *wants; /* the files that it looks for, for the words */
     bool (*detect)(const char *path);
     status (*load)(const char *path, struct imported *out, struct err *e);
+    /* NULL: loading is what finds out. */
+    status (*check)(const char *path, struct unknown_list *unknown, struct err *e);
 };
 
 // clang-format off
 static const struct format formats[] = {
-    { ONNX_WANTS, onnx_detect, onnx_load },
-    { PADDLE_WANTS, paddle_detect, paddle_load },
+    { ONNX_WANTS, onnx_detect, onnx_load, NULL },
+    { PADDLE_WANTS, paddle_detect, paddle_load, paddle_check },
 };
 // clang-format on
 
@@ -71,6 +73,14 @@ status import_model(const char *path, struct imported *out, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (formats[i].detect(path))
             return load(&formats[i], path, out, e);
+    return nothing_found(path, e);
+}
+
+status import_check(const char *path, struct unknown_list *unknown, struct err *e)
+{
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (formats[i].detect(path))
+            return formats[i].check != NULL ? formats[i].check(path, unknown, e) : OK;
     return nothing_found(path, e);
 }
 

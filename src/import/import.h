@@ -28,6 +28,7 @@ struct imported {
     struct file_map **maps;
     int map_count;
     const char *format;                /* "paddle", ... */
+    const char *program;               /* the program file, for words; NULL: the path itself */
     const char *conf_path;             /* the serving configuration that was read, or NULL */
     uint64_t param_bytes, param_count; /* elements are counted in param_count */
 };
@@ -36,6 +37,9 @@ struct imported {
  * that is at fault. */
 status import_model(const char *path, struct imported *out, struct err *e);
 void import_free(struct imported *m);
+/* Notes all operators of the model at path that nobody translates; reads no parameters. */
+struct unknown_list;
+status import_check(const char *path, struct unknown_list *unknown, struct err *e);
 /* Whether a model of some format lies at path itself. */
 bool import_detect(const char *path);
 /* Makes the parameters independent of their files (file_map_detach). */

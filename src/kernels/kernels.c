@@ -17,7 +17,7 @@ static const struct kernel *const families[] = {
     cpu_move, cpu_norm, cpu_image,
     ref_unary, ref_binary, ref_matmul, ref_conv, ref_pool, ref_softmax, ref_shape, ref_index, ref_sequence, ref_rnn,
     ref_move, ref_sort, ref_reduce,
-    ref_fill,
+    ref_fill, ref_array,
     ref_norm, ref_conv_nd, ref_pool_nd, ref_resize, ref_rearrange,
     ref_attention,
     ref_detect, ref_roi, ref_select,

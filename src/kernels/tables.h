@@ -12,7 +12,7 @@ extern const struct kernel dnnl_columns[], cpu_channels[];
 extern const struct kernel ref_norm[], ref_conv_nd[], ref_pool_nd[], ref_resize[], ref_rearrange[],
     ref_detect[], ref_roi[], ref_select[];
 extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
-extern const struct kernel ref_fill[];
+extern const struct kernel ref_fill[], ref_array[];
 extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];
 extern const struct kernel ref_quant[], ref_choose[];
 extern const struct kernel cpu_reduce[], cpu_sort[], cpu_quant[], ref_random[];

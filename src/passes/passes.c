@@ -8,7 +8,6 @@
 // clang-format off
 static const struct pass passes[] = {
     { "drop_identity", "values that are copies of others",                       drop_identity },
-    { "fold_views",    "another shape of a parameter becomes a parameter",       fold_views },
     { "fold_scale",    "what scales and shifts channels joins the convolution before it", fold_scale },
     { "fuse_attention", "softmax(q k') v with its scale, mask and transpositions", fuse_attention },
     { "fuse_bias",     "a vector added to a product or a convolution joins it",  fuse_bias },

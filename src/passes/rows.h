@@ -4,7 +4,6 @@
 #include "passes/passes.h"
 
 status drop_identity(struct graph *g, int *changes, struct err *e);
-status fold_views(struct graph *g, int *changes, struct err *e);
 status fold_scale(struct graph *g, int *changes, struct err *e);
 status fuse_attention(struct graph *g, int *changes, struct err *e);
 status fuse_bias(struct graph *g, int *changes, struct err *e);

@@ -284,7 +284,7 @@ static const struct {
     FAMILY(pool_rows), FAMILY(shape_rows), FAMILY(index_rows), FAMILY(sequence_rows),
     FAMILY(rnn_rows), FAMILY(elementwise_rows), FAMILY(image_rows), FAMILY(detect_rows), FAMILY(detect_rows),
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
-    FAMILY(fill_rows), FAMILY(attention_rows),
+    FAMILY(fill_rows), FAMILY(array_rows), FAMILY(attention_rows),
     FAMILY(recurrent_rows), FAMILY(ragged_rows),
     FAMILY(quant_rows), FAMILY(choose_odd_rows), FAMILY(random_rows),
 };

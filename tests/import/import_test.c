@@ -156,18 +156,23 @@ static void what_is_no_model_is_named_with_what_is_there(void **state)
 
 static void formats_that_are_not_read_yet_say_so(void **state)
 {
+    struct temp_dir d;
+    temp_dir_make(&d);
+    temp_write(&d, "encrypt_model", "x", 1);
+    refuse(d.path, UNSUPPORTED, "encrypted");
+    temp_dir_remove(&d);
+}
+
+static void an_empty_pir_program_is_refused(void **state)
+{
     static const char pir[] = "{\"base_code\":{\"magic\":\"pir\",\"version\":4},\"program\":{}}";
     struct temp_dir d;
     char path[128];
     temp_dir_make(&d);
     temp_write(&d, "inference.json", pir, sizeof(pir) - 1);
-    refuse(d.path, UNSUPPORTED, "PIR programs are not read yet");
+    refuse(d.path, CORRUPT, "expected magic 'pir' and one block, got 0");
     snprintf(path, sizeof(path), "%s/inference.json", d.path);
-    refuse(path, UNSUPPORTED, "PIR programs are not read yet");
-    temp_dir_remove(&d);
-    temp_dir_make(&d);
-    temp_write(&d, "encrypt_model", "x", 1);
-    refuse(d.path, UNSUPPORTED, "encrypted");
+    refuse(path, CORRUPT, "expected magic 'pir' and one block, got 0");
     temp_dir_remove(&d);
 }
 
@@ -221,6 +226,7 @@ int main(void)
         cmocka_unit_test(the_program_file_may_be_named_itself),
         cmocka_unit_test(what_is_no_model_is_named_with_what_is_there),
         cmocka_unit_test(formats_that_are_not_read_yet_say_so),
+        cmocka_unit_test(an_empty_pir_program_is_refused),
         cmocka_unit_test(a_missing_parameter_file_is_named),
         cmocka_unit_test(any_usual_name_of_parameters_is_found),
     };

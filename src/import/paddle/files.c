@@ -3,8 +3,8 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "import/dir.h"
+#include "import/pir/pir.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *base_name(const char *path)
@@ -18,6 +18,12 @@ static bool is_program(struct str name)
     return str_is(name, "__model__") || str_is(name, "model") || str_ends(name, ".pdmodel");
 }
 
+/* Any .json may lie beside a model: what it begins with says whether it is a program. */
+static bool may_be_pir(struct str name)
+{
+    return str_ends(name, ".json");
+}
+
 static bool is_params(struct str name)
 {
     return str_is(name, "__params__") || str_is(name, "params") || str_ends(name, ".pdiparams");
@@ -26,40 +32,6 @@ static bool is_params(struct str name)
 static bool is_encrypted(struct str name)
 {
     return str_is(name, "encrypt_model");
-}
-
-/* ---- PIR, the program format of Paddle 3 ---- */
-
-#define PIR_LOOK_BYTES 512
-
-/* JSON whose first object is "base_code", with the magic "pir". */
-static bool is_pir(const char *path)
-{
-    char head[PIR_LOOK_BYTES + 1];
-    FILE *f = fopen(path, "rb");
-    if (f == NULL)
-        return false;
-    head[fread(head, 1, PIR_LOOK_BYTES, f)] = '\0';
-    fclose(f);
-    return strstr(head, "\"base_code\"") != NULL && strstr(head, "\"pir\"") != NULL;
-}
-
-static const char *find_pir(const char *dir, const struct dir_list *l, struct arena *a)
-{
-    for (int i = 0; i < l->count; i++) {
-        const char *path = arena_printf(a, "%s/%s", dir, l->name[i]);
-        if (str_ends(str_of(l->name[i]), ".json") && is_pir(path))
-            return path;
-    }
-    return NULL;
-}
-
-static status pir_fault(const char *path, struct err *e)
-{
-    return err_set(e, UNSUPPORTED,
-                   "%s: PIR programs are not read yet; export with FLAGS_enable_pir_api=0, which "
-                   "writes a .pdmodel",
-                   path);
 }
 
 /* ---- candidates ---- */
@@ -88,6 +60,16 @@ static struct candidates gather(const char *dir, const struct dir_list *l,
     return c;
 }
 
+static struct candidates gather_pir(const char *dir, const struct dir_list *l, struct arena *a)
+{
+    struct candidates c = { 0 };
+    for (int i = 0; i < l->count; i++)
+        if (may_be_pir(str_of(l->name[i])) &&
+            pir_is_program(arena_printf(a, "%s/%s", dir, l->name[i])))
+            add_candidate(&c, l->name[i], a);
+    return c;
+}
+
 static bool has(const struct dir_list *l, const char *name)
 {
     for (int i = 0; i < l->count; i++)
@@ -105,23 +87,24 @@ bool paddle_detect(const char *path)
     arena_init(&a, 0);
     bool yes = dir_read(path, &a, &l, NULL) == OK &&
                (gather(path, &l, is_program, &a).count > 0 ||
-                gather(path, &l, is_encrypted, &a).count > 0 || find_pir(path, &l, &a) != NULL);
+                gather(path, &l, is_encrypted, &a).count > 0 ||
+                gather_pir(path, &l, &a).count > 0);
     arena_deinit(&a);
     return yes;
 }
 
 /* ---- the program ---- */
 
+/* A folder may hold both forms of one model: then the older one, which says more (LoD). */
 static status find_in_dir(const char *dir, const struct dir_list *l, struct arena *a,
                           const char **program, struct err *e)
 {
     struct candidates c = gather(dir, l, is_program, a);
+    if (c.count == 0)
+        c = gather_pir(dir, l, a);
     if (c.count > 1)
         return err_set(e, INVALID, "%s: several programs (%s); name the one that is meant", dir,
                        c.names);
-    const char *pir = c.count == 0 ? find_pir(dir, l, a) : NULL;
-    if (pir != NULL)
-        return pir_fault(pir, e);
     if (c.count == 0 && has(l, "encrypt_model"))
         return err_set(e, UNSUPPORTED,
                        "%s/encrypt_model: encrypted models are not read yet; decrypt it first",
@@ -135,8 +118,6 @@ static status find_in_dir(const char *dir, const struct dir_list *l, struct aren
 
 static status check_named(const char *path, struct err *e)
 {
-    if (is_pir(path))
-        return pir_fault(path, e);
     if (is_params(str_of(base_name(path))))
         return err_set(e, INVALID, "%s: this is a parameter file; name the program beside it (%s)",
                        path, PADDLE_WANTS);
@@ -154,9 +135,10 @@ static const char *namesake(const char *program, struct arena *a)
         return "params";
     if (str_is(s, "__model__"))
         return "__params__";
-    if (!str_ends(s, ".pdmodel"))
+    const char *ending = str_ends(s, ".pdmodel") ? ".pdmodel" : ".json";
+    if (!str_ends(s, ending))
         return NULL;
-    return arena_printf(a, "%.*s.pdiparams", (int)(s.n - strlen(".pdmodel")), s.p);
+    return arena_printf(a, "%.*s.pdiparams", (int)(s.n - strlen(ending)), s.p);
 }
 
 static status find_params(const struct dir_list *l, struct paddle_files *f, struct arena *a,

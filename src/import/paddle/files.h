@@ -21,7 +21,7 @@ struct paddle_files {
         *params; /* the combined file; NULL: one file per parameter in dir, or no parameters */
 };
 
-#define PADDLE_WANTS "__model__, model or *.pdmodel"
+#define PADDLE_WANTS "__model__, model, *.pdmodel or *.json"
 
 /* Whether path is, or holds, something of Paddle's: also what is not read (PIR, encrypted), so that
  * paddle_find_files can say so. A path to a file of any other name is taken for a program too. */

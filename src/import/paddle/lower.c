@@ -1,88 +1,36 @@
 #include "import/paddle/lower.h"
 
+#include "import/paddle/lowering.h"
 #include "import/paddle/ops.h"
-#include "import/paddle/site.h"
+#include "import/unknown.h"
+
+#include "base/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A feed or fetch operator: where its variable belongs. */
-struct end {
-    int64_t col;
-    struct str name;
-    struct value *value;
-};
-
-struct ends {
-    struct end *end;
-    int count;
-};
-
-struct lower {
-    const struct lower_in *in;
-    const struct block_desc *block;
-    struct graph *graph;
-    struct arena scratch;
-    struct map vars;  /* name -> struct var_desc */
-    struct map bound; /* name -> struct binding (site.c) */
-    struct ends feeds, fetches;
-    struct err *err;
-};
-
 /* ---- what is not supported, all at once ---- */
-
-struct unknown {
-    int count, block, index; /* of its first place */
-    struct unknown *next;    /* in order of first appearance */
-    struct str type;
-};
 
 static bool is_known(struct str type)
 {
-    return str_is(type, "feed") || str_is(type, "fetch") || op_row_find(type) != NULL;
+    return str_is(type, "feed") || str_is(type, "fetch") || control_lowering(type) != NULL ||
+           op_row_find(type) != NULL;
 }
 
-struct unknown_list {
-    struct map by_type;
-    struct unknown *first, **tail;
-};
-
-static void note_unknown(struct unknown_list *l, struct arena *a, struct str type, int block,
-                         int index)
+void lower_check(const struct program *p, struct unknown_list *unknown)
 {
-    struct unknown *u = map_get(&l->by_type, type);
-    if (u == NULL) {
-        u = arena_zalloc(a, sizeof(*u));
-        *u = (struct unknown){ .block = block, .index = index, .type = type };
-        map_put(&l->by_type, type, u);
-        *l->tail = u;
-        l->tail = &u->next;
-    }
-    u->count++;
-}
-
-#define UNKNOWN_TOLD 32 /* words are cut anyway */
-
-static status tell_unknown(const struct unknown *u, struct arena *a, struct err *e)
-{
-    const char *text = "";
-    for (int i = 0; u != NULL && i < UNKNOWN_TOLD; u = u->next, i++)
-        text = arena_printf(a, "%s%s'%.*s' (%d time%s, first at operator %d of block %d)", text,
-                            i > 0 ? ", " : "", STR_ARG(u->type), u->count, u->count > 1 ? "s" : "",
-                            u->index, u->block);
-    return err_set(e, UNSUPPORTED, "not supported: operator %s%s", text, u != NULL ? ", ..." : "");
+    for (int b = 0; b < p->block_count; b++)
+        for (int i = 0; i < p->block[b].op_count; i++)
+            if (!is_known(p->block[b].op[i].type))
+                unknown_note(unknown, p->block[b].op[i].type, b, i);
 }
 
 static status check_known(struct lower *l)
 {
-    struct unknown_list unknown = { .first = NULL, .tail = &unknown.first };
-    const struct program *p = l->in->program;
-    map_init(&unknown.by_type, &l->scratch);
-    for (int b = 0; b < p->block_count; b++)
-        for (int i = 0; i < p->block[b].op_count; i++)
-            if (!is_known(p->block[b].op[i].type))
-                note_unknown(&unknown, &l->scratch, p->block[b].op[i].type, b, i);
-    return unknown.first == NULL ? OK : tell_unknown(unknown.first, &l->scratch, l->err);
+    struct unknown_list unknown;
+    unknown_init(&unknown, &l->scratch);
+    lower_check(l->in->program, &unknown);
+    return unknown_tell(&unknown, l->err);
 }
 
 /* ---- feed and fetch ---- */
@@ -99,7 +47,7 @@ static status check_feed_var(struct site *s, const struct var_desc *v, struct st
     if (v->lod_level < 0 || v->lod_level > LOD_MAX)
         return site_fault(s, UNSUPPORTED, "it feeds '%.*s' with %d LoD levels, at most %d",
                           STR_ARG(name), v->lod_level, LOD_MAX);
-    if (map_get(s->bound, name) != NULL)
+    if (scope_has(s->scope, name))
         return site_fault(s, INVALID, "'%.*s' is fed or written already", STR_ARG(name));
     return OK;
 }
@@ -124,7 +72,8 @@ static status add_offsets(struct lower *l, struct value *v, int levels)
 static struct end *next_end(struct lower *l, struct ends *ends)
 {
     if (ends->end == NULL)
-        ends->end = arena_zalloc(&l->scratch, (size_t)l->block->op_count * sizeof(*ends->end));
+        ends->end = arena_zalloc(&l->scratch, (size_t)l->in->program->block[0].op_count *
+                                                  sizeof(*ends->end));
     return &ends->end[ends->count++];
 }
 
@@ -133,7 +82,7 @@ static status lower_feed(struct lower *l, struct site *s)
     const struct slot_desc *out = op_slot_out(s->op, "Out");
     if (out == NULL || out->arg_count != 1)
         return site_fault(s, INVALID, "expected one variable as output Out");
-    const struct var_desc *v = map_get(&l->vars, out->arg[0]);
+    const struct var_desc *v = scope_var(s->scope, out->arg[0]);
     TRY(check_feed_var(s, v, out->arg[0]));
     struct value *value;
     dtype d = DTYPE_F32;
@@ -155,7 +104,7 @@ static status lower_fetch(struct lower *l, struct site *s)
     struct value *v;
     TRY(site_in(s, "X", &v));
     struct str name = op_slot_in(s->op, "X")->arg[0];
-    const struct var_desc *d = map_get(&l->vars, name);
+    const struct var_desc *d = scope_var(s->scope, name);
     dtype told = v->dtype;
     if (d != NULL && program_dtype(d->data_type, &told) && v->dtype == DTYPE_F32 &&
         (told == DTYPE_F16 || told == DTYPE_BF16)) {
@@ -215,29 +164,35 @@ static const struct value *find_ragged(struct site *s)
     struct value *v;
     for (int i = 0; i < s->op->in_count; i++)
         for (int k = 0; k < s->op->in[i].arg_count; k++)
-            if (map_get(s->bound, s->op->in[i].arg[k]) != NULL &&
-                site_resolve(s, s->op->in[i].arg[k], &v) == OK && v->lod_levels > 0)
+            if (site_resolve(s, s->op->in[i].arg[k], &v) == OK && v != NULL && v->lod_levels > 0)
                 return v;
     return NULL;
 }
 
-static status lower_op(struct lower *l, int index)
+static status lower_end(struct lower *l, struct site *s)
 {
-    const struct op_desc *op = &l->block->op[index];
-    struct site s = { .graph = l->graph,
+    if (s->block != 0)
+        return site_fault(s, INVALID, "only block 0 has feeds and fetches");
+    return str_is(s->op->type, "feed") ? lower_feed(l, s) : lower_fetch(l, s);
+}
+
+static status lower_op(struct lower *l, struct scope *scope, int block, int index)
+{
+    const struct op_desc *op = &l->in->program->block[block].op[index];
+    struct site s = { .graph = scope->graph,
                       .op = op,
                       .row = op_row_find(op->type),
                       .index = index,
-                      .vars = &l->vars,
-                      .params = &l->in->params->by_name,
-                      .bound = &l->bound,
+                      .block = block,
+                      .scope = scope,
                       .scratch = &l->scratch,
                       .err = l->err };
-    if (str_is(op->type, "feed"))
-        TRY(lower_feed(l, &s));
-    else if (str_is(op->type, "fetch"))
-        TRY(lower_fetch(l, &s));
-    else {
+    control_fn *control = control_lowering(op->type);
+    if (control != NULL) {
+        TRY(control(l, &s));
+    } else if (s.row == NULL) {
+        TRY(lower_end(l, &s));
+    } else {
         s.ragged = find_ragged(&s);
         TRY(s.row->import(&s));
     }
@@ -246,23 +201,25 @@ static status lower_op(struct lower *l, int index)
     return OK;
 }
 
-static status index_vars(struct lower *l)
+status lower_block(struct lower *l, struct scope *scope, int index)
 {
-    map_init(&l->vars, &l->scratch);
-    map_init(&l->bound, &l->scratch);
-    for (int i = 0; i < l->block->var_count; i++)
-        if (!map_put(&l->vars, l->block->var[i].name, &l->block->var[i]))
-            return err_set(l->err, CORRUPT, "the program declares variable '%.*s' twice",
-                           STR_ARG(l->block->var[i].name));
+    if (scope->depth > LIMIT_GRAPH_DEPTH)
+        return err_set(l->err, TOO_LARGE, "more than %d blocks inside each other",
+                       LIMIT_GRAPH_DEPTH);
+    for (int i = 0; i < l->in->program->block[index].op_count; i++)
+        TRY(lower_op(l, scope, index, i));
     return OK;
 }
 
 static status lower(struct lower *l, struct port_names *names)
 {
-    TRY(index_vars(l));
+    const struct program *p = l->in->program;
+    struct scope scope;
+    l->lowered = arena_zalloc(&l->scratch, (size_t)p->block_count);
+    TRY(scope_init(&scope, NULL, l->graph, &l->scratch, &l->in->params->by_name, &p->block[0],
+                   l->err));
     TRY(check_known(l));
-    for (int i = 0; i < l->block->op_count; i++)
-        TRY(lower_op(l, i));
+    TRY(lower_block(l, &scope, 0));
     TRY(set_ends(l, names));
     return graph_check(l->graph, l->err);
 }
@@ -270,7 +227,7 @@ static status lower(struct lower *l, struct port_names *names)
 status lower_program(const struct lower_in *in, struct graph *g, struct port_names *names,
                      struct err *e)
 {
-    struct lower l = { .in = in, .block = &in->program->block[0], .graph = g, .err = e };
+    struct lower l = { .in = in, .graph = g, .err = e };
     arena_init(&l.scratch, 0);
     status s = lower(&l, names);
     arena_deinit(&l.scratch);

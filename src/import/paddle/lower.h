@@ -13,6 +13,9 @@ struct lower_in {
     const struct conf *conf; /* makes a feed ragged where it says so; NULL: none */
 };
 
+/* Notes the operators that nobody translates; names are the program's. */
+struct unknown_list;
+void lower_check(const struct program *p, struct unknown_list *unknown);
 /* Fills g, whose arena then holds all names; the program may go away, the parameters' tensors may
  * not. *names: the file's names of g's inputs and outputs. Words do not name the file: the caller
  * prefixes. */

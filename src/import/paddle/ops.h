@@ -23,10 +23,12 @@ struct op_row {
 };
 
 const struct op_row *op_row_find(struct str type); /* NULL: not supported */
+const struct op_row *op_row_at(int index);         /* all rows; NULL behind the last */
 
 /* Each family ends with a row without type. */
 extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle_sequence[],
     paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[], paddle_boxes[];
+extern const struct op_row paddle_fill[], paddle_array[];
 extern const struct op_row paddle_move[], paddle_index[], paddle_reduce[];
 extern const struct op_row paddle_recurrent[], paddle_ragged[];
 extern const struct op_row paddle_quant[], paddle_linear[], paddle_choose[];

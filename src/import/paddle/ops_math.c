@@ -151,15 +151,6 @@ static status import_dropout(struct site *s)
     return add_affine(s, x, 1 - p, 0);
 }
 
-static status import_cast(struct site *s)
-{
-    int64_t from = attr_i64(s, "in_dtype", -1), to = attr_i64(s, "out_dtype", -1);
-    if (from != to)
-        return site_fault(s, UNSUPPORTED, "from type %lld to %lld of VarType", (long long)from,
-                          (long long)to);
-    return import_unary(s);
-}
-
 /* x - log(sum(exp(x))). */
 static status import_log_softmax(struct site *s)
 {
@@ -188,8 +179,6 @@ const struct op_row paddle_math[] = {
     { "matmul_v2",       "matmul",   import_matmul_v2,   LOD_SHARE },
     { "matmul",          "matmul",   import_matmul,      LOD_SHARE },
     { "dropout",         "identity", import_dropout,     LOD_SHARE },
-    { "assign",          "identity", import_unary,       LOD_SHARE },
-    { "cast",            "identity", import_cast,        LOD_SHARE },
     { "softmax",         "softmax",  import_softmax,     LOD_SHARE },
     { "log_softmax",     "sub",      import_log_softmax, LOD_SHARE },
     { 0 },

@@ -4,4 +4,8 @@
 
 #include "import/import.h"
 
+struct unknown_list;
+
+/* Notes the operators that nobody translates. */
+status paddle_check(const char *path, struct unknown_list *unknown, struct err *e);
 status paddle_load(const char *path, struct imported *out, struct err *e);

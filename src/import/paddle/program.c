@@ -298,6 +298,7 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         case 2: a->kind = (int32_t)pb_varint(&r); break;
         case 3:                                        /* i */
         case 10:                                       /* b */
+        case 12:                                       /* block_idx */
         case 13: a->i = (int64_t)pb_varint(&r); break; /* l */
         case 4: a->f = (double)pb_float(&r); break;
         case 19: a->f = pb_double(&r); break;

@@ -21,6 +21,7 @@ enum var_kind { /* VarType.Type, as far as anybody asks */
     VAR_LOD_TENSOR = 7,
     VAR_FEED_MINIBATCH = 9,
     VAR_FETCH_LIST = 10,
+    VAR_TENSOR_ARRAY = 13,
 };
 
 struct var_desc {
@@ -40,6 +41,7 @@ enum attr_kind { /* AttrType */
     KIND_FLOATS = 4,
     KIND_BOOLEAN = 6,
     KIND_BOOLEANS = 7,
+    KIND_BLOCK = 8,
     KIND_LONG = 9,
     KIND_LONGS = 11,
     KIND_FLOAT64S = 12,
@@ -49,7 +51,7 @@ enum attr_kind { /* AttrType */
 struct attr_desc {
     struct str name;
     int32_t kind;  /* enum attr_kind or another number of AttrType */
-    int64_t i;     /* INT, LONG, BOOLEAN */
+    int64_t i;     /* INT, LONG, BOOLEAN, BLOCK */
     double f;      /* FLOAT, FLOAT64 */
     struct str s;  /* STRING */
     int64_t *ints; /* INTS, LONGS, BOOLEANS, whole SCALARS */

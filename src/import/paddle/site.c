@@ -7,13 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a variable stands for. One that is written again gets a new value; the number makes its name
- * unique. */
-struct binding {
-    struct value *value;
-    int writes;
-};
-
 status(site_fault)(const struct site *s, status code, const char *fmt, ...)
 {
     char words[ERR_TEXT_MAX];
@@ -21,44 +14,15 @@ status(site_fault)(const struct site *s, status code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(words, sizeof(words), fmt, ap);
     va_end(ap);
-    return err_set(s->err, code, "operator '%.*s' (operator %d of block 0): %s",
-                   STR_ARG(s->op->type), s->index, words);
+    return err_set(s->err, code, "operator '%.*s' (operator %d of block %d): %s",
+                   STR_ARG(s->op->type), s->index, s->block, words);
 }
 
 /* ---- inputs ---- */
 
-/* Narrow floats as float32, in the graph's arena: that is what they are computed in. */
-static status widen(struct site *s, const struct tensor *t, struct tensor *out)
-{
-    int64_t n = shape_numel(&t->shape);
-    const uint16_t *from = t->data;
-    float *to = n < 0 ? NULL : arena_try_array(&s->graph->arena, (size_t)n + 1, sizeof(*to));
-    if (to == NULL)
-        return site_fault(s, NO_MEMORY, "no memory for %lld numbers", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        to[i] = t->dtype == DTYPE_F16 ? f16_to_f32(from[i]) : bf16_to_f32(from[i]);
-    *out = (struct tensor){ .dtype = DTYPE_F32, .shape = t->shape, .data = to };
-    return OK;
-}
-
-static status make_constant(struct site *s, struct str name, const struct tensor *t,
-                            struct value **out)
-{
-    const char *copy = arena_strndup(s->scratch, name.p, name.n);
-    struct tensor wide = *t;
-    if (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16)
-        TRY(widen(s, t, &wide));
-    TRY(graph_add_constant(s->graph, copy, &wide, out, s->err));
-    site_bind_name(s, name, *out);
-    return OK;
-}
-
 status site_resolve(struct site *s, struct str name, struct value **out)
 {
-    const struct binding *b = map_get(s->bound, name);
-    const struct tensor *t = b == NULL ? map_get(s->params, name) : NULL;
-    *out = b != NULL ? b->value : NULL;
-    return t != NULL ? make_constant(s, name, t, out) : OK;
+    return scope_resolve(s->scope, name, out, s->err);
 }
 
 static status resolve_arg(struct site *s, struct str name, struct value **out)
@@ -148,6 +112,36 @@ status site_offsets(struct site *s, const char *slot, struct value **out)
 }
 
 /* ---- results ---- */
+
+static void put_number(dtype d, double number, void *to)
+{
+    int64_t i = (int64_t)number;
+    float f = (float)number;
+    uint16_t h = d == DTYPE_F16 ? f32_to_f16(f) : f32_to_bf16(f);
+    switch (d) {
+    case DTYPE_F32: memcpy(to, &f, sizeof(f)); break;
+    case DTYPE_F64: memcpy(to, &number, sizeof(number)); break;
+    case DTYPE_F16:
+    case DTYPE_BF16: memcpy(to, &h, sizeof(h)); break;
+    default: memcpy(to, &i, dtype_size(d) <= sizeof(i) ? dtype_size(d) : sizeof(i)); break;
+    }
+}
+
+status site_number(struct site *s, dtype d, int rank, double number, struct value **out)
+{
+    void *data = arena_zalloc(&s->graph->arena, 16);
+    put_number(d, number, data);
+    struct tensor t = { .dtype = d, .shape = { .rank = rank }, .data = data };
+    for (int i = 0; i < rank; i++)
+        t.shape.dim[i] = 1;
+    return graph_add_constant(s->graph, NULL, &t, out, s->err);
+}
+
+const struct var_desc *site_declared(const struct site *s, const char *slot)
+{
+    const struct slot_desc *d = op_slot_out(s->op, slot);
+    return d != NULL && d->arg_count > 0 ? scope_var(s->scope, d->arg[0]) : NULL;
+}
 
 status site_add_outs(struct site *s, const char *name, struct value *const *in, int in_count,
                      int out_count, struct node **out)
@@ -248,32 +242,16 @@ void site_share_lod(struct value *v, const struct value *x, int levels)
 
 void site_bind_name(struct site *s, struct str name, struct value *v)
 {
-    struct binding *b = map_get(s->bound, name);
-    if (b == NULL) {
-        b = arena_zalloc(s->scratch, sizeof(*b));
-        map_put(s->bound, name, b);
-    }
-    b->value = v;
-    b->writes++;
+    scope_bind(s->scope, name, v);
 }
 
 static void declare(const struct site *s, struct str name, struct value *v)
 {
-    const struct var_desc *d = map_get(s->vars, name);
+    const struct var_desc *d = scope_var(s->scope, name);
     if (d == NULL)
         return;
     program_computed(d->data_type, &v->dtype);
     v->shape = d->shape;
-}
-
-/* The variable's own name for its first value, name@2 for the next: names are unique in a graph. */
-static const char *name_value(const struct site *s, struct str name)
-{
-    const struct binding *b = map_get(s->bound, name);
-    if (b == NULL && map_get(s->params, name) == NULL)
-        return arena_strndup(&s->graph->arena, name.p, name.n);
-    return arena_printf(&s->graph->arena, "%.*s@%d", (int)name.n, name.p,
-                        b != NULL ? b->writes + 1 : 2);
 }
 
 status site_bind(struct site *s, const char *slot, struct value *v)
@@ -289,7 +267,7 @@ status site_bind_at(struct site *s, const char *slot, int i, struct value *v)
     if (i >= site_out_count(s, slot))
         return OK;
     struct str name = op_slot_out(s->op, slot)->arg[i];
-    v->name = name_value(s, name);
+    v->name = scope_name(s->scope, name);
     declare(s, name, v);
     if (s->row->lod == LOD_SHARE && s->ragged != NULL)
         site_share_lod(v, s->ragged, s->ragged->lod_levels);

@@ -22,20 +22,17 @@
 #include "graph/graph.h"
 #include "import/paddle/ops.h"
 #include "import/paddle/program.h"
+#include "import/paddle/scope.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-struct binding;
 
 struct site {
     struct graph *graph;
     const struct op_desc *op;
     const struct op_row *row;
-    int index;                  /* of the operator in its block */
-    const struct map *vars;     /* name -> struct var_desc of block 0 */
-    const struct map *params;   /* name -> struct tensor */
-    struct map *bound;          /* name -> struct binding: what a variable stands for now */
+    int index, block;           /* of the operator in its block, and of that */
+    struct scope *scope;        /* what variables stand for now */
     struct arena *scratch;      /* of the import: gone when it ends */
     const struct value *ragged; /* the first input that has LoD, or NULL */
     const char *bad_attr; /* the first attribute that could not be used as asked for, or NULL */
@@ -71,6 +68,10 @@ status site_resolve(struct site *s, struct str name, struct value **out);
 
 /* ---- results ---- */
 
+/* A constant of one number: [1], or a scalar with rank 0. Integers are exact below 2^53. */
+status site_number(struct site *s, dtype d, int rank, double number, struct value **out);
+/* What the program declares of the first variable in an output slot; NULL: nothing. */
+const struct var_desc *site_declared(const struct site *s, const char *slot);
 /* Adds a node of the canonical operator. */
 status site_add(struct site *s, const char *op, struct value *const *in, int in_count,
                 struct node **out);

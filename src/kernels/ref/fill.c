@@ -9,7 +9,8 @@
 struct fill_state {
     int64_t count;
     size_t size; /* of an element */
-    uint8_t element[16];
+    bool given;  /* by input 1 */
+    _Alignas(16) uint8_t element[16];
 };
 
 static void put_element(dtype d, double value, int64_t integer, void *to)
@@ -40,6 +41,7 @@ static status prepare_fill(const struct kernel_ctx *ctx, void **state, size_t *s
 {
     const struct fill_attrs *a = ctx->node->attrs;
     make_fill(ctx, a->value, a->integer, state);
+    ((struct fill_state *)*state)->given = ctx->in[1].shape.rank >= 0;
     return OK;
 }
 
@@ -54,9 +56,10 @@ static status prepare_fill_like(const struct kernel_ctx *ctx, void **state, size
 static status run_fill(const void *state, const struct kernel_io *io)
 {
     const struct fill_state *s = state;
+    const void *element = s->given ? io->in[1] : s->element;
     uint8_t *out = io->out[0];
     for (int64_t i = 0; i < s->count; i++)
-        memcpy(out + (size_t)i * s->size, s->element, s->size);
+        memcpy(out + (size_t)i * s->size, element, s->size);
     return OK;
 }
 

@@ -1,0 +1,110 @@
+#include "operators.h"
+
+#include "graph/op.h"
+#include "import/paddle/ops.h"
+#include "import/pir/table.h"
+#include "kernels/kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what models hold ---- */
+
+static int by_type(const void *a, const void *b)
+{
+    return strcmp((*(const struct op_row *const *)a)->type, (*(const struct op_row *const *)b)->type);
+}
+
+static void put_pir_names(struct buf *b, const char *type)
+{
+    const struct pir_row *r;
+    int told = 0;
+    for (int i = 0; (r = pir_row_at(i)) != NULL; i++)
+        if (strcmp(r->type, type) == 0)
+            buf_printf(b, "%s`%s`", told++ > 0 ? ", " : "", r->name);
+}
+
+static void put_paddle(struct buf *b, struct arena *a)
+{
+    const struct op_row *r, **sorted;
+    int count = 0;
+    while (op_row_at(count) != NULL)
+        count++;
+    sorted = arena_zalloc(a, ((size_t)count + 1) * sizeof(*sorted));
+    for (int i = 0; (r = op_row_at(i)) != NULL; i++)
+        sorted[i] = r;
+    qsort(sorted, (size_t)count, sizeof(*sorted), by_type);
+    buf_printf(b, "## Paddle\n\n%d operators of ProgramDesc files (`.pdmodel`, `__model__`), beside `feed` "
+                  "and `fetch`, and their names in\nPaddle 3's PIR files (`.json`), where `data`, `fetch`, "
+                  "`combine`, `split` (of lists), `if`, `while` and `yield` are\nread as well.\n\n"
+                  "| ProgramDesc | PIR | becomes |\n|---|---|---|\n",
+               count);
+    for (int i = 0; i < count; i++) {
+        buf_printf(b, "| `%s` | ", sorted[i]->type);
+        put_pir_names(b, sorted[i]->type);
+        buf_printf(b, " | `%s` |\n", sorted[i]->canonical);
+    }
+    buf_str(b, "| `while` | `while` | `while` |\n| `conditional_block` | `if` | `if` |\n\n");
+}
+
+/* ---- what the engine computes ---- */
+
+static void put_attrs(struct buf *b, const struct op *o)
+{
+    int told = 0;
+    for (const struct attr_field *f = o->attrs; f != NULL && f->name != NULL; f++)
+        buf_printf(b, "%s%s", told++ > 0 ? ", " : "", f->name);
+}
+
+static void put_dtypes(struct buf *b, uint32_t dtypes)
+{
+    int told = 0;
+    if (dtypes == UINT32_MAX) {
+        buf_str(b, "any");
+        return;
+    }
+    for (int d = 0; d < 32; d++)
+        if ((dtypes & (1u << d)) != 0 && dtype_valid(d))
+            buf_printf(b, "%s%s", told++ > 0 ? ", " : "", dtype_name((dtype)d));
+}
+
+static void put_kernels(struct buf *b, const struct op *o)
+{
+    const struct kernel *k;
+    for (size_t i = 0; (k = kernel_at(o->name, i)) != NULL; i++) {
+        buf_printf(b, "%s%.*s: ", i > 0 ? "; " : "", (int)strcspn(k->name, " "), k->name);
+        put_dtypes(b, k->dtypes);
+    }
+    if (o->flags & OP_VIEW)
+        buf_str(b, "none: another look at the same bytes");
+    if (o->flags & OP_CONTROL)
+        buf_str(b, "none: the executor runs its graphs");
+}
+
+static void put_canonical(struct buf *b)
+{
+    const struct op *o;
+    buf_str(b, "## What they become\n\nThe engine's own operators: what each takes and gives stands beside its "
+               "attributes in `src/graph/attrs*.h`. Kernels by\nbackend, best first, with the dtypes of the "
+               "first input.\n\n| operator | inputs | attributes | kernels |\n|---|---|---|---|\n");
+    for (size_t i = 0; (o = op_at(i)) != NULL; i++) {
+        buf_printf(b, o->in_min == o->in_max ? "| `%s` | %d" : "| `%s` | %d to ", o->name, o->in_min);
+        if (o->in_max == UINT8_MAX)
+            buf_str(b, "any");
+        else if (o->in_min != o->in_max)
+            buf_printf(b, "%d", o->in_max);
+        buf_str(b, " | ");
+        put_attrs(b, o);
+        buf_str(b, " | ");
+        put_kernels(b, o);
+        buf_str(b, " |\n");
+    }
+}
+
+void operators_put(struct buf *b, struct arena *a)
+{
+    buf_str(b, "# Operators\n\nMade by `tools/operators_doc` from the tables in the code; do not edit. "
+               "`oar inspect --check MODEL` says whether a model\nhas others.\n\n");
+    put_paddle(b, a);
+    put_canonical(b);
+}
