@@ -25,7 +25,7 @@ struct bench_args {
     struct words words;
     struct feeds_args feeds;
     const char *protocol, *encoding;
-    int64_t threads, concurrency;
+    int64_t threads, concurrency, max_arena_bytes;
     double seconds, warm_up_s;
     const char *trace;
     bool json, profile;
@@ -41,6 +41,7 @@ static const struct option options[] = {
     { "threads", OPT_INT, FIELD(threads), "N", "1", "model: threads that one run uses", 1, 1024, "thread" },
     { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
     { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
+    { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "model: the working memory that one run may have", 1, 1e15, NULL },
     { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "server: how to ask", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "server: the body over HTTP", 0, 0, NULL },
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, one call in flight on each", 1, 60000, NULL },
@@ -180,7 +181,8 @@ static status bench_loaded(const struct bench_args *args, struct model *m, uint6
 static status bench_model(const struct bench_args *args, struct arena *a, struct buf *b,
                           struct err *e)
 {
-    struct model_options opt = { .threads = (int)args->threads };
+    struct model_options opt = { .threads = (int)args->threads,
+                                 .max_arena_bytes = (size_t)args->max_arena_bytes };
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->feeds.in, a, &file, e));

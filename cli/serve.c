@@ -15,7 +15,7 @@ struct serve_args {
     const char *record;
     double record_share;
     int64_t record_bytes, cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
-    int64_t port, threads, max_body_bytes, reload_interval_s, settle_ms;
+    int64_t port, threads, max_body_bytes, max_arena_bytes, reload_interval_s, settle_ms;
     struct words bind;
     const char *tls_cert, *tls_key, *tls_client_ca, *api_keys;
     bool quiet, tls_required, proxy_protocol, admin_anywhere;
@@ -58,6 +58,7 @@ static const struct option options[] = {
     { "api-keys", OPT_TEXT, FIELD(api_keys), "FILE", NULL, "lines GROUPS KEY: infer, health, metadata, metrics, admin or all; SIGHUP reads it again", 0, 0, NULL },
     { "admin-anywhere", OPT_FLAG, FIELD(admin_anywhere), NULL, NULL, "models are managed from other machines too", 0, 0, NULL },
     { "max-body-size", OPT_INT, FIELD(max_body_bytes), "BYTES", "536870912", "the largest request", 1, 1e15, NULL },
+    { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run of a model may have", 1, 1e15, NULL },
     { "log-level", OPT_CHOICE, FIELD(log_level), "debug|info|warn|error", "info", "the least that is logged", 0, 0, NULL },
     { "server-name", OPT_TEXT, FIELD(server_name), "NAME", "oar", "what GET /v2 calls the server", 0, 0, "id" },
     { "compat", OPT_CHOICE, FIELD(compat), "none|triton", "none", "triton: malformed messages are answered 500, as Triton does", 0, 0, NULL },
@@ -191,6 +192,7 @@ static int serve(const struct serve_args *args, struct arena *a)
         .reload_interval_s = (int)args->reload_interval_s,
         .settle_ms = (int)args->settle_ms,
         .max_body_bytes = (size_t)args->max_body_bytes,
+        .max_arena_bytes = (size_t)args->max_arena_bytes,
         .bind = args->bind.word,
         .bind_count = args->bind.count,
         .tls_cert = args->tls_cert,

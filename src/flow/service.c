@@ -110,15 +110,14 @@ status service_chain(const char *const *model, int model_count, const char *cons
 
 /* ---- opening ---- */
 
-static status open_models(const struct service *s, bool detach, struct flow_node_spec *node,
-                          struct err *e)
+static status open_models(const struct service *s, const struct model_options *how,
+                          struct flow_node_spec *node, struct err *e)
 {
-    const struct model_options how = { .detach = detach };
     for (int i = 0; i < s->spec.node_count; i++) {
         const char *path = s->model[i].path;
         if (path == NULL)
             continue;
-        status code = model_open(path, &how, &node[i].model, e);
+        status code = model_open(path, how, &node[i].model, e);
         if (code != OK)
             return s->spec.file == NULL
                        ? code
@@ -132,12 +131,13 @@ static status open_models(const struct service *s, bool detach, struct flow_node
 status service_open(const struct service *s, const struct flow_options *opt, bool detach,
                     struct flow **out, struct err *e)
 {
+    const struct model_options how = { .detach = detach, .max_arena_bytes = opt->max_arena_bytes };
     size_t bytes = (size_t)s->spec.node_count * sizeof(struct flow_node_spec);
     struct flow_node_spec *node = mem_alloc(bytes + 1);
     struct flow_spec spec = s->spec;
     memcpy(node, s->spec.node, bytes);
     spec.node = node;
-    status code = open_models(s, detach, node, e);
+    status code = open_models(s, &how, node, e);
     if (code == OK)
         code = flow_build(&spec, opt, out, e);
     for (int i = 0; i < s->spec.node_count; i++)

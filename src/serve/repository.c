@@ -269,7 +269,8 @@ static status is_unchanged(const struct entry *en, const struct loaded *l, struc
 static status open_model(const struct entry *en, const struct loaded *l,
                          const struct flow_options *what, struct flow **out, struct err *e)
 {
-    const struct model_options how = { .detach = l->in_place };
+    const struct model_options how = { .detach = l->in_place,
+                                       .max_arena_bytes = what->max_arena_bytes };
     struct flow_options with = *what;
     struct batch_options batch;
     struct model *m;
@@ -304,6 +305,7 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                                        .version = l->number,
                                        .env = r->options.env,
                                        .batch = &en->config.batch,
+                                       .max_arena_bytes = r->options.server->max_arena_bytes,
                                        .cache_bytes = en->config.cache_bytes,
                                        .dispose = watch_bury,
                                        .dispose_arg = r->watch };

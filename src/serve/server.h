@@ -48,6 +48,7 @@ struct server_options {
     const char
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
     size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
+    size_t max_arena_bytes;  /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
     bool quiet;              /* no ready line */
     const char *const *bind; /* further addresses: "HOST:PORT", "unix:PATH" */
     int bind_count;

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_oar
+from conftest import ROOT, Server, run_oar
 
 ZOO = ROOT / "tests" / "data" / "zoo"
 
@@ -263,3 +263,15 @@ def test_a_run_beyond_the_limit_names_the_largest_value():
     done = run_oar("run", model, "--in", model / "case_0.in.npz", "--max-arena", 1000)
     assert done.returncode == 1
     assert "--max-arena" in done.stderr and "it makes float32" in done.stderr
+
+
+def test_a_served_model_refuses_what_is_too_large_and_serves_on(tmp_path):
+    model = ZOO / "lenet_digits" / "pdmodel26"
+    small, large = tmp_path / "small.npz", tmp_path / "large.npz"
+    np.savez(small, x=np.zeros((1, 1, 28, 28), np.float32))
+    np.savez(large, x=np.zeros((256, 1, 28, 28), np.float32))
+    with Server("--model", model, "--max-arena", 1 << 20) as server:
+        server.wait_ready()
+        refused_call = run_oar("call", server.address, "--in", large)
+        assert refused_call.returncode == 1 and "--max-arena" in refused_call.stderr
+        assert run_oar("call", server.address, "--in", small).returncode == 0
