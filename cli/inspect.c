@@ -41,7 +41,8 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar inspect",
-    .usage = "MODEL [--check | --memory | --json | --dot | --explain | --passes | --operators] | SERVICE.yml --graph",
+    .usage = "MODEL [--check | --memory | --json | --dot | --explain | --passes | --operators] | "
+             "SERVICE.yml --graph",
     .about =
         "Shows what a model takes and gives, its operators after all rewrites, and its parameters.",
     .options = options,

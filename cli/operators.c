@@ -12,7 +12,8 @@
 
 static int by_type(const void *a, const void *b)
 {
-    return strcmp((*(const struct op_row *const *)a)->type, (*(const struct op_row *const *)b)->type);
+    return strcmp((*(const struct op_row *const *)a)->type,
+                  (*(const struct op_row *const *)b)->type);
 }
 
 static void put_pir_names(struct buf *b, const char *type)
@@ -34,11 +35,13 @@ static void put_paddle(struct buf *b, struct arena *a)
     for (int i = 0; (r = op_row_at(i)) != NULL; i++)
         sorted[i] = r;
     qsort(sorted, (size_t)count, sizeof(*sorted), by_type);
-    buf_printf(b, "## Paddle\n\n%d operators of ProgramDesc files (`.pdmodel`, `__model__`), beside `feed` "
-                  "and `fetch`, and their names in\nPaddle 3's PIR files (`.json`), where `data`, `fetch`, "
-                  "`combine`, `split` (of lists), `if`, `while` and `yield` are\nread as well.\n\n"
-                  "| ProgramDesc | PIR | becomes |\n|---|---|---|\n",
-               count);
+    buf_printf(
+        b,
+        "## Paddle\n\n%d operators of ProgramDesc files (`.pdmodel`, `__model__`), beside `feed` "
+        "and `fetch`, and their names in\nPaddle 3's PIR files (`.json`), where `data`, `fetch`, "
+        "`combine`, `split` (of lists), `if`, `while` and `yield` are\nread as well.\n\n"
+        "| ProgramDesc | PIR | becomes |\n|---|---|---|\n",
+        count);
     for (int i = 0; i < count; i++) {
         buf_printf(b, "| `%s` | ", sorted[i]->type);
         put_pir_names(b, sorted[i]->type);
@@ -84,11 +87,14 @@ static void put_kernels(struct buf *b, const struct op *o)
 static void put_canonical(struct buf *b)
 {
     const struct op *o;
-    buf_str(b, "## What they become\n\nThe engine's own operators: what each takes and gives stands beside its "
-               "attributes in `src/graph/attrs*.h`. Kernels by\nbackend, best first, with the dtypes of the "
+    buf_str(b, "## What they become\n\nThe engine's own operators: what each takes and gives "
+               "stands beside its "
+               "attributes in `src/graph/attrs*.h`. Kernels by\nbackend, best first, with the "
+               "dtypes of the "
                "first input.\n\n| operator | inputs | attributes | kernels |\n|---|---|---|---|\n");
     for (size_t i = 0; (o = op_at(i)) != NULL; i++) {
-        buf_printf(b, o->in_min == o->in_max ? "| `%s` | %d" : "| `%s` | %d to ", o->name, o->in_min);
+        buf_printf(b, o->in_min == o->in_max ? "| `%s` | %d" : "| `%s` | %d to ", o->name,
+                   o->in_min);
         if (o->in_max == UINT8_MAX)
             buf_str(b, "any");
         else if (o->in_min != o->in_max)
@@ -103,8 +109,9 @@ static void put_canonical(struct buf *b)
 
 void operators_put(struct buf *b, struct arena *a)
 {
-    buf_str(b, "# Operators\n\nMade by `tools/operators_doc` from the tables in the code; do not edit. "
-               "`oar inspect --check MODEL` says whether a model\nhas others.\n\n");
+    buf_str(
+        b, "# Operators\n\nMade by `tools/operators_doc` from the tables in the code; do not edit. "
+           "`oar inspect --check MODEL` says whether a model\nhas others.\n\n");
     put_paddle(b, a);
     put_canonical(b);
 }

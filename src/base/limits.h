@@ -21,9 +21,10 @@
 #define LIMIT_GRAPH_VALUES     (1u << 21)
 #define LIMIT_MODEL_FILE_BYTES ((size_t)64 << 30)
 #define LIMIT_CONFIG_BYTES     ((size_t)16 << 20)
-#define LIMIT_ARENA_OF_RUN     ((size_t)3 << 30) /* working memory of one run of a model; `--max-arena` */
-#define LIMIT_PLANS            512 /* plans kept per model, least recently used goes first */
-#define LIMIT_PLANS_BYTES      ((size_t)256 << 20) /* what they hold together */
-#define LIMIT_LOOP_STEPS       (1 << 20)           /* of one loop in a model */
-#define LIMIT_GRAPH_DEPTH      32                  /* graphs inside graphs */
-#define LIMIT_ZIP_ENTRIES      65536
+#define LIMIT_ARENA_OF_RUN \
+    ((size_t)3 << 30)         /* working memory of one run of a model; `--max-arena` */
+#define LIMIT_PLANS       512 /* plans kept per model, least recently used goes first */
+#define LIMIT_PLANS_BYTES ((size_t)256 << 20) /* what they hold together */
+#define LIMIT_LOOP_STEPS  (1 << 20)           /* of one loop in a model */
+#define LIMIT_GRAPH_DEPTH 32                  /* graphs inside graphs */
+#define LIMIT_ZIP_ENTRIES 65536

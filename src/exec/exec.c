@@ -28,9 +28,9 @@ struct recent {
 struct exec {
     struct block *block;
     int block_count, block_cap;
-    int used;        /* blocks taken in this run */
+    int used;                      /* blocks taken in this run */
     size_t taken_bytes, max_bytes; /* of all blocks, and how many there may be in this run */
-    const void **in; /* argument lists of the running step */
+    const void **in;               /* argument lists of the running step */
     void **out;
     int in_cap, out_cap;
     struct cell *feed; /* the model's inputs as cells */

@@ -6,7 +6,8 @@
 #include "graph/op.h"
 
 extern const struct op ops_unary[], ops_binary[], ops_matmul[], ops_conv[], ops_pool[],
-    ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[], ops_fill[], ops_control[], ops_array[];
+    ops_softmax[], ops_shape[], ops_index[], ops_sequence[], ops_rnn[], ops_fill[], ops_control[],
+    ops_array[];
 
 extern const struct op ops_attention[];
 extern const struct op ops_move[], ops_reduce[];

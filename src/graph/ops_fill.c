@@ -50,8 +50,7 @@ static status infer_fill(const struct node *n, const struct type *in, struct typ
         TRY(shape_from_elements(in[0].constant, &out[0].shape, e));
     else
         TRY(shape_from_ints(&a->shape, &out[0].shape, e));
-    if (in[1].shape.rank >= 0 &&
-        (in[1].dtype != out[0].dtype || shape_numel(&in[1].shape) != 1))
+    if (in[1].shape.rank >= 0 && (in[1].dtype != out[0].dtype || shape_numel(&in[1].shape) != 1))
         return err_set(e, INVALID, "expected one number of %s to fill with",
                        dtype_name(out[0].dtype));
     return check_size(&out[0].shape, e);

@@ -33,7 +33,8 @@ static void note_written(struct search *f, const struct block_desc *inner, struc
         return;
     int n = f->found.count;
     if ((n & (n - 1)) == 0) {
-        struct str *bigger = arena_zalloc(f->around->scratch, ((size_t)n * 2 + 1) * sizeof(*bigger));
+        struct str *bigger =
+            arena_zalloc(f->around->scratch, ((size_t)n * 2 + 1) * sizeof(*bigger));
         if (n > 0)
             memcpy(bigger, f->found.name, (size_t)n * sizeof(*bigger));
         f->found.name = bigger;
@@ -203,7 +204,7 @@ static status add_loop_input(const struct inner *in, struct scope *scope, struct
 {
     struct value *v, *offsets;
     const struct var_desc *d = scope_var(in->site->scope, name);
-    const struct shape *declared = d == NULL ? &before->shape
+    const struct shape *declared = d == NULL                     ? &before->shape
                                    : d->kind == VAR_TENSOR_ARRAY ? &SHAPE(-1)
                                                                  : &d->shape;
     TRY(graph_add_value(scope->graph, scope_name(scope, name), before->dtype, declared, &v,
@@ -246,7 +247,8 @@ static status lower_while(struct lower *l, struct site *s)
     TRY(site_in(s, "Condition", &condition));
     TRY(begin_inner(l, s, &in));
     TRY(open_scope(&in, &g, &scope));
-    struct value **before = arena_zalloc(s->scratch, ((size_t)in.written.count + 1) * sizeof(*before));
+    struct value **before =
+        arena_zalloc(s->scratch, ((size_t)in.written.count + 1) * sizeof(*before));
     TRY(add_value(&in, &outer, condition));
     for (int i = 0; i < in.written.count; i++) {
         TRY(value_before(&in, in.written.name[i], &before[i]));
@@ -328,7 +330,8 @@ static status lower_conditional(struct lower *l, struct site *s)
     TRY(begin_inner(l, s, &in));
     TRY(open_scope(&in, &g, &scope));
     size_t room = ((size_t)in.written.count + 1) * sizeof(struct value *);
-    struct value **before = arena_zalloc(s->scratch, room), **after = arena_zalloc(s->scratch, room);
+    struct value **before = arena_zalloc(s->scratch, room),
+                 **after = arena_zalloc(s->scratch, room);
     for (int i = 0; i < in.written.count; i++)
         TRY(value_before(&in, in.written.name[i], &before[i]));
     TRY(lower_block(l, &scope, in.block));

@@ -87,8 +87,7 @@ bool paddle_detect(const char *path)
     arena_init(&a, 0);
     bool yes = dir_read(path, &a, &l, NULL) == OK &&
                (gather(path, &l, is_program, &a).count > 0 ||
-                gather(path, &l, is_encrypted, &a).count > 0 ||
-                gather_pir(path, &l, &a).count > 0);
+                gather(path, &l, is_encrypted, &a).count > 0 || gather_pir(path, &l, &a).count > 0);
     arena_deinit(&a);
     return yes;
 }

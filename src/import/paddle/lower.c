@@ -72,8 +72,8 @@ static status add_offsets(struct lower *l, struct value *v, int levels)
 static struct end *next_end(struct lower *l, struct ends *ends)
 {
     if (ends->end == NULL)
-        ends->end = arena_zalloc(&l->scratch, (size_t)l->in->program->block[0].op_count *
-                                                  sizeof(*ends->end));
+        ends->end = arena_zalloc(&l->scratch,
+                                 (size_t)l->in->program->block[0].op_count * sizeof(*ends->end));
     return &ends->end[ends->count++];
 }
 

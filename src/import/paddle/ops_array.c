@@ -172,8 +172,7 @@ static status import_reorder(struct site *s)
     TRY(site_in(s, "RankTable", &in[1]));
     bool ragged = in[0]->lod_levels == 1;
     if (in[0]->lod_levels > 1)
-        return site_fault(s, UNSUPPORTED, "'%s' has %d LoD levels", in[0]->name,
-                          in[0]->lod_levels);
+        return site_fault(s, UNSUPPORTED, "'%s' has %d LoD levels", in[0]->name, in[0]->lod_levels);
     in[2] = ragged ? in[0]->lod[0] : NULL;
     TRY(site_add(s, "rank_reorder", in, ragged ? 3 : 2, &n));
     TRY(site_bind(s, "Out", n->out[0]));

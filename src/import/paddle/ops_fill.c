@@ -221,7 +221,8 @@ static status import_increment(struct site *s)
 {
     struct value *in[2], *out;
     TRY(site_in(s, "X", &in[0]));
-    TRY(site_number(s, in[0]->dtype, in[0]->shape.rank > 0 ? 1 : 0, attr_f64(s, "step", 1), &in[1]));
+    TRY(site_number(s, in[0]->dtype, in[0]->shape.rank > 0 ? 1 : 0, attr_f64(s, "step", 1),
+                    &in[1]));
     TRY(site_add1(s, "add", in, 2, &out));
     return site_bind(s, "Out", out);
 }

@@ -35,7 +35,8 @@ static struct str program_bytes(const struct load *l)
 
 static status read_program(struct load *l, struct err *e)
 {
-    status s = (l->is_pir ? pir_decode : program_decode)(program_bytes(l), &l->arena, &l->program, e);
+    status s =
+        (l->is_pir ? pir_decode : program_decode)(program_bytes(l), &l->arena, &l->program, e);
     return s == OK ? OK : err_prefix(e, s, "%s: ", l->files.program);
 }
 

@@ -272,7 +272,8 @@ static void parse_param_flags(struct parse *p, struct pir_op *op)
     json_array(&p->j);
     for (int i = 0; json_item(&p->j); i++) {
         if (i == 0)
-            op->persistable = json_peek(&p->j) == JSON_BOOL ? json_bool(&p->j) : json_i64(&p->j) != 0;
+            op->persistable =
+                json_peek(&p->j) == JSON_BOOL ? json_bool(&p->j) : json_i64(&p->j) != 0;
         else
             json_skip(&p->j);
     }
@@ -417,7 +418,8 @@ status pir_parse(struct str text, struct arena *a, struct pir_file *out, struct 
     if (s != OK)
         return err_prefix(e, s == INVALID ? CORRUPT : s, "not a PIR program, or a damaged one: ");
     if (!magic || count != 1)
-        return err_set(e, CORRUPT, "not a PIR program: expected magic 'pir' and one block, got %d", count);
+        return err_set(e, CORRUPT, "not a PIR program: expected magic 'pir' and one block, got %d",
+                       count);
     out->block = block[0];
     return OK;
 }

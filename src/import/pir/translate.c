@@ -4,9 +4,9 @@
  *
  * Control flow becomes assignments: a loop's values are variables that its body writes, as the older format has it; a
  * branch's results are variables that both branches write. */
+#include "import/pir/list.h"
 #include "import/pir/parse.h"
 #include "import/pir/pir.h"
-#include "import/pir/list.h"
 #include "import/pir/table.h"
 #include "import/unknown.h"
 
@@ -437,9 +437,9 @@ static status note_full(struct translate *t)
         return no_memory(t);
     bool is_float = is_kind(value, "a_f32") || is_kind(value, "a_f64");
     *f = is_float ? value->f : (double)value->i;
-    *i = !is_float                              ? value->i
+    *i = !is_float                                  ? value->i
          : value->f >= -0x1p63 && value->f < 0x1p63 ? (int64_t)value->f
-                                                : INT64_MIN;
+                                                    : INT64_MIN;
     k->is_float = is_float_type(x->data_type);
     x->known = k;
     return OK;
@@ -570,8 +570,8 @@ static status translate_fetch(struct translate *t)
     TRY(need_operand(t, 0, &x));
     if (name == NULL || name->s.n == 0 || x->count != 1)
         return fault(t, CORRUPT, "an output without a name, or of more than one tensor");
-    TRY(declare(t, name->s,
-                t->op->out_count > 0 ? &t->op->out[0].type : &(struct pir_type){ 0 }, false));
+    TRY(declare(t, name->s, t->op->out_count > 0 ? &t->op->out[0].type : &(struct pir_type){ 0 },
+                false));
     TRY(add_assign(t, x->name[0], name->s));
     struct op_desc *op = add_op(t, "fetch");
     if (op == NULL || !add_in(t, op, "X", one_name(t, name->s)))
@@ -709,7 +709,8 @@ static status translate_if(struct translate *t)
     struct str *name = make_names(t, 'i', branch->out_count), *otherwise = make_names(t, 'n', 1);
     struct yield_to to = { name, branch->out_count, false };
     TRY(bind_results(t, name));
-    TRY(declare(t, otherwise[0], &(struct pir_type){ .element = str_of("0.t_bool"), .shape = SHAPE(1) }, false));
+    TRY(declare(t, otherwise[0],
+                &(struct pir_type){ .element = str_of("0.t_bool"), .shape = SHAPE(1) }, false));
     TRY(add_branch(t, &branch->block[0], x->name, &to));
     struct op_desc *op = add_op(t, "logical_not");
     if (op == NULL || !add_in(t, op, "X", x->name) || !add_out(t, op, "Out", otherwise))

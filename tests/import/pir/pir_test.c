@@ -107,11 +107,9 @@ static void lists_are_names(void **state)
 #define LOOP(yield)                                                                              \
     "{\"#\":\"1.while\",\"A\":[],\"I\":[{\"%\":2},{\"%\":1}],\"O\":[{\"%\":3," F32(              \
         "-1,4") "}],\"regions\":[{\"#\":\"region_1\",\"blocks\":[{\"#\":\"block_1\",\"args\":[{" \
-                "\"#\":-1," F32("-1,4") "}],\"ops\":[" OP("1.relu", "", "{\"%\":-1}",            \
-                                                          "{\"%\":4," F32(                       \
-                                                              "-1,4") "}") "," OP("2.yield", "", \
-                                                                                  yield,         \
-                                                                                  "") "]}]}]}"
+                "\"#\":-1," F32("-1,4") "}],\"ops\":[" OP(                                       \
+                    "1.relu", "", "{\"%\":-1}",                                                  \
+                    "{\"%\":4," F32("-1,4") "}") "," OP("2.yield", "", yield, "") "]}]}]}"
 
 static void a_loop_assigns_to_variables(void **state)
 {
