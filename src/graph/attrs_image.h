@@ -108,8 +108,8 @@ struct resize_attrs {
 
 /* How one axis is resized: ratio is r above. */
 struct resize_axis {
-    int axis;
     int64_t in, out;
+    int axis;
     float ratio;
 };
 /* Works out every axis; count of them. */

@@ -230,13 +230,14 @@ static void look_around(const struct state *s, const struct kernel_io *io, const
                         int64_t n, int64_t tap, struct look *l)
 {
     int64_t taps = s->deform_groups * s->taps, k = tap % s->taps;
+    int64_t kh = k / s->w.kernel, kw = k % s->w.kernel;
     const float *offset = (const float *)io->in[2] + (n * taps + tap) * 2 * s->out_size;
     const float *mask = io->in[3];
     mask = mask != NULL ? mask + (n * taps + tap) * s->out_size : NULL;
     for (int64_t i = 0; i < p->places; i++) {
         int64_t at = p->first + i, oh = at / s->w.out, ow = at % s->w.out;
-        float h = (float)(oh * s->h.stride - s->h.before + k / s->w.kernel * s->h.dilation);
-        float w = (float)(ow * s->w.stride - s->w.before + k % s->w.kernel * s->w.dilation);
+        float h = (float)(oh * s->h.stride - s->h.before + kh * s->h.dilation);
+        float w = (float)(ow * s->w.stride - s->w.before + kw * s->w.dilation);
         look_at(s, h + offset[at], w + offset[s->out_size + at], mask != NULL ? mask[at] : 1,
                 &l[i]);
     }

@@ -111,6 +111,7 @@ static double fmodulo(double a, double b)
 // clang-format on
 
 #define SAME(v) (v)
+#define WIDE(v) ((int64_t)(v))
 
 /* A row of operands that are read as `wide` by load, and its result of type `result`. */
 #define ROW(name, type, wide, load, result, store, expr)                                  \
@@ -140,7 +141,7 @@ static double fmodulo(double a, double b)
     ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, of_ints)                  \
     ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, of_ints)                  \
     ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                  \
-    ROW(op##_i8, int8_t, int64_t, SAME, int8_t, SAME, of_ints)                     \
+    ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, of_ints)                     \
     ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                   \
     static const row_fn op##_rows[] = {                                            \
         [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,  \
@@ -173,7 +174,7 @@ BITS_LIST(X)
     ROW(op##_i64, int64_t, int64_t, SAME, bool, SAME, expr)                       \
     ROW(op##_i32, int32_t, int32_t, SAME, bool, SAME, expr)                       \
     ROW(op##_i16, int16_t, int32_t, SAME, bool, SAME, expr)                       \
-    ROW(op##_i8, int8_t, int32_t, SAME, bool, SAME, expr)                         \
+    ROW(op##_i8, int8_t, int64_t, WIDE, bool, SAME, expr)                         \
     ROW(op##_u8, uint8_t, int32_t, SAME, bool, SAME, expr)                        \
     static const row_fn op##_rows[] = {                                           \
         [DTYPE_F32] = op##_f32,   [DTYPE_F64] = op##_f64, [DTYPE_F16] = op##_f16, \

@@ -33,9 +33,9 @@ static inline status images_next(const struct images *m, const void *counts, con
                                  struct image_rows *r, struct err *e)
 {
     int64_t i = r->image++, size = m->rows;
-    if (m->by_counts)
+    if (m->by_counts && counts != NULL)
         size = m->wide ? ((const int64_t *)counts)[i] : ((const int32_t *)counts)[i];
-    if (m->by_offsets)
+    if (m->by_offsets && offsets != NULL)
         size = offsets[i] == r->to ? offsets[i + 1] - offsets[i] : -1;
     r->from = r->to;
     if (size < 0 || size > m->rows - r->from || (r->image == m->count && r->from + size != m->rows))

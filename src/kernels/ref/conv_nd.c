@@ -166,8 +166,9 @@ static void gather(const struct state *s, const float *x, const float *offset, c
             int64_t tap = c / per_group * s->taps + k;
             float h = offset[2 * tap * s->out_size + p],
                   w = offset[(2 * tap + 1) * s->out_size + p];
-            h += (float)(oh * s->h.stride - s->h.before + k / s->w.kernel * s->h.dilation);
-            w += (float)(ow * s->w.stride - s->w.before + k % s->w.kernel * s->w.dilation);
+            int64_t kh = k / s->w.kernel, kw = k % s->w.kernel;
+            h += (float)(oh * s->h.stride - s->h.before + kh * s->h.dilation);
+            w += (float)(ow * s->w.stride - s->w.before + kw * s->w.dilation);
             *column++ = sample(s, x + c * s->in_size, h, w) *
                         (mask != NULL ? mask[tap * s->out_size + p] : 1);
         }

@@ -126,6 +126,18 @@ static float *put_dense(const struct place_state *s, float *out, float x, float 
     return out;
 }
 
+static float *put_densities(const struct place_state *s, const struct density_attrs *a, float *out,
+                            float x, float y, int64_t average)
+{
+    for (int i = 0; i < a->sizes.count; i++)
+        for (int r = 0; r < a->ratios.count; r++) {
+            float root = sqrtf(a->ratios.v[r]);
+            out = put_dense(s, out, x, y, a->densities.v[i], average, a->sizes.v[i] * root,
+                            a->sizes.v[i] / root);
+        }
+    return out;
+}
+
 static status run_density(const void *state, const struct kernel_io *io)
 {
     const struct place_state *s = state;
@@ -134,14 +146,10 @@ static status run_density(const void *state, const struct kernel_io *io)
     float mean = (step.w + step.h) * 0.5f;
     int64_t average = mean > 0 && mean < 1e9f ? (int64_t)mean : 0;
     float *out = io->out[0];
-    for (int64_t p = 0; p < s->h * s->w; p++)
-        for (int i = 0; i < a->sizes.count; i++)
-            for (int r = 0; r < a->ratios.count; r++) {
-                float root = sqrtf(a->ratios.v[r]);
-                out = put_dense(s, out, ((float)(p % s->w) + a->offset) * step.w,
-                                ((float)(p / s->w) + a->offset) * step.h, a->densities.v[i],
-                                average, a->sizes.v[i] * root, a->sizes.v[i] / root);
-            }
+    for (int64_t h = 0; h < s->h; h++)
+        for (int64_t w = 0; w < s->w; w++)
+            out = put_densities(s, a, out, ((float)w + a->offset) * step.w,
+                                ((float)h + a->offset) * step.h, average);
     if (a->clip)
         clip_boxes(io->out[0], s->h * s->w * s->per);
     fill_variances(io->out[1], s->h * s->w * s->per, &a->variances);
@@ -161,18 +169,24 @@ static float *put_anchor(const struct anchor_attrs *a, float *out, float x, floa
     return out + 4;
 }
 
+static float *put_anchors(const struct anchor_attrs *a, float *out, float x, float y)
+{
+    for (int r = 0; r < a->ratios.count; r++)
+        for (int i = 0; i < a->sizes.count; i++)
+            out = put_anchor(a, out, x, y, a->ratios.v[r], a->sizes.v[i]);
+    return out;
+}
+
 static status run_anchors(const void *state, const struct kernel_io *io)
 {
     const struct place_state *s = state;
     const struct anchor_attrs *a = s->attrs;
     float *out = io->out[0];
-    for (int64_t p = 0; p < s->h * s->w; p++)
-        for (int r = 0; r < a->ratios.count; r++)
-            for (int i = 0; i < a->sizes.count; i++)
-                out = put_anchor(
-                    a, out, (float)(p % s->w) * a->stride.v[0] + a->offset * (a->stride.v[0] - 1),
-                    (float)(p / s->w) * a->stride.v[1] + a->offset * (a->stride.v[1] - 1),
-                    a->ratios.v[r], a->sizes.v[i]);
+    for (int64_t h = 0; h < s->h; h++)
+        for (int64_t w = 0; w < s->w; w++)
+            out = put_anchors(a, out,
+                              (float)w * a->stride.v[0] + a->offset * (a->stride.v[0] - 1),
+                              (float)h * a->stride.v[1] + a->offset * (a->stride.v[1] - 1));
     fill_variances(io->out[1], s->h * s->w * s->per, &a->variances);
     return OK;
 }

@@ -46,8 +46,10 @@ static double digamma(double x)
         return NAN;
     if (x < 0)
         return digamma(1 - x) - 3.14159265358979323846 / tan(3.14159265358979323846 * x);
-    for (; x < 10; x++)
+    while (x < 10) {
         sum -= 1 / x;
+        x += 1;
+    }
     double y = 1 / (x * x);
     double series =
         y * (1. / 12 - y * (1. / 120 - y * (1. / 252 - y * (1. / 240 - y * (1. / 132)))));
