@@ -184,8 +184,7 @@ static status run_anchors(const void *state, const struct kernel_io *io)
     float *out = io->out[0];
     for (int64_t h = 0; h < s->h; h++)
         for (int64_t w = 0; w < s->w; w++)
-            out = put_anchors(a, out,
-                              (float)w * a->stride.v[0] + a->offset * (a->stride.v[0] - 1),
+            out = put_anchors(a, out, (float)w * a->stride.v[0] + a->offset * (a->stride.v[0] - 1),
                               (float)h * a->stride.v[1] + a->offset * (a->stride.v[1] - 1));
     fill_variances(io->out[1], s->h * s->w * s->per, &a->variances);
     return OK;
