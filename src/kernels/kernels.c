@@ -9,7 +9,7 @@
 // clang-format off
 static const struct kernel *const families[] = {
     cpu_reduce, cpu_sort, cpu_quant, ref_random,
-    ref_quant, ref_choose, ref_trees,
+    ref_quant, ref_choose, ref_trees, ref_nms_each,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_columns, cpu_channels,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention, dnnl_deconv,

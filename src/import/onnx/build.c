@@ -242,3 +242,16 @@ status build_reshape_to(struct onnx_site *s, struct value *x, struct value *shap
     declare_unknown(*out);
     return OK;
 }
+
+status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out)
+{
+    struct value *dim, *zero, *one, *end;
+    static const int64_t numbers[2] = { 0, 1 };
+    TRY(build_dim(s, x, axis, &dim));
+    TRY(onnx_add_reshape(s, dim, &(struct attr_ints){ 0 }, &end));
+    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[0], &zero));
+    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[1], &one));
+    TRY(onnx_add1(s, "range", (struct value *[]){ zero, end, one }, 3, out));
+    (*out)->shape = SHAPE(-1);
+    return OK;
+}

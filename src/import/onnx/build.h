@@ -43,6 +43,8 @@ status build_gather(struct onnx_site *s, struct value *x, struct value *index, i
 status build_shape(struct onnx_site *s, struct value *x, struct value **out);
 /* int64 [1]: one dimension of x; negative counts from the end. */
 status build_dim(struct onnx_site *s, struct value *x, int axis, struct value **out);
+/* int64 [size]: 0, 1, ... up to the size of a dimension of x. */
+status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out);
 /* x under the shape that another value holds. rank: -1 where it is not known. */
 status build_reshape_to(struct onnx_site *s, struct value *x, struct value *shape, int32_t rank,
                         struct value **out);

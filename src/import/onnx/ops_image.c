@@ -1,6 +1,8 @@
 /* Images and volumes: convolution, pooling, normalisation by channel, resizing, padding, sampling. */
+#include "graph/attrs_detect.h"
 #include "graph/attrs_image.h"
 #include "graph/attrs_move.h"
+#include "graph/attrs_nms_each.h"
 #include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
 
@@ -616,6 +618,55 @@ static status import_col2im(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* ---- detection ---- */
+
+static status import_nms(struct onnx_site *s)
+{
+    struct value *in[5], *out;
+    int count = 2;
+    TRY(onnx_in(s, 0, &in[0]));
+    TRY(onnx_in(s, 1, &in[1]));
+    for (int i = 2; i < 5; i++) {
+        TRY(onnx_in_optional(s, i, &in[i]));
+        count = in[i] != NULL ? i + 1 : count;
+    }
+    TRY(onnx_add1(s, "nms_each", in, count, &out));
+    ((struct nms_each_attrs *)node_attrs(out->producer))->centred =
+        onnx_i64(s, "center_point_box", 0) == 1;
+    out->dtype = DTYPE_I64;
+    out->shape = SHAPE(-1, 3);
+    return onnx_bind(s, 0, out);
+}
+
+/* Boxes of several images come with the number of the image that each is of; ours come image by image. */
+static status rois_of_one_image(struct onnx_site *s, const struct value *x)
+{
+    if (x->shape.rank == 4 && x->shape.dim[0] == 1)
+        return OK;
+    return onnx_fault(s, UNSUPPORTED, "regions of several images; export with a batch of 1");
+}
+
+static status import_roi_align(struct onnx_site *s)
+{
+    struct value *in[2], *out;
+    TRY(onnx_in(s, 0, &in[0]));
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(rois_of_one_image(s, in[0]));
+    if (!str_is(onnx_str(s, "mode", "avg"), "avg"))
+        return onnx_fault(s, UNSUPPORTED, "mode max");
+    TRY(onnx_add1(s, "roi_align", in, 2, &out));
+    const char *half = s->opset >= 16 ? "half_pixel" : "output_half_pixel";
+    *(struct roi_attrs *)node_attrs(out->producer) = (struct roi_attrs){
+        .height = onnx_i32(s, "output_height", 1),
+        .width = onnx_i32(s, "output_width", 1),
+        .samples = onnx_i32(s, "sampling_ratio", 0),
+        .scale = onnx_f32(s, "spatial_scale", 1),
+        .aligned = str_is(onnx_str(s, "coordinate_transformation_mode", half), "half_pixel"),
+    };
+    declare_unknown(out);
+    return onnx_bind(s, 0, out);
+}
+
 // clang-format off
 const struct onnx_row onnx_image[] = {
     { "Conv",                  "conv2d",         import_conv },
@@ -638,6 +689,8 @@ const struct onnx_row onnx_image[] = {
     { "DepthToSpace",          "depth_to_space", import_blocks },
     { "SpaceToDepth",          "space_to_depth", import_blocks },
     { "Col2Im",                "col2im",         import_col2im },
+    { "NonMaxSuppression",     "nms_each",       import_nms },
+    { "RoiAlign",              "roi_align",      import_roi_align },
     { 0 },
 };
 // clang-format on

@@ -91,13 +91,18 @@ static status bring_last_to(struct onnx_site *s, struct value *x, int64_t axis, 
 /* values: [off, on]. */
 static status import_one_hot(struct onnx_site *s)
 {
-    struct value *x, *ids, *values, *hot, *off, *on, *out;
-    int64_t depth;
+    struct value *x, *in[2], *values, *hot, *off, *on, *out;
+    int64_t depth = -1;
     TRY(onnx_in(s, 0, &x));
-    TRY(known_number(s, 1, "its depth", &depth));
+    TRY(onnx_in(s, 1, &in[1]));
     TRY(onnx_in(s, 2, &values));
-    TRY(build_cast(s, x, DTYPE_I64, &ids));
-    TRY(onnx_add1(s, "one_hot", &ids, 1, &hot));
+    TRY(build_cast(s, x, DTYPE_I64, &in[0]));
+    bool known = in[1]->constant != NULL;
+    if (known)
+        TRY(known_number(s, 1, "its depth", &depth));
+    else
+        TRY(build_cast(s, in[1], DTYPE_I64, &in[1]));
+    TRY(onnx_add1(s, "one_hot", in, known ? 1 : 2, &hot));
     *(struct one_hot_attrs *)node_attrs(hot->producer) = (struct one_hot_attrs){
         .depth = depth, .dtype = DTYPE_BOOL, .lenient = true, .negative = true
     };

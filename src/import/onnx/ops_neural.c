@@ -95,20 +95,6 @@ static status join_past(struct onnx_site *s, struct attention *a)
     return OK;
 }
 
-/* 0, 1, ... up to the size of a dimension: int64 [size]. */
-static status places(struct onnx_site *s, struct value *x, int axis, struct value **out)
-{
-    struct value *dim, *zero, *one, *end;
-    static const int64_t numbers[2] = { 0, 1 };
-    TRY(build_dim(s, x, axis, &dim));
-    TRY(onnx_add_reshape(s, dim, &(struct attr_ints){ 0 }, &end));
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[0], &zero));
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[1], &one));
-    TRY(onnx_add1(s, "range", (struct value *[]){ zero, end, one }, 3, out));
-    (*out)->shape = SHAPE(-1);
-    return OK;
-}
-
 /* Where a mask is false, the score becomes the lowest number. */
 static status keep_where(struct onnx_site *s, struct value *mask, struct value **scores)
 {
@@ -123,8 +109,8 @@ static status mask_causal(struct onnx_site *s, struct attention *a)
     struct value *q, *k, *offset, *sees;
     if (!onnx_bool(s, "is_causal", false))
         return OK;
-    TRY(places(s, a->scores, 2, &q));
-    TRY(places(s, a->scores, 3, &k));
+    TRY(build_places(s, a->scores, 2, &q));
+    TRY(build_places(s, a->scores, 3, &k));
     TRY(build_unsqueeze(s, q, &(struct attr_ints){ 1, { 1 } }, &q));
     if (a->past_k != NULL) {
         TRY(build_dim(s, a->past_k, 2, &offset));
@@ -182,7 +168,7 @@ static status mask_padding(struct onnx_site *s, struct attention *a)
     struct value *k, *length, *sees;
     if (a->key_length == NULL)
         return OK;
-    TRY(places(s, a->scores, 3, &k));
+    TRY(build_places(s, a->scores, 3, &k));
     TRY(build_unsqueeze(s, a->key_length, &(struct attr_ints){ 3, { 1, 2, 3 } }, &length));
     TRY(build2(s, "less", k, length, &sees));
     return keep_where(s, sees, &a->scores);

@@ -115,14 +115,42 @@ static status flat(struct onnx_site *s, int i, struct value **out)
     return onnx_add_reshape(s, *out, &(struct attr_ints){ 1, { -1 } }, out);
 }
 
+/* Step by step, since mean and inverse deviation are outputs too. */
+static status layer_norm_told(struct onnx_site *s)
+{
+    struct value *x, *scale, *bias, *mean, *centred, *square, *variance, *inverse, *out;
+    struct attr_ints axes = { 0 };
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &scale));
+    TRY(onnx_in_optional(s, 2, &bias));
+    int begin = declared_axis(x, onnx_i64(s, "axis", -1));
+    if (begin < 0)
+        return onnx_fault(s, UNSUPPORTED, "an input of no known number of dimensions");
+    for (int i = begin; i < x->shape.rank; i++)
+        axes.v[axes.count++] = i;
+    TRY(build_reduce(s, REDUCE_MEAN, x, &axes, true, &mean));
+    TRY(build2(s, "sub", x, mean, &centred));
+    TRY(build1(s, "square", centred, &square));
+    TRY(build_reduce(s, REDUCE_MEAN, square, &axes, true, &variance));
+    TRY(build_affine(s, variance, 1, (double)onnx_f32(s, "epsilon", 1e-5f), &variance));
+    TRY(build1(s, "rsqrt", variance, &inverse));
+    TRY(build2(s, "mul", centred, inverse, &out));
+    TRY(build2(s, "mul", out, scale, &out));
+    if (bias != NULL)
+        TRY(build2(s, "add", out, bias, &out));
+    TRY(onnx_bind(s, 0, out));
+    TRY(onnx_bind(s, 1, mean));
+    return onnx_bind(s, 2, inverse);
+}
+
 static status import_layer_norm(struct onnx_site *s)
 {
     struct value *in[3], *out;
+    if (onnx_wants(s, 1) || onnx_wants(s, 2))
+        return layer_norm_told(s);
     TRY(onnx_in(s, 0, &in[0]));
     TRY(flat(s, 1, &in[1]));
     TRY(flat(s, 2, &in[2]));
-    if (onnx_wants(s, 1) || onnx_wants(s, 2))
-        return onnx_fault(s, UNSUPPORTED, "mean and inverse deviation as outputs");
     TRY(onnx_add1(s, s->row->canonical, in, in[2] != NULL ? 3 : in[1] != NULL ? 2 : 1, &out));
     *(struct layer_norm_attrs *)node_attrs(out->producer) =
         (struct layer_norm_attrs){ onnx_i32(s, "axis", -1), onnx_f32(s, "epsilon", 1e-5f) };

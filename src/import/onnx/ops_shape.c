@@ -296,15 +296,20 @@ static status import_slice(struct onnx_site *s)
 
 /* Sections from the attribute before version 13, from the input since; without any, equal parts. */
 static status read_split(struct onnx_site *s, int axis, const struct value *x,
-                         struct split_attrs *a)
+                         struct value **computed, struct split_attrs *a)
 {
     int64_t outputs = s->node->out_count, parts = onnx_i64(s, "num_outputs", outputs);
     *a = (struct split_attrs){ .axis = axis, .count = 0 };
+    *computed = NULL;
     if (s->opset >= 13)
-        TRY(onnx_const_ints(s, 1, "its sections", &a->sections));
+        TRY(onnx_in_optional(s, 1, computed));
     else
         a->sections = onnx_i64s(s, "split");
-    if (a->sections.count > 0)
+    if (*computed != NULL && (*computed)->constant != NULL) {
+        TRY(onnx_const_ints(s, 1, "its sections", &a->sections));
+        *computed = NULL;
+    }
+    if (a->sections.count > 0 || *computed != NULL)
         return OK;
     int at = axis_at(axis, x->shape.rank);
     int64_t dim = at >= 0 && at < x->shape.rank ? x->shape.dim[at] : -1;
@@ -323,16 +328,17 @@ static status read_split(struct onnx_site *s, int axis, const struct value *x,
 
 static status import_split(struct onnx_site *s)
 {
-    struct value *x;
+    struct value *x, *sections;
     struct split_attrs a;
     int32_t axis = onnx_i32(s, "axis", 0);
     TRY(onnx_in(s, 0, &x));
-    TRY(read_split(s, axis, x, &a));
+    TRY(read_split(s, axis, x, &sections, &a));
     for (int i = 0; i < s->node->out_count; i++) {
         struct value *out;
         if (!onnx_wants(s, i))
             continue;
-        TRY(onnx_add1(s, "split_part", &x, 1, &out));
+        TRY(onnx_add1(s, "split_part", (struct value *[]){ x, sections }, sections != NULL ? 2 : 1,
+                      &out));
         a.index = i;
         *(struct split_attrs *)node_attrs(out->producer) = a;
         int at = axis_at(axis, x->shape.rank);
@@ -367,19 +373,36 @@ static status import_tile(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* The same with a diagonal that only a run tells: an element stays where column - row is on its side. */
+static status trilu_by(struct onnx_site *s, struct value *x, struct value *diagonal, bool upper)
+{
+    struct value *row, *column, *distance, *stays, *zero, *out;
+    TRY(build_places(s, x, -2, &row));
+    TRY(build_places(s, x, -1, &column));
+    TRY(build_unsqueeze(s, row, &(struct attr_ints){ 1, { 1 } }, &row));
+    TRY(build2(s, "sub", column, row, &distance));
+    TRY(onnx_add_reshape(s, diagonal, &(struct attr_ints){ 0 }, &diagonal));
+    TRY(build2(s, upper ? "greater_equal" : "less_equal", distance, diagonal, &stays));
+    TRY(onnx_add_scalar_like(s, x, 0, &zero));
+    TRY(build_where(s, stays, x, zero, &out));
+    return onnx_bind(s, 0, out);
+}
+
 static status import_trilu(struct onnx_site *s)
 {
-    struct value *x, *out;
+    struct value *x, *diagonal, *out;
     struct attr_ints k;
+    bool upper = onnx_bool(s, "upper", true);
     TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in_optional(s, 1, &diagonal));
+    if (diagonal != NULL && diagonal->constant == NULL)
+        return trilu_by(s, x, diagonal, upper);
     TRY(onnx_const_ints(s, 1, "its diagonal", &k));
     TRY(onnx_add1(s, "triangle", &x, 1, &out));
-    int64_t diagonal = k.count > 0 ? k.v[0] : 0;
-    diagonal = diagonal > INT32_MAX ? INT32_MAX : diagonal < -INT32_MAX ? -INT32_MAX : diagonal;
-    *(struct triangle_attrs *)node_attrs(out->producer) = (struct triangle_attrs){
-        .upper = onnx_bool(s, "upper", true),
-        .diagonal = (int32_t)diagonal,
-    };
+    int64_t at = k.count > 0 ? k.v[0] : 0;
+    at = at > INT32_MAX ? INT32_MAX : at < -INT32_MAX ? -INT32_MAX : at;
+    *(struct triangle_attrs *)node_attrs(out->producer) =
+        (struct triangle_attrs){ .upper = upper, .diagonal = (int32_t)at };
     return onnx_bind(s, 0, out);
 }
 
