@@ -3,6 +3,7 @@
 #include "feeds.h"
 #include "options.h"
 #include "profile.h"
+#include "report.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -24,9 +25,9 @@
 struct bench_args {
     struct words words;
     struct feeds_args feeds;
-    const char *protocol, *encoding;
+    const char *protocol, *encoding, *model, *report;
     int64_t threads, concurrency, max_arena_bytes;
-    double seconds, warm_up_s;
+    double seconds, warm_up_s, rate;
     const char *trace;
     bool json, profile;
 };
@@ -42,10 +43,13 @@ static const struct option options[] = {
     { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
     { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "model: the working memory that one run may have", 1, 1e15, NULL },
-    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "server: how to ask", 0, 0, NULL },
+    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http|kserve-http|tfs", "brpc", "server: how to ask", 0, 0, NULL },
+    { "model", OPT_TEXT, FIELD(model), "NAME", "default", "server: the model to ask, where requests name one", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "server: the body over HTTP", 0, 0, NULL },
-    { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, one call in flight on each", 1, 60000, NULL },
+    { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, at most one call in flight on each", 1, 60000, NULL },
     { "warm-up", OPT_REAL, FIELD(warm_up_s), "S", "0.5", "server: seconds before those that count", 0, 86400, NULL },
+    { "rate", OPT_REAL, FIELD(rate), "R", "0", "server: calls a second at even intervals, each timed from when it was due; 0: as many as answers allow", 0, 1e7, NULL },
+    { "report", OPT_TEXT, FIELD(report), "FILE", NULL, "server: the figures as one HTML page with plots", 0, 0, NULL },
 };
 // clang-format on
 
@@ -222,9 +226,15 @@ static void put_server(const struct bench_args *args, const struct load_result *
                    (int)args->concurrency, r->seconds);
         buf_printf(b, ",\"calls\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"qps\":%.1f", r->calls,
                    r->errors, qps);
+        if (args->rate > 0)
+            buf_printf(b, ",\"rate\":%.6g,\"late\":%" PRIu64, args->rate, r->late);
     } else {
         buf_printf(b, "%.1f calls a second (%" PRIu64 " in %.2f s), %" PRIu64 " errors\n", qps,
                    r->calls, r->seconds, r->errors);
+        if (r->late > 0)
+            buf_printf(
+                b, "%" PRIu64 " calls were due and could not be made: every connection was busy\n",
+                r->late);
     }
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         buf_printf(b, args->json ? ",\"%s\":%.6g" : "%-6s %.6g ms\n",
@@ -235,13 +245,23 @@ static void put_server(const struct bench_args *args, const struct load_result *
         ms(r->latency->min), ms(r->latency->max));
 }
 
+static const char *protocol_of(const struct bench_args *args)
+{
+    if (strcmp(args->encoding, "json") != 0)
+        return args->protocol;
+    if (strcmp(args->protocol, "http") == 0)
+        return "http-json";
+    return strcmp(args->protocol, "kserve-http") == 0 ? "kserve-http-json" : args->protocol;
+}
+
 static status load_with(const struct bench_args *args, const struct infer_request *request,
                         struct buf *b, struct err *e)
 {
-    bool json = strcmp(args->protocol, "http") == 0 && strcmp(args->encoding, "json") == 0;
     struct load_options opt = {
         .endpoint = str_of(args->words.word[0]),
-        .protocol = str_of(json ? "http-json" : args->protocol),
+        .protocol = str_of(protocol_of(args)),
+        .model = args->model,
+        .rate = args->rate,
         .request = request,
         .connections = (int)args->concurrency,
         .seconds = args->seconds,
@@ -250,8 +270,8 @@ static status load_with(const struct bench_args *args, const struct infer_reques
     struct load_result result;
     TRY(load_run(&opt, &result, e));
     put_server(args, &result, b);
-    status s = OK;
-    if (result.calls == 0)
+    status s = args->report != NULL ? report_write(args->report, &opt, &result, e) : OK;
+    if (s == OK && result.calls == 0)
         s = err_set(e, INVALID, "no call succeeded; the first error: %s", result.first_error.text);
     else if (result.errors > 0)
         fprintf(stderr, "%s: the first error: %s\n", command.name, result.first_error.text);

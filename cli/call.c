@@ -10,7 +10,7 @@
 struct call_args {
     struct words words;
     struct feeds_args feeds;
-    const char *protocol, *encoding, *out;
+    const char *protocol, *encoding, *out, *model;
     int64_t timeout_ms;
     bool json;
 };
@@ -20,8 +20,9 @@ struct call_args {
 // clang-format off
 static const struct option options[] = {
     FEEDS_OPTIONS(FIELD(feeds)),
-    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "how to ask", 0, 0, NULL },
-    { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "the body over HTTP", 0, 0, NULL },
+    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http|kserve-http|tfs", "brpc", "how to ask", 0, 0, NULL },
+    { "model", OPT_TEXT, FIELD(model), "NAME", "default", "the model to ask, where requests name one (kserve-http, tfs)", 0, 0, NULL },
+    { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "the body over HTTP (kserve-http: binary tensors or JSON alone)", 0, 0, NULL },
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the answer goes; without it, it is printed", 0, 0, NULL },
     { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "20000", "for the whole call", 1, 86400000, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the answer as JSON", 0, 0, NULL },
@@ -30,7 +31,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar call",
-    .usage = "HOST:PORT --in in.npz [--protocol brpc|http] [options]",
+    .usage = "HOST:PORT --in in.npz [--protocol brpc|http|kserve-http|tfs] [options]",
     .about = "Asks a server for one inference (GeneralModelService) and prints the answer, one "
              "array a line.\n"
              "Arrays are fed under their own names, which must be the model's. inN stands for the "
@@ -47,8 +48,11 @@ static const struct command command = {
 
 static const char *protocol_of(const struct call_args *args)
 {
-    bool json = strcmp(args->protocol, "http") == 0 && strcmp(args->encoding, "json") == 0;
-    return json ? "http-json" : args->protocol;
+    if (strcmp(args->encoding, "json") != 0)
+        return args->protocol;
+    if (strcmp(args->protocol, "http") == 0)
+        return "http-json";
+    return strcmp(args->protocol, "kserve-http") == 0 ? "kserve-http-json" : args->protocol;
 }
 
 /* All tensors of all outputs, one after another. */
@@ -90,6 +94,7 @@ static status call(const struct call_args *args, struct arena *a, struct err *e)
     struct infer_reply reply;
     TRY(client_open(str_of(args->words.word[0]), str_of(protocol_of(args)), &client, e));
     client_set_timeout_ms(client, args->timeout_ms);
+    client_set_model(client, args->model);
     status s = feeds_open(&args->feeds, a, &file, &request, e);
     if (s == OK) {
         s = client_infer(client, &request, 0, &reply, e);

@@ -19,6 +19,11 @@ struct serve_args {
     struct words bind;
     const char *tls_cert, *tls_key, *tls_client_ca, *api_keys;
     bool quiet, tls_required, proxy_protocol, admin_anywhere;
+    /* HTTP: limits, logs and traces */
+    bool server_timing, shared_memory;
+    const char *access_log, *log_format, *cors_origin, *trace_file, *trace_endpoint;
+    int64_t access_sample, trace_rate, prometheus_port, max_connections, max_header_bytes;
+    int64_t max_in_flight, queue_size, idle_s, request_s, write_s;
 };
 
 #define FIELD(f) offsetof(struct serve_args, f)
@@ -60,6 +65,23 @@ static const struct option options[] = {
     { "max-body-size", OPT_INT, FIELD(max_body_bytes), "BYTES", "536870912", "the largest request", 1, 1e15, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run of a model may have", 1, 1e15, NULL },
     { "log-level", OPT_CHOICE, FIELD(log_level), "debug|info|warn|error", "info", "the least that is logged", 0, 0, NULL },
+    { "log-format", OPT_CHOICE, FIELD(log_format), "text|json", "text", "how the logs are written", 0, 0, NULL },
+    { "access-log", OPT_TEXT, FIELD(access_log), "FILE", NULL, "one line an answer; - for stderr", 0, 0, NULL },
+    { "access-sample", OPT_INT, FIELD(access_sample), "N", "1", "of good answers, one of N is logged; of failures all", 1, 1e9, NULL },
+    { "server-timing", OPT_FLAG, FIELD(server_timing), NULL, NULL, "every HTTP reply says its stage times; else where X-Want-Timing asks", 0, 0, NULL },
+    { "trace-file", OPT_TEXT, FIELD(trace_file), "FILE", NULL, "spans as OTLP/JSON, a line a second at most", 0, 0, NULL },
+    { "trace-endpoint", OPT_TEXT, FIELD(trace_endpoint), "URL", NULL, "a collector of OTLP/JSON: http://HOST:4318/v1/traces", 0, 0, NULL },
+    { "trace-rate", OPT_INT, FIELD(trace_rate), "N", "1000", "one of N requests is traced, and those whose traceparent is sampled; 0: only these", 0, 1e9, NULL },
+    { "cors-origin", OPT_TEXT, FIELD(cors_origin), "ORIGIN", NULL, "who may ask from a browser: * or an origin", 0, 0, NULL },
+    { "prometheus-port", OPT_INT, FIELD(prometheus_port), "N", "0", "a port of their own for metrics; 0: /metrics on --port alone", 0, 65535, "metrics-port" },
+    { "max-connections", OPT_INT, FIELD(max_connections), "N", "20000", "more are closed at once; 0: as many as there are files", 0, 1e7, NULL },
+    { "max-header-size", OPT_INT, FIELD(max_header_bytes), "BYTES", "65536", "the largest head of an HTTP/1.1 request", 256, 65536, NULL },
+    { "max-bytes-in-flight", OPT_INT, FIELD(max_in_flight), "BYTES", "4294967296", "bodies of HTTP/1.1 requests together; 0: no limit", 0, 1e15, NULL },
+    { "queue-size", OPT_INT, FIELD(queue_size), "N", "0", "calls that may wait for a worker, beyond which they are refused; 0: 256 a worker", 0, 1e7, NULL },
+    { "idle-timeout", OPT_INT, FIELD(idle_s), "S", "600", "a connection without a byte for so long is closed; 0: never", 0, 1e6, NULL },
+    { "request-timeout", OPT_INT, FIELD(request_s), "S", "30", "for a request's head and body to come, and longer for large ones", 1, 1e6, "header-timeout" },
+    { "write-timeout", OPT_INT, FIELD(write_s), "S", "60", "a peer that takes no byte of its answer for so long is dropped; 0: never", 0, 1e6, NULL },
+    { "allow-shared-memory", OPT_FLAG, FIELD(shared_memory), NULL, NULL, "clients may register system shared memory: for clients that may see what the server may", 0, 0, NULL },
     { "server-name", OPT_TEXT, FIELD(server_name), "NAME", "oar", "what GET /v2 calls the server", 0, 0, "id" },
     { "compat", OPT_CHOICE, FIELD(compat), "none|triton", "none", "triton: malformed messages are answered 500, as Triton does", 0, 0, NULL },
     { "quiet", OPT_FLAG, FIELD(quiet), NULL, NULL, "no access lines, no ready line", 0, 0, NULL },
@@ -205,9 +227,26 @@ static int serve(const struct serve_args *args, struct arena *a)
         .quiet = args->quiet,
         .server_name = args->server_name,
         .triton_codes = strcmp(args->compat, "triton") == 0,
+        .shared_memory = args->shared_memory,
+        .access_log = args->access_log,
+        .access_sample = (int)args->access_sample,
+        .server_timing = args->server_timing,
+        .cors_origin = args->cors_origin,
+        .trace_file = args->trace_file,
+        .trace_endpoint = args->trace_endpoint,
+        .trace_rate = (int)args->trace_rate,
+        .prometheus_port = (int)args->prometheus_port,
+        .max_connections = (int)args->max_connections,
+        .max_header_bytes = (size_t)args->max_header_bytes,
+        .max_bytes_in_flight = (size_t)args->max_in_flight,
+        .queue_size = (int)args->queue_size,
+        .idle_timeout_s = (int)args->idle_s,
+        .request_timeout_s = (int)args->request_s,
+        .write_timeout_s = (int)args->write_s,
     };
     struct server *server;
     log_set_level(log_level_of(args->log_level));
+    log_set_format(strcmp(args->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
     if (server_start(&opt, &server, &e) != OK)
         return command_failed(&command, &e);
     int exit_status = server_wait(server);

@@ -61,7 +61,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
     return b->data + b->len;
 }
 
-void buf_append(struct buf *b, const void *p, size_t n)
+void buf_append_slow(struct buf *b, const void *p, size_t n)
 {
     if (n == 0)
         return;
@@ -70,16 +70,6 @@ void buf_append(struct buf *b, const void *p, size_t n)
         return;
     memcpy(to, p, n);
     b->len += n;
-}
-
-void buf_str(struct buf *b, const char *s)
-{
-    buf_append(b, s, strlen(s));
-}
-
-void buf_byte(struct buf *b, uint8_t c)
-{
-    buf_append(b, &c, 1);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

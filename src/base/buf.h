@@ -24,9 +24,28 @@ void buf_shrink(struct buf *b,
 
 /* Room for n > 0 more bytes at data + len, or NULL (and failed is set). The caller adds to len what it wrote. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
-void buf_append(struct buf *b, const void *p, size_t n);
-void buf_str(struct buf *b, const char *s);
-void buf_byte(struct buf *b, uint8_t c);
+void buf_append_slow(struct buf *b, const void *p, size_t n); /* buf_append, where it must grow */
+
+static inline void buf_append(struct buf *b, const void *p, size_t n)
+{
+    if (n > b->cap - b->len || b->failed != OK || n == 0) {
+        buf_append_slow(b, p, n);
+        return;
+    }
+    memcpy(b->data + b->len, p, n);
+    b->len += n;
+}
+
+static inline void buf_str(struct buf *b, const char *s)
+{
+    buf_append(b, s, strlen(s)); /* of a literal the compiler knows the length */
+}
+
+static inline void buf_byte(struct buf *b, uint8_t c)
+{
+    buf_append(b, &c, 1);
+}
+
 /* Wants one byte more room than it writes, for the terminator that it does not count. */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *b, size_t n); /* drops n bytes at the front */

@@ -72,6 +72,11 @@ status client_open(struct str endpoint, struct str protocol, struct client **out
     return OK;
 }
 
+void client_set_model(struct client *c, const char *model)
+{
+    c->session.model = model;
+}
+
 static void disconnect(struct client *c)
 {
     if (c->fd >= 0)

@@ -17,6 +17,8 @@ struct client;
  * connects. The words name what is wrong. */
 status client_open(struct str endpoint, struct str protocol, struct client **out, struct err *e);
 void client_close(struct client *c); /* NULL is fine */
+/* For protocols whose requests name one; borrowed, must live as long. */
+void client_set_model(struct client *c, const char *model);
 void client_set_timeout_ms(struct client *c,
                            int64_t timeout_ms); /* of a whole call; <= 0: CLIENT_TIMEOUT_MS */
 

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS        64
@@ -19,7 +21,7 @@
 
 struct load_conn {
     int fd;
-    bool waits_to_write;
+    bool waits_to_write, busy;
     size_t sent;
     uint64_t begin_ns;
     struct session session;
@@ -31,18 +33,35 @@ struct load {
     struct load_result *result;
     struct endpoint at;
     struct buf request;
-    int poll;
+    int poll, timer; /* timer: open loop, else -1 */
     bool measuring;
-    uint64_t end_ns;
+    uint64_t begin_ns, end_ns;
+    double interval_ns;         /* open loop: between two calls; 0: closed */
+    uint64_t first_due_ns, due; /* calls that were made or skipped so far */
     struct load_conn *conn;
 };
+
+/* When the next call of an open loop is due. */
+static uint64_t due_ns(const struct load *l)
+{
+    return l->first_due_ns + (uint64_t)((double)l->due * l->interval_ns);
+}
+
+static struct load_slot *slot_of(struct load *l, uint64_t now)
+{
+    uint64_t whole = l->end_ns - l->begin_ns, at = now > l->begin_ns ? now - l->begin_ns : 0;
+    uint64_t i = whole > 0 ? at * LOAD_SLOTS / whole : 0;
+    return &l->result->slot[i < LOAD_SLOTS ? i : LOAD_SLOTS - 1];
+}
 
 static void count_error(struct load *l, const struct err *e)
 {
     if (l->result->errors == 0)
         l->result->first_error = *e;
-    if (l->measuring)
-        l->result->errors++;
+    if (!l->measuring)
+        return;
+    l->result->errors++;
+    slot_of(l, clock_ns())->errors++;
 }
 
 static status watch(struct load *l, struct load_conn *c, int how, bool write, struct err *e)
@@ -68,13 +87,41 @@ static status push(struct load *l, struct load_conn *c, struct err *e)
     return c->waits_to_write ? watch(l, c, EPOLL_CTL_MOD, false, e) : OK;
 }
 
+/* Closed loop: at once. Open loop: when a call is due, which this connection may have kept waiting. */
 static status next_call(struct load *l, struct load_conn *c, struct err *e)
 {
+    uint64_t now = clock_ns();
+    c->busy = l->interval_ns <= 0 || due_ns(l) <= now;
+    if (!c->busy)
+        return OK;
     buf_clear(&c->in);
     session_again(&c->session);
     c->sent = 0;
-    c->begin_ns = clock_ns();
+    c->begin_ns = now;
+    if (l->interval_ns > 0) {
+        c->begin_ns = due_ns(l);
+        l->due++;
+    }
     return push(l, c, e);
+}
+
+/* The timer of an open loop rings when a call is due: all free connections take what is. */
+static status on_timer(struct load *l, struct err *e)
+{
+    uint64_t rings;
+    ssize_t ignored = read(l->timer, &rings, sizeof(rings));
+    (void)ignored;
+    for (int i = 0; i < l->opt->connections && due_ns(l) <= clock_ns(); i++)
+        if (!l->conn[i].busy)
+            TRY(next_call(l, &l->conn[i], e));
+    uint64_t next = due_ns(l), now = clock_ns();
+    if (next <= now)
+        next =
+            now + 100000; /* all connections are busy: they take what is due when they are free */
+    struct itimerspec at = { .it_value = { (time_t)(next / 1000000000),
+                                           (long)(next % 1000000000) } };
+    timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &at, NULL);
+    return OK;
 }
 
 static status connect_and_call(struct load *l, struct load_conn *c, struct err *e)
@@ -98,8 +145,12 @@ static void account(struct load *l, const struct answer *answer, uint64_t ns)
         err_set(&e, answer->refused, "code %d: %.*s", answer->code, STR_ARG(answer->words));
         count_error(l, &e);
     } else if (l->measuring) {
+        struct load_slot *slot = slot_of(l, clock_ns());
         l->result->calls++;
         histogram_add(l->result->latency, ns);
+        slot->calls++;
+        slot->sum_ns += ns;
+        slot->max_ns = ns > slot->max_ns ? ns : slot->max_ns;
     }
 }
 
@@ -138,6 +189,8 @@ static status serve_event(struct load *l, const struct epoll_event *event, struc
 {
     struct load_conn *c = event->data.ptr;
     status s = OK;
+    if (c == NULL)
+        return on_timer(l, e);
     if (event->events & EPOLLOUT)
         s = push(l, c, e);
     if (s == OK && (event->events & ~(uint32_t)EPOLLOUT) != 0)
@@ -175,21 +228,36 @@ static status build(struct load *l, const struct session *s, struct err *e)
     return fault == OK ? OK : err_set(e, fault, "the request is too large");
 }
 
+static status start_timer(struct load *l, struct err *e)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    if (l->interval_ns <= 0)
+        return OK;
+    l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (l->timer < 0 || epoll_ctl(l->poll, EPOLL_CTL_ADD, l->timer, &event) != 0)
+        return err_set(e, IO_FAILED, "a timer: %s", strerror(errno));
+    l->first_due_ns = UINT64_MAX; /* nothing is due before all are connected */
+    return OK;
+}
+
 static status start(struct load *l, const struct session_protocol *p, const char *authority,
                     struct err *e)
 {
     l->poll = epoll_create1(EPOLL_CLOEXEC);
     if (l->poll < 0)
         return err_set(e, IO_FAILED, "epoll: %s", strerror(errno));
+    TRY(start_timer(l, e));
     for (int i = 0; i < l->opt->connections; i++) {
         struct load_conn *c = &l->conn[i];
         session_init(&c->session, p, authority);
+        c->session.model = l->opt->model;
         c->session.id = 1; /* what session_ask counts to from a fresh session */
         buf_init(&c->in, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
         c->fd = -1;
     }
     struct session fresh;
     session_init(&fresh, p, authority);
+    fresh.model = l->opt->model;
     TRY(build(l, &fresh, e));
     for (int i = 0; i < l->opt->connections; i++)
         TRY(connect_and_call(l, &l->conn[i], e));
@@ -198,13 +266,20 @@ static status start(struct load *l, const struct session_protocol *p, const char
 
 static status measure(struct load *l, struct err *e)
 {
-    l->end_ns = clock_ns() + (uint64_t)(l->opt->warm_up_s * 1e9);
+    l->begin_ns = clock_ns();
+    l->end_ns = l->begin_ns + (uint64_t)(l->opt->warm_up_s * 1e9);
+    if (l->interval_ns > 0) {
+        l->first_due_ns = l->begin_ns;
+        TRY(on_timer(l, e));
+    }
     TRY(drive(l, e));
-    uint64_t begin = clock_ns();
+    uint64_t begin = l->begin_ns = clock_ns();
     l->measuring = true;
     l->end_ns = begin + (uint64_t)(l->opt->seconds * 1e9);
     TRY(drive(l, e));
     l->result->seconds = (double)(clock_ns() - begin) / 1e9;
+    if (l->interval_ns > 0 && due_ns(l) < clock_ns())
+        l->result->late = (uint64_t)((double)(clock_ns() - due_ns(l)) / l->interval_ns);
     if (l->result->calls == 0 && l->result->errors == 0)
         return err_set(e, TIMED_OUT, "no answer within %g seconds", l->opt->seconds);
     return OK;
@@ -221,6 +296,8 @@ static void finish(struct load *l)
         session_deinit(&c->session);
         buf_deinit(&c->in);
     }
+    if (l->timer >= 0)
+        close(l->timer);
     if (l->poll >= 0)
         close(l->poll);
     buf_deinit(&l->request);
@@ -230,7 +307,8 @@ static void finish(struct load *l)
 status load_run(const struct load_options *opt, struct load_result *out, struct err *e)
 {
     char authority[LIMIT_NAME_BYTES];
-    struct load l = { .opt = opt, .result = out, .poll = -1 };
+    struct load l = { .opt = opt, .result = out, .poll = -1, .timer = -1 };
+    l.interval_ns = opt->rate > 0 ? 1e9 / opt->rate : 0;
     const struct session_protocol *p = session_protocol_find(opt->protocol);
     if (p == NULL)
         return err_set(e, INVALID, "no protocol '%.*s'", STR_ARG(opt->protocol));

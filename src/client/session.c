@@ -3,9 +3,12 @@
 #include "base/limits.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
+#include "proto/oip.h"
+#include "proto/tfs.h"
 
-#define JSON_TYPE  "application/json"
-#define PROTO_TYPE "application/proto"
+#define JSON_TYPE    "application/json"
+#define PROTO_TYPE   "application/proto"
+#define HEADER_BYTES "Inference-Header-Content-Length"
 
 /* baidu_std over brpc
  * --------------------------------------------------------------------------------------------- */
@@ -103,6 +106,58 @@ static void ask_http_json(const struct session *s, const struct infer_request *r
     put_post(s, JSON_TYPE, scratch, out);
 }
 
+static const char *model_of(const struct session *s)
+{
+    return s->model != NULL ? s->model : "default";
+}
+
+static void put_post_to(const struct session *s, const char *verb_path, const char *verb,
+                        const struct buf *body, struct buf *out)
+{
+    buf_printf(out, "POST %s%s%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", verb_path,
+               model_of(s), verb, s->authority, body->len);
+}
+
+static void ask_oip(const struct session *s, const struct infer_request *r, bool binary,
+                    struct buf *out, struct buf *scratch)
+{
+    struct arena a;
+    size_t json_bytes = 0;
+    arena_init(&a, LIMIT_ARENA_BYTES);
+    if (oip_request_to_json(r, binary, &a, scratch, &json_bytes, NULL) != OK)
+        scratch->failed = scratch->failed != OK ? scratch->failed : NO_MEMORY;
+    arena_deinit(&a);
+    put_post_to(s, "/v2/models/", "/infer", scratch, out);
+    if (binary)
+        buf_printf(out, "Content-Type: application/octet-stream\r\n" HEADER_BYTES ": %zu\r\n",
+                   json_bytes);
+    else
+        buf_str(out, "Content-Type: " JSON_TYPE "\r\n");
+    buf_str(out, "\r\n");
+    buf_append(out, scratch->data, scratch->len);
+}
+
+static void ask_kserve(const struct session *s, const struct infer_request *r, struct buf *out,
+                       struct buf *scratch)
+{
+    ask_oip(s, r, true, out, scratch);
+}
+
+static void ask_kserve_json(const struct session *s, const struct infer_request *r, struct buf *out,
+                            struct buf *scratch)
+{
+    ask_oip(s, r, false, out, scratch);
+}
+
+static void ask_tfs(const struct session *s, const struct infer_request *r, struct buf *out,
+                    struct buf *scratch)
+{
+    tfs_request_to_json(r, scratch);
+    put_post_to(s, "/v1/models/", ":predict", scratch, out);
+    buf_str(out, "Content-Type: " JSON_TYPE "\r\n\r\n");
+    buf_append(out, scratch->data, scratch->len);
+}
+
 static status refused_by_http(int code)
 {
     static const struct {
@@ -147,6 +202,9 @@ static struct parse keep_head(struct session *s, const struct http_head *h, size
         .json = is_json(http_header_find(h, "content-type")),
         .keep_alive = h->keep_alive,
     };
+    uint64_t json_bytes;
+    struct str header = http_header_find(h, HEADER_BYTES);
+    s->head.json_bytes = str_to_u64(header, &json_bytes) ? (size_t)json_bytes : SIZE_MAX;
     s->chunked = h->chunked;
     s->length = empty ? 0 : h->content_length;
     s->taken = s->head_bytes = used;
@@ -208,11 +266,37 @@ static struct parse cut_http(struct session *s, struct str bytes, struct answer 
     return body;
 }
 
+/* Replies
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static status general_reply(const struct answer *answer, struct str payload, struct arena *a,
+                            struct infer_reply *out, struct err *e)
+{
+    return answer->json ? general_reply_from_json(payload, a, out, e)
+                        : general_reply_from_pb(payload, a, out, e);
+}
+
+static status oip_reply(const struct answer *answer, struct str payload, struct arena *a,
+                        struct infer_reply *out, struct err *e)
+{
+    return oip_reply_from_json(payload, answer->json_bytes, a, out, e);
+}
+
+static status tfs_reply(const struct answer *answer, struct str payload, struct arena *a,
+                        struct infer_reply *out, struct err *e)
+{
+    return tfs_reply_from_json(payload, a, out, e);
+}
+
 // clang-format off
 static const struct session_protocol protocols[] = {
-    { "brpc",      ask_brpc,      cut_brpc },
-    { "http",      ask_http,      cut_http },
-    { "http-json", ask_http_json, cut_http },
+    { "brpc",             ask_brpc,        cut_brpc, general_reply },
+    { "http",             ask_http,        cut_http, general_reply },
+    { "http-json",        ask_http_json,   cut_http, general_reply },
+    { "kserve-http",      ask_kserve,      cut_http, oip_reply },
+    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply },
+    { "tfs",              ask_tfs,         cut_http, tfs_reply },
 };
 // clang-format on
 
@@ -258,7 +342,10 @@ void session_ask(struct session *s, const struct infer_request *r, struct buf *o
 
 struct parse session_cut(struct session *s, struct str bytes, struct answer *out)
 {
-    return s->protocol->cut(s, bytes, out);
+    struct parse got = s->protocol->cut(s, bytes, out);
+    if (got.state == PARSE_DONE)
+        out->protocol = s->protocol;
+    return got;
 }
 
 status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
@@ -274,6 +361,5 @@ status session_reply(const struct answer *answer, struct arena *a, struct buf *i
         TRY(decompress(answer->compression, payload, inflated, e));
         payload = buf_view(inflated);
     }
-    return answer->json ? general_reply_from_json(payload, a, out, e)
-                        : general_reply_from_pb(payload, a, out, e);
+    return answer->protocol->reply(answer, payload, a, out, e);
 }

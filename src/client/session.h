@@ -25,7 +25,9 @@ struct answer {
     struct str payload;
     compression compression; /* of payload */
     bool json;               /* payload is JSON, else protobuf */
-    bool keep_alive;         /* the connection can carry another request */
+    size_t json_bytes;       /* kserve-http: where binary tensors begin; SIZE_MAX: there are none */
+    const struct session_protocol *protocol;
+    bool keep_alive; /* the connection can carry another request */
 };
 
 struct session;
@@ -35,11 +37,15 @@ struct session_protocol {
     void (*ask)(const struct session *s, const struct infer_request *r, struct buf *out,
                 struct buf *scratch);
     struct parse (*cut)(struct session *s, struct str bytes, struct answer *out);
+    /* A good answer's payload, inflated. */
+    status (*reply)(const struct answer *answer, struct str payload, struct arena *a,
+                    struct infer_reply *out, struct err *e);
 };
 
 struct session {
     const struct session_protocol *protocol;
     const char *authority; /* "host:port", borrowed */
+    const char *model;     /* borrowed; what protocols whose requests name a model ask for */
     uint64_t id;           /* of the last request */
     /* The HTTP answer in progress; the head is remembered as numbers, since bytes may move between
      * calls. */
@@ -51,7 +57,7 @@ struct session {
     struct buf body; /* chunks joined */
 };
 
-/* "brpc", "http", "http-json"; NULL: no such protocol. session_protocol_at: NULL behind the last.
+/* "brpc", "http", "http-json", "kserve-http", "kserve-http-json", "tfs"; NULL: no such protocol. session_protocol_at: NULL behind the last.
  */
 const struct session_protocol *session_protocol_find(struct str name);
 const struct session_protocol *session_protocol_at(size_t index);

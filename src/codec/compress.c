@@ -5,6 +5,7 @@
 #include <snappy-c.h>
 #include <string.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #define GZIP_WINDOW (MAX_WBITS + 16) /* zlib's way of asking for a gzip header */
 #define STEP_BYTES  ((size_t)16 << 10)
@@ -143,6 +144,57 @@ static status lz4_unpack(struct str in, struct buf *out, struct err *e)
     return s;
 }
 
+#define ZSTD_WINDOW_LOG \
+    23 /* RFC 9659: what a receiver over HTTP must be able to hold, 8 MiB, and we no more */
+
+static status zstd_step(ZSTD_DCtx *z, ZSTD_inBuffer *from, struct buf *out, size_t *left,
+                        struct err *e)
+{
+    size_t room = out->max - out->len, step = room < STEP_BYTES ? room : STEP_BYTES;
+    uint8_t *to = step > 0 ? buf_reserve(out, step) : NULL;
+    if (step > 0 && to == NULL)
+        return err_set(e, out->failed, "no room for the inflated bytes");
+    ZSTD_outBuffer into = { to != NULL ? to : (uint8_t *)&step,
+                            to != NULL ? out->cap - out->len : 0, 0 };
+    size_t before = from->pos;
+    *left = ZSTD_decompressStream(z, &into, from);
+    out->len += into.pos;
+    if (ZSTD_isError(*left))
+        return err_set(e, INVALID, "damaged zstd bytes: %s", ZSTD_getErrorName(*left));
+    if (into.pos > 0 || from->pos > before || *left == 0)
+        return OK;
+    if (step == 0)
+        return err_set(e, TOO_LARGE, "the compressed bytes inflate to more than %zu", out->max);
+    return err_set(e, INVALID, "cut off zstd bytes");
+}
+
+/* One frame or several, one after another. */
+static status zstd_unpack(struct str in, struct buf *out, struct err *e)
+{
+    ZSTD_DCtx *z = ZSTD_createDCtx();
+    if (z == NULL)
+        return err_set(e, NO_MEMORY, "no memory to inflate");
+    ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG);
+    ZSTD_inBuffer from = { in.p, in.n, 0 };
+    size_t left = 1;
+    status s = OK;
+    while (s == OK && (from.pos < from.size || left != 0))
+        s = zstd_step(z, &from, out, &left, e);
+    ZSTD_freeDCtx(z);
+    return s;
+}
+
+static status zstd_pack(struct str in, struct buf *out, struct err *e)
+{
+    size_t bound = ZSTD_compressBound(in.n);
+    uint8_t *to = buf_reserve(out, bound);
+    size_t n = to != NULL ? ZSTD_compress(to, bound, in.p, in.n, 1) : 0;
+    if (to == NULL || ZSTD_isError(n))
+        return err_set(e, TOO_LARGE, "no room for the compressed bytes");
+    out->len += n;
+    return OK;
+}
+
 static status copy(struct str in, struct buf *out, struct err *e)
 {
     buf_append(out, in.p, in.n);
@@ -161,6 +213,7 @@ status compress_bytes(compression c, struct str in, struct buf *out, struct err 
     case COMPRESSION_GZIP: return zlib_deflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_deflate(MAX_WBITS, in, out, e);
     case COMPRESSION_LZ4: return lz4_pack(in, out, e);
+    case COMPRESSION_ZSTD: return zstd_pack(in, out, e);
     }
     return err_set(e, UNSUPPORTED,
                    "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib, 4 lz4)", c);
@@ -176,6 +229,7 @@ status decompress(compression c, struct str in, struct buf *out, struct err *e)
     case COMPRESSION_GZIP: return zlib_inflate(GZIP_WINDOW, in, out, e);
     case COMPRESSION_ZLIB: return zlib_inflate(MAX_WBITS, in, out, e);
     case COMPRESSION_LZ4: return lz4_unpack(in, out, e);
+    case COMPRESSION_ZSTD: return zstd_unpack(in, out, e);
     }
     return err_set(e, UNSUPPORTED,
                    "compression %d is not known (0 none, 1 snappy, 2 gzip, 3 zlib, 4 lz4)", c);

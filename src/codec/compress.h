@@ -1,4 +1,5 @@
-/* Compression formats that requests and replies use, over zlib, libsnappy and liblz4. Pure functions of bytes; any thread. */
+/* Compression formats that requests and replies use, over zlib, libsnappy, liblz4 and libzstd. Pure functions of bytes; any
+ * thread. */
 #pragma once
 
 #include "base/buf.h"
@@ -9,7 +10,8 @@ typedef enum compression {
     COMPRESSION_SNAPPY = 1,
     COMPRESSION_GZIP = 2,
     COMPRESSION_ZLIB = 3,
-    COMPRESSION_LZ4 = 4, /* LZ4's frame format */
+    COMPRESSION_LZ4 = 4,   /* LZ4's frame format */
+    COMPRESSION_ZSTD = 16, /* HTTP alone */
 } compression;
 
 /* Appends the result to out, whose maximum bounds it (a bomb ends TOO_LARGE). Words say what is wrong with the bytes. */

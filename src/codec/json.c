@@ -434,21 +434,134 @@ static inline double to_double(const struct number *n)
     return n->digits <= (uint64_t)1 << 53 && near_double(n, &v) ? v : library_double(n);
 }
 
-/* What (float)to_double(n) is, but quick for the 17 digits in which json2pb and Python write a
- * float: they are too many for an exact double, yet every double near the right one becomes the
- * same float, unless it is next to the middle of two floats, which the 29 bits that a float lacks
- * tell. */
+/* The float nearest to v, which is at most 4 units of its last place beside the decimal number that is meant; false: that is
+ * too near to the middle of two floats, which the 29 bits that a float lacks tell, or out of the plain range. */
+static inline bool sure_float(double v, float *out)
+{
+    double size = fabs(v);
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    uint64_t beyond = bits & 0x1fffffff;
+    *out = (float)v;
+    return size >= FLT_MIN && size <= (double)FLT_MAX / 2 &&
+           (beyond < 0x10000000 - 4 || beyond > 0x10000000 + 4);
+}
+
+/* What (float)to_double(n) is, but quick for the 17 digits in which json2pb and Python write a float: they are too many for
+ * an exact double, yet every double near the right one becomes the same float. */
 static inline float to_float(const struct number *n)
 {
-    double v, size;
-    if (near_double(n, &v) && (size = fabs(v)) >= FLT_MIN && size <= (double)FLT_MAX / 2) {
-        uint64_t bits;
-        memcpy(&bits, &v, sizeof(bits));
-        uint64_t beyond = bits & 0x1fffffff;
-        if (beyond < 0x10000000 - 4 || beyond > 0x10000000 + 4)
-            return (float)v;
-    }
+    double v;
+    float f;
+    if (near_double(n, &v) && sure_float(v, &f))
+        return f;
     return (float)to_double(n);
+}
+
+/* ---- floats in a row: the hot path of JSON requests ---- */
+
+#define EACH(byte) ((uint64_t)0x0101010101010101 * (byte))
+
+/* Eight digits at once: whether the bytes of w are digits, and the number that they are (the first one weighs most). */
+static inline bool are_digits(uint64_t w)
+{
+    return ((w & EACH(0xf0)) | ((w + EACH(0x06)) & EACH(0xf0)) >> 4) == EACH(0x33);
+}
+
+static inline uint64_t eight_digits(uint64_t w)
+{
+    w = (w & EACH(0x0f)) * 2561 >> 8;             /* pairs */
+    w = (w & 0x00ff00ff00ff00ff) * 6553601 >> 16; /* fours */
+    return (w & 0x0000ffff0000ffff) * 42949672960001ull >> 32;
+}
+
+static inline const char *quick_digits(const char *p, uint64_t *digits)
+{
+    for (int i = 0; i < 2; i++) {
+        uint64_t w;
+        memcpy(&w, p, sizeof(w));
+        if (!are_digits(w))
+            break;
+        *digits = *digits * 100000000 + eight_digits(w);
+        p += 8;
+    }
+    for (int i = 0; i < 8 && *p >= '0' && *p <= '9'; i++, p++)
+        *digits = *digits * 10 + (uint64_t)(*p - '0');
+    return p;
+}
+
+#define QUICK_BYTES  32 /* of text that must be there: more than any number that is read here */
+#define QUICK_DIGITS 19
+
+/* A number without exponent of at most 19 digits; NULL: something else, or one that needs more care. */
+static inline const char *quick_float(const char *p, float *out)
+{
+    bool negative = *p == '-';
+    const char *whole = p += negative, *end;
+    uint64_t digits = 0;
+    int fraction = 0;
+    for (; *p >= '0' && *p <= '9' && p - whole < QUICK_DIGITS; p++)
+        digits = digits * 10 + (uint64_t)(*p - '0');
+    if (p == whole || (*whole == '0' && p > whole + 1))
+        return NULL;
+    end = p;
+    if (*p == '.') {
+        if (p - whole > 3) /* so that what is read here ends before QUICK_BYTES */
+            return NULL;
+        end = quick_digits(p + 1, &digits);
+        fraction = (int)(end - p - 1);
+        if (fraction == 0 || fraction + (*whole != '0' ? p - whole : 0) > QUICK_DIGITS)
+            return NULL;
+    }
+    if ((*end | 0x20) == 'e' || (*end >= '0' && *end <= '9'))
+        return NULL;
+    double v = (double)digits / power_of_ten[fraction];
+    if (digits == 0) {
+        *out = negative ? -0.0f : 0.0f;
+        return end;
+    }
+    return sure_float(negative ? -v : v, out) ? end : NULL;
+}
+
+/* Takes plain numbers into to, as many as there is room for, from text behind which QUICK_BYTES can be read. *p: at a value,
+ * or at the bracket behind the last one. */
+static int64_t quick_run(const char **p, const char *end, float *to, int64_t room)
+{
+    const char *at = *p, *behind;
+    int64_t n = 0;
+    while (n < room && at < end && (behind = quick_float(at, &to[n])) != NULL &&
+           (*behind == ',' || *behind == ']') && behind < end) {
+        n++;
+        *p = behind;
+        if (*behind == ']')
+            break;
+        for (at = behind + 1; at < end && *at == ' '; at++)
+            continue;
+        *p = at;
+    }
+    return n;
+}
+
+/* Takes numbers as long as they are plain ones, and counts them; then stands at a value that is none, or at the bracket
+ * that ends the row. The last bytes of the text are read from a copy with zeros behind it. */
+static int64_t take_quick_floats(struct json *j, struct json_array *a)
+{
+    char tail[2 * QUICK_BYTES];
+    float *to = (float *)a->to + a->count;
+    int64_t room = a->max - a->count, n = 0;
+    const char *safe = j->end - j->p > QUICK_BYTES ? j->end - QUICK_BYTES : j->p;
+    if (j->p < safe)
+        n = quick_run(&j->p, safe, to, room);
+    if (j->end - j->p <= QUICK_BYTES && j->p < j->end && *j->p != ']') {
+        const char *p = tail;
+        size_t left = (size_t)(j->end - j->p);
+        memcpy(tail, j->p, left);
+        memset(tail + left, 0, sizeof(tail) - left);
+        n += quick_run(&p, tail + left, to + n, room - n);
+        j->p += p - tail;
+    }
+    a->count += n;
+    return n;
 }
 
 /* The size of a whole number; 1.0 and 1e3 are whole too. */
@@ -689,9 +802,15 @@ struct rows {
     store_fn *store;
     uint8_t *to;
     size_t size;
+    bool quick;              /* floats whose place in memory is right */
     int rank;                /* -1: not known before the first scalar or empty row */
     int64_t dims[SHAPE_MAX]; /* -1: not known before the first row of that level ends */
 };
+
+static bool at_bracket(const struct json *j)
+{
+    return j->p < j->end && *j->p == ']';
+}
 
 static inline void take_scalar(struct json *j, struct rows *r)
 {
@@ -712,6 +831,14 @@ static void take_row(struct json *j, struct rows *r, int level)
     }
     for (json_array(j); json_item(j); n++) {
         skip_space(j);
+        if (r->quick && r->rank == level + 1) {
+            int64_t quick = take_quick_floats(j, r->a);
+            n += quick;
+            if (quick > 0 && at_bracket(j)) {
+                n--; /* this turn of the loop counts one */
+                continue;
+            }
+        }
         bool inner = j->p < j->end && *j->p == '[';
         if (r->rank < 0 && !inner)
             r->rank = level + 1;
@@ -740,8 +867,12 @@ static void take_any(struct json *j, struct rows *r)
         take_scalar(j, r);
         return;
     }
-    for (json_array(j); json_item(j);)
+    for (json_array(j); json_item(j);) {
+        skip_space(j);
+        if (r->quick && take_quick_floats(j, r->a) > 0 && at_bracket(j))
+            continue;
         take_any(j, r); /* no deeper than json_array allows */
+    }
 }
 
 void json_numbers(struct json *j, struct json_array *a)
@@ -755,6 +886,7 @@ void json_numbers(struct json *j, struct json_array *a)
         return;
     }
     r.store = store[a->dtype];
+    r.quick = a->dtype == DTYPE_F32 && (uintptr_t)a->to % _Alignof(float) == 0;
     if (a->any_rank) {
         take_any(j, &r);
         return;

@@ -51,17 +51,18 @@ void json_put_string(struct buf *b, struct str s)
 
 #define TEXT_MAX 80 /* of one element, a complex number's two parts included */
 
+static const char digit_pair[] = "00010203040506070809101112131415161718192021222324"
+                                 "25262728293031323334353637383940414243444546474849"
+                                 "50515253545556575859606162636465666768697071727374"
+                                 "75767778798081828384858687888990919293949596979899";
+
 static size_t u64_text(char *to, uint64_t v)
 {
-    static const char pair[] = "00010203040506070809101112131415161718192021222324"
-                               "25262728293031323334353637383940414243444546474849"
-                               "50515253545556575859606162636465666768697071727374"
-                               "75767778798081828384858687888990919293949596979899";
     char text[20], *p = text + sizeof(text);
     for (; v >= 100; v /= 100)
-        memcpy(p -= 2, pair + v % 100 * 2, 2);
+        memcpy(p -= 2, digit_pair + v % 100 * 2, 2);
     if (v >= 10)
-        memcpy(p -= 2, pair + v * 2, 2);
+        memcpy(p -= 2, digit_pair + v * 2, 2);
     else
         *--p = (char)('0' + v);
     size_t n = (size_t)(text + sizeof(text) - p);
@@ -172,7 +173,7 @@ static inline int floor_shift(int v, int bits)
     return v >> bits; /* arithmetic: towards minus infinity */
 }
 
-static inline void shortest_single(uint32_t bits, uint64_t *digits, int *x)
+static inline void shortest_single(uint32_t bits, uint32_t *digits, int *x)
 {
     uint32_t fraction = bits & 0x7fffff, biased = bits >> 23;
     uint32_t c = biased != 0 ? fraction | 1u << 23 : fraction;
@@ -286,17 +287,52 @@ static size_t positive_text(char *to, double v)
     return put_digits(to, digits, x);
 }
 
+/* Up to nine digits as text, 16 bytes of which are written. */
+static size_t nine_text(char *to, uint32_t v)
+{
+    char text[32], *p = text + 16;
+    for (; v >= 100; v /= 100)
+        memcpy(p -= 2, digit_pair + v % 100 * 2, 2);
+    if (v >= 10)
+        memcpy(p -= 2, digit_pair + v * 2, 2);
+    else
+        *--p = (char)('0' + v);
+    memcpy(to, p, 16);
+    return (size_t)(text + 16 - p);
+}
+
+/* place_point for what most floats are, without a copy of unknown length. */
+static size_t place_single(char *to, uint32_t digits, int x)
+{
+    char text[24] = { 0 };
+    for (; digits % 10 == 0; x++)
+        digits /= 10;
+    size_t n = nine_text(text, digits);
+    int point = (int)n + x;
+    if (point > -6 && point <= 0) {
+        memcpy(to, "0.000000", 8);
+        memcpy(to + 2 - point, text, 16);
+        return n + (size_t)(2 - point);
+    }
+    if (point > 0 && point < (int)n) {
+        memcpy(to, text, 16);
+        memcpy(to + point + 1, text + point, 8); /* nine digits less one at most */
+        to[point] = '.';
+        return n + 1;
+    }
+    return place_point(to, digits, x);
+}
+
 static size_t positive_single(char *to, float v)
 {
-    uint32_t bits;
-    uint64_t digits;
+    uint32_t bits, digits;
     int x;
     size_t n;
-    if (whole_text(to, (double)v, &n))
+    if ((v >= 1 || v == 0) && whole_text(to, (double)v, &n))
         return n;
     memcpy(&bits, &v, sizeof(bits));
     shortest_single(bits, &digits, &x);
-    return put_digits(to, digits, x);
+    return place_single(to, digits, x);
 }
 
 static size_t word_text(char *to, const char *word)
@@ -408,7 +444,8 @@ static element_fn *shortest_element(dtype d)
     }
 }
 
-static void put_list(struct buf *b, element_fn *put, size_t size, const void *data, int64_t n)
+static inline void put_list(struct buf *b, element_fn *put, size_t size, const void *data,
+                            int64_t n)
 {
     char text[2048];
     const uint8_t *p = data;
@@ -436,7 +473,10 @@ void json_put_numbers(struct buf *b, dtype d, const void *data, int64_t n)
 
 void json_put_shortest(struct buf *b, dtype d, const void *data, int64_t n)
 {
-    put_list(b, shortest_element(d), dtype_size(d), data, n);
+    if (d == DTYPE_F32) /* the hot path: the compiler sees the function */
+        put_list(b, put_single, sizeof(float), data, n);
+    else
+        put_list(b, shortest_element(d), dtype_size(d), data, n);
 }
 
 void json_put_bare(struct buf *b, dtype d, const void *data)

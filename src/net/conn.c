@@ -515,7 +515,8 @@ static uint64_t shorter_timeout(const struct net_handler *h)
 {
     uint64_t idle = h->idle_ms != 0 ? h->idle_ms : UINT64_MAX;
     uint64_t head = h->head_ms != 0 ? h->head_ms : UINT64_MAX;
-    return idle < head ? idle : head;
+    uint64_t write = h->write_ms != 0 ? h->write_ms : UINT64_MAX, least = idle < head ? idle : head;
+    return least < write ? least : write;
 }
 
 static void open_conn(struct net_conn *c)
@@ -587,6 +588,9 @@ static bool is_overdue(const struct net_conn *c, uint64_t now)
 {
     if (c->lingering)
         return now - c->active_ms > LINGER_MS;
+    if (c->handler->write_ms != 0 && waiting_bytes(c) > 0 &&
+        now - c->active_ms > c->handler->write_ms)
+        return true;
     if (!c->ending && (c->paused || c->owed > 0))
         return false;
     if (!c->ending && is_too_slow(c, now))

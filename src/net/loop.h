@@ -43,6 +43,7 @@ struct net_handler {
     /* Closed when it stays this long in the middle of a request (net_conn_set_partial), and what came of it meanwhile
      * was slower than 16 KB/s. */
     uint64_t head_ms;
+    uint64_t write_ms; /* closed when output waited so long without the peer taking a byte of it */
 };
 
 /* Starts count loops (threads); 0 on success gives *out. */

@@ -123,6 +123,7 @@ void h2_http_head(const struct h2_stream *s, struct http_head *out)
     struct http_header f;
     memset(out, 0, offsetof(struct http_head, header));
     out->header_count = 0;
+    out->name_lengths = 0;
     out->minor = 1;
     out->keep_alive = true;
     out->chunked = out->expect_continue = out->has_length = false;
@@ -131,7 +132,7 @@ void h2_http_head(const struct h2_stream *s, struct http_head *out)
         if (f.name.p[0] == ':')
             take_pseudo(out, &f);
         else if (out->header_count < LIMIT_HTTP_HEADERS)
-            out->header[out->header_count++] = f;
+            http_header_add(out, f);
     }
     out->query = out->target;
     str_cut(&out->query, '?', &out->path);

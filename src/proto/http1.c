@@ -23,9 +23,24 @@ static bool is_text_char(uint8_t c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
+#define EACH(byte) ((uint64_t)0x0101010101010101 * (byte))
+
+/* Steps over eight bytes at once as long as none of them can be a control character. */
+static size_t plain_prefix(struct str s)
+{
+    size_t i = 0;
+    for (uint64_t w; s.n - i >= sizeof(w); i += sizeof(w)) {
+        memcpy(&w, s.p + i, sizeof(w));
+        uint64_t del = w ^ EACH(0x7f), low = (w - EACH(0x20)) & ~w, is_del = (del - EACH(1)) & ~del;
+        if (((low | is_del) & EACH(0x80)) != 0)
+            break;
+    }
+    return i;
+}
+
 static bool is_text(struct str s)
 {
-    for (size_t i = 0; i < s.n; i++)
+    for (size_t i = plain_prefix(s); i < s.n; i++)
         if (!is_text_char((uint8_t)s.p[i]))
             return false;
     return true;
@@ -71,6 +86,8 @@ bool http_header_lists(struct str value, const char *token)
 struct str http_header_find(const struct http_head *h, const char *name)
 {
     struct str wanted = str_of(name);
+    if ((h->name_lengths >> (wanted.n % 64) & 1) == 0)
+        return (struct str){ 0 };
     for (int i = 0; i < h->header_count; i++)
         if (str_eq_nocase(h->header[i].name, wanted))
             return h->header[i].value;
@@ -175,10 +192,10 @@ static status read_headers(struct str lines, struct http_head *h)
         struct str line;
         if (h->header_count == LIMIT_HTTP_HEADERS)
             return TOO_LARGE;
-        struct http_header *header = &h->header[h->header_count];
-        if (!next_line(&lines, &line) || !cut_header(line, header) || !take_known(&s, header))
+        struct http_header header;
+        if (!next_line(&lines, &line) || !cut_header(line, &header) || !take_known(&s, &header))
             return INVALID;
-        h->header_count++;
+        http_header_add(h, header);
     }
     h->keep_alive = !s.says_close && (h->minor >= 1 || s.says_keep_alive);
     return h->chunked && h->has_length ? INVALID : OK;
@@ -239,15 +256,26 @@ static void clear_head(struct http_head *h)
     h->method = h->target = h->path = h->query = (struct str){ 0 };
     h->minor = h->code = h->header_count = 0;
     h->keep_alive = h->chunked = h->expect_continue = h->has_length = false;
-    h->content_length = 0;
+    h->content_length = h->name_lengths = 0;
+}
+
+/* The empty line's CRLF behind the last header's, or NULL. Line feeds are few: looking at each is quicker than memmem. */
+static const char *end_of_head(const char *p, size_t n, size_t from)
+{
+    const char *at = p + from, *last = p + n;
+    while (at < last && (at = memchr(at, '\n', (size_t)(last - at))) != NULL) {
+        if (last - at >= 3 && at[1] == '\r' && at[2] == '\n' && at > p && at[-1] == '\r')
+            return at - 1;
+        at++;
+    }
+    return NULL;
 }
 
 static struct parse cut_head(struct str bytes, size_t seen, struct http_head *out,
                              bool (*first_line)(struct str, struct http_head *))
 {
     size_t n = bytes.n < LIMIT_HTTP_HEADER_BYTES ? bytes.n : LIMIT_HTTP_HEADER_BYTES;
-    size_t from = seen < 3 ? 0 : seen - 3;
-    const char *end = from < n ? memmem(bytes.p + from, n - from, "\r\n\r\n", 4) : NULL;
+    const char *end = end_of_head(bytes.p, n, seen < 3 ? 0 : seen - 3);
     if (end == NULL)
         return bytes.n < LIMIT_HTTP_HEADER_BYTES ? parse_more() : parse_bad(TOO_LARGE);
     struct str lines = { bytes.p, (size_t)(end + 2 - bytes.p) }, line;

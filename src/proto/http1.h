@@ -24,6 +24,8 @@ struct http_head {
     int code;                  /* responses */
     struct http_header header[LIMIT_HTTP_HEADERS];
     int header_count;
+    uint64_t
+        name_lengths; /* bit n: a header's name has n bytes (n mod 64): most look-ups need no more than this */
     bool keep_alive, chunked, expect_continue, has_length;
     uint64_t content_length;
 };
@@ -33,6 +35,13 @@ struct http_head {
  * One CRLF in front of a request is stepped over. A target is a path, "*", or "http://..." (path: what follows the host). */
 struct parse http1_request(struct str bytes, size_t seen, struct http_head *out);
 struct parse http1_response(struct str bytes, size_t seen, struct http_head *out);
+
+/* One header more; the caller has seen that there is room. */
+static inline void http_header_add(struct http_head *h, struct http_header header)
+{
+    h->header[h->header_count++] = header;
+    h->name_lengths |= (uint64_t)1 << (header.name.n % 64);
+}
 
 struct str http_header_find(const struct http_head *h,
                             const char *name); /* any case; n == 0 and p NULL: absent */

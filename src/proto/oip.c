@@ -565,6 +565,14 @@ status oip_bind(const struct oip_request *r, const struct oip_model *m, oip_read
     return bind_outputs(&b, out, e);
 }
 
+status oip_input_tensor(const struct oip_input *in, struct arena *a, struct tensor *out,
+                        struct err *e)
+{
+    static const struct oip_model any = { .name = { "?", 1 } };
+    struct binding b = { .m = &any, .arena = a };
+    return take_elements(&b, in, out, e);
+}
+
 /* ---- classes ---- */
 
 struct scored {

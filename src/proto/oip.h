@@ -127,6 +127,11 @@ status oip_request_from_json(struct str text, struct str tail, const struct oip_
 status oip_request_from_raw(struct str body, const struct oip_model *m, struct arena *a,
                             struct oip_request *out, struct err *e);
 
+/* "generate": members that are called like an input are tensors, whose leading dimensions of 1 may be left out; the rest are
+ * parameters. */
+status oip_request_from_generate(struct str text, const struct oip_model *m, struct arena *a,
+                                 struct oip_request *out, struct err *e);
+
 struct oip_reply {
     struct str id;
     const struct oip_model *model;
@@ -139,3 +144,17 @@ struct oip_reply {
  * tensor without elements does too. */
 void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_bytes,
                        bool *binary);
+
+/* The answer to "generate": each output is a member, a single value without brackets. */
+void oip_reply_to_generate(const struct oip_reply *r, struct buf *out);
+
+/* The other way round, for clients: r's feeds as inputs, offsets of ragged ones as "NAME.lod" behind them. binary: tensors
+ * follow the JSON, and are asked for so. */
+status oip_request_to_json(const struct infer_request *r, bool binary, struct arena *a,
+                           struct buf *out, size_t *json_bytes, struct err *e);
+/* json_bytes as the header says, SIZE_MAX: the body is JSON alone. Tensors are views of the body where they are aligned. */
+status oip_reply_from_json(struct str body, size_t json_bytes, struct arena *a,
+                           struct infer_reply *out, struct err *e);
+/* The tensor that was sent, without a model to compare it with. */
+status oip_input_tensor(const struct oip_input *in, struct arena *a, struct tensor *out,
+                        struct err *e);

@@ -36,7 +36,7 @@ static void take_number(struct json *j, struct oip_param *p)
     double v = json_number(j);
     p->kind = OIP_DOUBLE;
     p->real = v;
-    if (v == (double)(int64_t)v && v > -9e15 && v < 9e15) {
+    if (v > -9e15 && v < 9e15 && v == (double)(int64_t)v) {
         p->kind = OIP_INT;
         p->integer = (int64_t)v;
     }
@@ -331,15 +331,16 @@ static status take_id(struct reading *x, struct err *e)
     return OK;
 }
 
-static status take_members(struct reading *x, struct err *e)
+/* tensors: the member that holds them, "inputs" of a request or "outputs" of a reply. */
+static status take_members(struct reading *x, const char *tensors, struct err *e)
 {
     struct str key;
-    bool inputs = false;
+    bool found = false;
     json_object(&x->j);
     while (json_key(&x->j, &key)) {
-        if (str_is(key, "inputs")) {
-            inputs = true;
-            TRY(take_list(x, "inputs", take_input, e));
+        if (str_is(key, tensors)) {
+            found = true;
+            TRY(take_list(x, tensors, take_input, e));
         } else if (str_is(key, "outputs")) {
             TRY(take_list(x, "outputs", take_output, e));
         } else if (str_is(key, "id")) {
@@ -351,7 +352,11 @@ static status take_members(struct reading *x, struct err *e)
         }
     }
     TRY(json_fault(x, e));
-    return inputs ? OK : not_access("inputs", "non-existing object member 'inputs'", e);
+    if (found)
+        return OK;
+    return err_set(e, MALFORMED,
+                   "Unable to parse '%s': attempt to access non-existing object member '%s'",
+                   tensors, tensors);
 }
 
 status oip_request_from_json(struct str text, struct str tail, const struct oip_model *m,
@@ -363,7 +368,7 @@ status oip_request_from_json(struct str text, struct str tail, const struct oip_
     json_kind kind = json_peek(&x.j);
     if (kind != JSON_OBJECT && kind != JSON_NONE)
         return not_access("inputs", "non-existing object member 'inputs'", e);
-    TRY(take_members(&x, e));
+    TRY(take_members(&x, "inputs", e));
     if (x.tail.n > 0)
         return err_set(e, INVALID, "unexpected additional input data for model '%.*s': %zu bytes",
                        STR_ARG(m->name), x.tail.n);
@@ -523,4 +528,197 @@ void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_
         oip_put_raw(&r->output[i], out);
         *binary = true;
     }
+}
+
+/* ---- generate ---- */
+
+static const struct call_port *input_port(const struct oip_model *m, struct str name)
+{
+    for (int i = 0; i < m->in.count; i++)
+        if (str_eq(name, m->in.port[i].alias) || str_eq(name, m->in.port[i].name))
+            return &m->in.port[i];
+    return NULL;
+}
+
+/* The shape that a value means to a port with more dimensions. */
+static void pad_shape(struct shape *s, const struct shape *port)
+{
+    int missing = port->rank - s->rank;
+    if (missing <= 0)
+        return;
+    memmove(s->dim + missing, s->dim, (size_t)s->rank * sizeof(s->dim[0]));
+    for (int i = 0; i < missing; i++)
+        s->dim[i] = 1;
+    s->rank = port->rank;
+}
+
+static status take_generate_numbers(struct reading *x, struct oip_input *in, struct err *e)
+{
+    struct json_array array = { .dtype = in->dtype, .max = json_count_numbers(&x->j) };
+    size_t size = dtype_size(in->dtype), bytes;
+    if (!mem_mul((size_t)array.max, size, &bytes) ||
+        (array.to = arena_try(x->arena, bytes + size, 64)) == NULL)
+        return general_no_memory(e);
+    array.dims = in->shape.dim;
+    json_numbers(&x->j, &array);
+    in->elements = array.to;
+    in->count = array.count;
+    in->shape.rank = array.rank;
+    return json_failed(&x->j) ? bad_elements(x, in, e) : OK;
+}
+
+static status take_generate_strings(struct reading *x, struct oip_input *in, struct err *e)
+{
+    TRY(take_data(x, in, e));
+    in->shape = SHAPE(in->count);
+    return OK;
+}
+
+static status take_generate_input(struct reading *x, struct str key, const struct call_port *port,
+                                  struct err *e)
+{
+    struct oip_input *in = oip_add_input(x->r, x->arena, e);
+    if (in == NULL)
+        return INVALID;
+    in->name = key;
+    in->dtype = port->dtype;
+    in->datatype = str_of(dtype_oip(port->dtype));
+    TRY(in->dtype == DTYPE_BYTES ? take_generate_strings(x, in, e)
+                                 : take_generate_numbers(x, in, e));
+    pad_shape(&in->shape, &port->shape);
+    in->has_shape = true;
+    return OK;
+}
+
+static status take_generate_member(struct reading *x, struct str key, struct err *e)
+{
+    struct oip_param p;
+    const struct call_port *port = input_port(x->m, key);
+    if (port != NULL)
+        return take_generate_input(x, key, port, e);
+    if (str_is(key, "id"))
+        return take_id(x, e);
+    if (str_is(key, "parameters"))
+        return take_params(x, NULL, NULL, e);
+    TRY(take_param(&x->j, key, &p, e));
+    return json_failed(&x->j) ? OK : oip_take_param(x->r, &p, x->arena, e);
+}
+
+status oip_request_from_generate(struct str text, const struct oip_model *m, struct arena *a,
+                                 struct oip_request *out, struct err *e)
+{
+    struct str key;
+    struct reading x = { .m = m, .arena = a, .r = out };
+    *out = (struct oip_request){ 0 };
+    json_init(&x.j, text, a);
+    json_object(&x.j);
+    while (json_key(&x.j, &key))
+        TRY(take_generate_member(&x, key, e));
+    return json_fault(&x, e);
+}
+
+static void put_generate_output(struct buf *b, const struct oip_output *o)
+{
+    size_t begin = b->len;
+    int64_t count = shape_numel(&o->shape);
+    if (o->dtype == DTYPE_BYTES && count == 1) {
+        json_put_string(b, o->text[0]);
+    } else if (o->dtype == DTYPE_BYTES) {
+        put_strings(b, o->text, count);
+    } else {
+        json_put_shortest(b, o->dtype, o->data, count);
+        if (count == 1 && buf_check(b) == OK) { /* "[7]" becomes "7" */
+            memmove(b->data + begin, b->data + begin + 1, b->len - begin - 2);
+            b->len -= 2;
+        }
+    }
+}
+
+void oip_reply_to_generate(const struct oip_reply *r, struct buf *out)
+{
+    buf_byte(out, '{');
+    if (r->id.n > 0) {
+        put_member(out, "\"id\":", r->id);
+        buf_byte(out, ',');
+    }
+    put_member(out, "\"model_name\":", r->model->name);
+    put_member(out, ",\"model_version\":", r->model->version);
+    for (int i = 0; i < r->output_count; i++) {
+        buf_byte(out, ',');
+        json_put_string(out, r->output[i].name);
+        buf_byte(out, ':');
+        put_generate_output(out, &r->output[i]);
+    }
+    buf_byte(out, '}');
+}
+
+/* ---- the other way round ---- */
+
+static struct named_tensor *named(const struct infer_request *r, struct arena *a)
+{
+    struct named_tensor *t = arena_zalloc(a, ((size_t)r->feed_count + 1) * sizeof(*t));
+    for (int i = 0; i < r->feed_count; i++) {
+        t[i] = r->feed[i];
+        if (t[i].alias.n == 0)
+            t[i].alias = t[i].name;
+    }
+    return t;
+}
+
+static void put_wanted(struct buf *b, const struct infer_request *r, bool binary)
+{
+    if (binary)
+        buf_str(b, "],\"parameters\":{\"binary_data_output\":true}");
+    else
+        buf_byte(b, ']');
+    for (int i = 0; i < r->fetch_count; i++) {
+        put_member(b, i > 0 ? ",{\"name\":" : ",\"outputs\":[{\"name\":", r->fetch[i]);
+        buf_byte(b, '}');
+    }
+    buf_str(b, r->fetch_count > 0 ? "]}" : "}");
+}
+
+status oip_request_to_json(const struct infer_request *r, bool binary, struct arena *a,
+                           struct buf *out, size_t *json_bytes, struct err *e)
+{
+    const struct oip_request how = { .binary_output = binary };
+    const struct oip_model any = { .name = { "?", 1 } };
+    struct infer_output from = { .tensor = named(r, a), .tensor_count = r->feed_count };
+    const struct infer_reply feeds = { .output = &from, .output_count = 1 };
+    struct oip_output *input;
+    size_t begin = out->len;
+    int count;
+    TRY(oip_outputs(&how, &any, &feeds, a, &input, &count, e));
+    buf_str(out, "{\"inputs\":[");
+    for (int i = 0; i < count; i++) {
+        if (i > 0)
+            buf_byte(out, ',');
+        put_output(out, &input[i]);
+    }
+    put_wanted(out, r, binary);
+    *json_bytes = out->len - begin;
+    for (int i = 0; i < count && binary; i++)
+        oip_put_raw(&input[i], out);
+    return buf_check(out) == OK ? OK : err_set(e, buf_check(out), "the request is too large");
+}
+
+status oip_reply_from_json(struct str body, size_t json_bytes, struct arena *a,
+                           struct infer_reply *out, struct err *e)
+{
+    static const struct oip_model any = { .name = { "?", 1 } };
+    size_t n = json_bytes < body.n ? json_bytes : body.n;
+    struct oip_request r = { 0 };
+    struct reading x = { .m = &any, .arena = a, .r = &r };
+    x.tail = (struct str){ body.p + n, body.n - n };
+    json_init(&x.j, (struct str){ body.p, n }, a);
+    TRY(take_members(&x, "outputs", e));
+    struct infer_output *o = arena_zalloc(a, sizeof(*o));
+    o->tensor = arena_zalloc(a, ((size_t)r.input_count + 1) * sizeof(*o->tensor));
+    for (int i = 0; i < r.input_count; i++) {
+        struct named_tensor *t = &o->tensor[o->tensor_count++];
+        t->name = t->alias = r.input[i].name;
+        TRY(oip_input_tensor(&r.input[i], a, &t->tensor, e));
+    }
+    *out = (struct infer_reply){ .output = o, .output_count = 1 };
+    return OK;
 }

@@ -69,7 +69,7 @@ static status make_room(struct reading *r, struct column *c, dtype d, int64_t n,
     uint8_t *data = arena_try(r->arena, bytes + size, 64);
     if (data == NULL)
         return general_no_memory(e);
-    if (c->count > 0)
+    if (c->count > 0 && c->data != NULL)
         memcpy(data, c->data, (size_t)c->count * size);
     c->data = data;
     c->room = room;
@@ -636,4 +636,45 @@ void tfs_request_to_json(const struct infer_request *r, struct buf *out)
         put_whole(out, f);
     }
     buf_str(out, "}}");
+}
+
+static status take_output(struct json *j, struct str name, struct arena *a, struct infer_output *o,
+                          struct err *e)
+{
+    struct named_tensor *list = general_grow(a, o->tensor, o->tensor_count, sizeof(*list));
+    struct json_array array = { .dtype = DTYPE_F64, .max = json_count_numbers(j) };
+    if (list == NULL ||
+        (array.to = arena_try_array(a, (size_t)array.max + 1, sizeof(double))) == NULL)
+        return general_no_memory(e);
+    struct named_tensor *t = &list[o->tensor_count];
+    *t = (struct named_tensor){ name, name, { .dtype = DTYPE_F64, .data = array.to } };
+    array.dims = t->tensor.shape.dim;
+    json_numbers(j, &array);
+    t->tensor.shape.rank = array.rank;
+    o->tensor = list;
+    o->tensor_count++;
+    return OK;
+}
+
+status tfs_reply_from_json(struct str text, struct arena *a, struct infer_reply *out, struct err *e)
+{
+    struct infer_output *o = arena_zalloc(a, sizeof(*o));
+    struct str key, name;
+    struct json j;
+    json_init(&j, text, a);
+    j.loose = true;
+    json_object(&j);
+    while (json_key(&j, &key)) {
+        if (!str_is(key, "outputs")) {
+            json_skip(&j);
+        } else if (json_peek(&j) != JSON_OBJECT) {
+            TRY(take_output(&j, key, a, o, e));
+        } else {
+            json_object(&j);
+            while (json_key(&j, &name))
+                TRY(take_output(&j, name, a, o, e));
+        }
+    }
+    *out = (struct infer_reply){ .output = o, .output_count = 1 };
+    return json_end(&j, e);
 }

@@ -34,3 +34,6 @@ status tfs_reply_to_json(const struct tfs_form *form, const struct infer_reply *
 /* The other way round, for clients: the column form of r's feeds, and the answer to it, whose floats are float64 for lack
  * of a type. */
 void tfs_request_to_json(const struct infer_request *r, struct buf *out);
+/* One output without a name is called "outputs". */
+status tfs_reply_from_json(struct str text, struct arena *a, struct infer_reply *out,
+                           struct err *e);

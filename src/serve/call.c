@@ -4,7 +4,7 @@
 #include "proto/general_model.h"
 #include "proto/general_old.h"
 #include "proto/predict.h"
-#include "serve/internal.h"
+#include "serve/note.h"
 
 #include <math.h>
 
@@ -101,7 +101,7 @@ struct call *call_new(struct conn *conn)
         list_init(&c->node);
         arena_init(&c->arena, LIMIT_ARENA_BYTES);
         buf_init(&c->taken, SIZE_MAX);
-        buf_init(&c->inflated, LIMIT_INFLATED_BYTES);
+        buf_init(&c->inflated, lane->server->options.max_body_bytes);
         buf_init(&c->plain, LIMIT_ARENA_BYTES);
         buf_init(&c->reply, LIMIT_ARENA_BYTES);
     }
@@ -111,6 +111,7 @@ struct call *call_new(struct conn *conn)
     c->detour = NULL;
     c->headers = NULL;
     c->form = NULL;
+    c->note = NULL;
     c->rows = 0;
     memset(c->stage_ns, 0, sizeof(c->stage_ns));
     c->exchange = NULL;
@@ -160,6 +161,7 @@ void call_free(struct call *c)
     struct lane *lane = conn->lane;
     if (c->flow != NULL)
         count(c);
+    note_call(c);
     if (c->traffic != NULL)
         traffic_ended(c->traffic, c->variant, status_http(c->result) < 500,
                       clock_ns() - c->begin_ns, c->score);

@@ -5,8 +5,12 @@
 static void *on_open(struct net_conn *net, void *arg)
 {
     struct server *s = arg;
+    if (s->options.max_connections > 0 &&
+        loop_group_open_conns(s->loops) > s->options.max_connections)
+        return NULL;
     struct conn *c = mem_zalloc(sizeof(*c));
     c->net = net;
+    conn_set_partial(c, true); /* who connects and says nothing is as slow as who says little */
     c->lane = &s->lane[loop_index(net_conn_loop(net))];
     list_push_back(&c->lane->conns, &c->node);
     return c;

@@ -1,16 +1,96 @@
 /* What answers have in common, whichever version of HTTP carries them. */
 #include "serve/http.h"
 
+#include "base/clock.h"
 #include "codec/json.h"
+#include "serve/note.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define COMPRESS_FROM 512 /* bytes of a reply's body, as brpc has it */
 
+/* ---- header lines that any answer may carry ---- */
+
+struct lines {
+    char *to;
+    size_t room, n;
+};
+
+/* Whole lines or nothing. */
+static void __attribute__((format(printf, 2, 3))) put_line(struct lines *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(l->to + l->n, l->room - l->n, fmt, ap);
+    va_end(ap);
+    if (n > 0 && (size_t)n < l->room - l->n)
+        l->n += (size_t)n;
+    l->to[l->n] = '\0';
+}
+
+static void put_cors(struct lines *l, const struct server *s)
+{
+    if (s->options.cors_origin != NULL)
+        put_line(l, "Access-Control-Allow-Origin: %s\r\n", s->options.cors_origin);
+}
+
+/* RFC 9110's Server-Timing, in milliseconds. */
+static void put_timing(struct lines *l, const struct call *c)
+{
+    char text[256];
+    size_t n = 0;
+    for (int i = 0; i < STAGE_COUNT; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s;dur=%.3f", i > 0 ? ", " : "",
+                              stage_name(i), (double)c->stage_ns[i] / 1e6);
+    put_line(l, "Server-Timing: %s\r\n", text);
+}
+
+static void put_note(struct lines *l, const struct note *n)
+{
+    if (n == NULL)
+        return;
+    put_line(l, "X-Request-Id: %.*s\r\n", STR_ARG(n->request_id));
+    if (!n->traced)
+        return;
+    char id[2 * (TRACE_ID_BYTES + SPAN_ID_BYTES) + 2], *to = id;
+    for (int i = 0; i < TRACE_ID_BYTES; i++)
+        to += snprintf(to, 3, "%02x", n->trace_id[i]);
+    *to++ = '-';
+    for (int i = 0; i < SPAN_ID_BYTES; i++)
+        to += snprintf(to, 3, "%02x", n->span_id[i]);
+    put_line(l, "traceresponse: 00-%s-01\r\n", id);
+}
+
+static struct note *note_of(const struct http_request *r, struct arena *a)
+{
+    const struct server *s = r->conn->lane->server;
+    struct note_source from = { .method = r->head->method, .target = r->head->target };
+    from.request_id = http_header_find(r->head, "X-Request-Id");
+    from.timing = http_header_find(r->head, "X-Want-Timing").p != NULL;
+    if (s->tracer != NULL)
+        from.traceparent = http_header_find(r->head, "traceparent");
+    return note_new(r->conn, &from, a);
+}
+
 void http_answer(const struct http_request *r, const struct http_answer *a)
 {
-    r->carrier->answer(r, a);
+    struct lane *lane = r->conn->lane;
+    const struct note *note = note_of(r, &lane->scratch);
+    if (note == NULL && lane->server->options.cors_origin == NULL) {
+        r->carrier->answer(r, a);
+        return;
+    }
+    char text[1024];
+    struct lines l = { text, sizeof(text), 0 };
+    struct http_answer more = *a;
+    put_line(&l, "%s", a->extra != NULL ? a->extra : "");
+    put_cors(&l, lane->server);
+    put_note(&l, note);
+    more.extra = text;
+    note_answer(r->conn, note, a->code, a->body.n, lane->route_ns);
+    r->carrier->answer(r, &more);
 }
 
 void http_put_error(struct buf *b, const char *words)
@@ -68,31 +148,24 @@ int http_code(const struct server *s, status fault)
     return fault == MALFORMED && s->options.triton_codes ? 500 : status_http(fault);
 }
 
-/* The original's clients read the words as plain text and the code from a header; everybody else reads JSON. */
-static struct http_answer fault_answer(const struct call *call, struct http_answer_room *room)
-{
-    bool json = call->format->json_faults;
-    snprintf(room->extra, sizeof(room->extra), "x-bd-error-code: %d\r\n",
-             status_brpc(call->result));
-    if (json)
-        http_put_error(&room->body, call->err.text);
-    else
-        buf_str(&room->body, call->err.text);
-    return (struct http_answer){ .code = http_code(call->conn->lane->server, call->result),
-                                 .content_type = json ? "application/json" : "text/plain",
-                                 .extra = room->extra,
-                                 .body = buf_view(&room->body) };
-}
+/* ---- content codings, the cheapest to make first ---- */
 
-struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room)
+static const struct coding {
+    const char *name;
+    compression is;
+} codings[] = {
+    { "zstd", COMPRESSION_ZSTD },
+    { "gzip", COMPRESSION_GZIP },
+    { "x-gzip", COMPRESSION_GZIP },
+    { "deflate", COMPRESSION_ZLIB },
+};
+
+static const char *coding_name(compression c)
 {
-    if (call->result != OK)
-        return fault_answer(call, room);
-    return (struct http_answer){ .code = 200,
-                                 .content_type = call->content_type,
-                                 .encoding = call->compressed ? "gzip" : NULL,
-                                 .extra = call->headers,
-                                 .body = buf_view(&call->reply) };
+    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
+        if (codings[i].is == c)
+            return codings[i].name;
+    return NULL;
 }
 
 /* How the body is packed; false: in a way that we do not know. */
@@ -102,11 +175,76 @@ static bool body_compression(const struct http_head *head, compression *out)
     *out = COMPRESSION_NONE;
     if (name.n == 0 || str_eq_nocase(name, STR("identity")))
         return true;
-    *out = COMPRESSION_GZIP;
-    if (str_eq_nocase(name, STR("gzip")) || str_eq_nocase(name, STR("x-gzip")))
-        return true;
-    *out = COMPRESSION_ZLIB;
-    return str_eq_nocase(name, STR("deflate"));
+    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
+        if (str_eq_nocase(name, str_of(codings[i].name))) {
+            *out = codings[i].is;
+            return true;
+        }
+    return false;
+}
+
+static compression reply_compression(const struct http_head *head)
+{
+    struct str accept = http_header_find(head, "Accept-Encoding");
+    for (size_t i = 0; accept.n > 0 && i < ARRAY_LEN(codings); i++)
+        if (http_header_lists(accept, codings[i].name))
+            return codings[i].is;
+    return COMPRESSION_NONE;
+}
+
+/* Milliseconds from now in a header of ours, or as gRPC writes them ("100m"). */
+static uint64_t deadline_of(const struct http_head *head)
+{
+    struct str value = http_header_find(head, "X-Request-Timeout-Ms");
+    uint64_t ms;
+    if (value.p == NULL || !str_to_u64(value, &ms) || ms > 86400000)
+        return 0;
+    return clock_ns() + ms * 1000000;
+}
+
+/* What a reply's headers say besides what the call itself put there; NULL: nothing. */
+static const char *call_lines(const struct call *call, struct http_answer_room *room)
+{
+    const struct server *s = call->conn->lane->server;
+    struct lines l = { room->extra, sizeof(room->extra), 0 };
+    if (call->note == NULL && s->options.cors_origin == NULL && call->result == OK)
+        return call->headers;
+    put_line(&l, "%s", call->headers != NULL && call->result == OK ? call->headers : "");
+    if (call->result != OK)
+        put_line(&l, "x-bd-error-code: %d\r\n", status_brpc(call->result));
+    if (status_http(call->result) == 503)
+        put_line(&l, "Retry-After: 1\r\n");
+    put_cors(&l, s);
+    put_note(&l, call->note);
+    if (call->note != NULL && call->note->timing)
+        put_timing(&l, call);
+    return room->extra;
+}
+
+/* The original's clients read the words as plain text and the code from a header; everybody else reads JSON. */
+static struct http_answer fault_answer(const struct call *call, struct http_answer_room *room)
+{
+    bool json = call->format->json_faults;
+    if (json)
+        http_put_error(&room->body, call->err.text);
+    else
+        buf_str(&room->body, call->err.text);
+    return (struct http_answer){ .code = http_code(call->conn->lane->server, call->result),
+                                 .content_type = json ? "application/json" : "text/plain",
+                                 .extra = call_lines(call, room),
+                                 .body = buf_view(&room->body) };
+}
+
+struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room)
+{
+    if (call->result != OK)
+        return fault_answer(call, room);
+    return (struct http_answer){ .code = 200,
+                                 .content_type = call->content_type,
+                                 .encoding =
+                                     call->compressed ? coding_name(call->reply_compression) : NULL,
+                                 .extra = call_lines(call, room),
+                                 .body = buf_view(&call->reply) };
 }
 
 struct call *http_begin(const struct http_request *r, struct flow *flow,
@@ -114,7 +252,14 @@ struct call *http_begin(const struct http_request *r, struct flow *flow,
 {
     compression packed;
     if (!body_compression(r->head, &packed)) {
-        http_answer_error(r, 415, "Content-Encoding: expected gzip, deflate or identity");
+        http_answer(
+            r, &(struct http_answer){
+                   .code = 415,
+                   .content_type = "application/json",
+                   .extra = "Accept-Encoding: gzip, deflate, zstd\r\n",
+                   .body =
+                       STR("{\"error\":\"Unsupported compression type: Content-Encoding is none of "
+                           "gzip, deflate, zstd and identity\"}") });
         return NULL;
     }
     struct call *call = call_new(r->conn);
@@ -122,11 +267,11 @@ struct call *http_begin(const struct http_request *r, struct flow *flow,
     call->flow = flow_ref(flow);
     call->body = r->body;
     call->body_compression = packed;
-    call->reply_compression =
-        http_header_lists(http_header_find(r->head, "Accept-Encoding"), "gzip") ? COMPRESSION_GZIP
-                                                                                : COMPRESSION_NONE;
+    call->reply_compression = reply_compression(r->head);
     call->compress_from = COMPRESS_FROM;
     call->content_type = content_type;
+    call->deadline_ns = deadline_of(r->head);
+    call->note = note_of(r, &call->arena);
     return call;
 }
 

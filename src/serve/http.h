@@ -60,7 +60,7 @@ void http_detour(const struct http_request *r, void (*detour)(struct call *c), v
 
 /* For carriers: the answer that a call which has ended means; it is a view of the call and of `room`. */
 struct http_answer_room {
-    char extra[64];
+    char extra[1024];
     struct buf body; /* the carrier's, empty */
 };
 struct http_answer http_call_answer(const struct call *call, struct http_answer_room *room);
@@ -81,7 +81,8 @@ struct route {
 };
 
 /* Tables of routes, one a protocol; each ends with a row without method. */
-extern const struct route oip_routes[], tfs_routes[], metrics_routes[], page_routes[];
+extern const struct route oip_routes[], oip_more_routes[], tfs_routes[], metrics_routes[],
+    page_routes[], home_routes[];
 
 /* Finds the route of r and lets it answer (routes.c). */
 void route_request(const struct http_request *r);

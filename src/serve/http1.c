@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ALIGN_FROM  ((size_t)64 << 10) /* bodies below it are copied sooner than they are placed */
+#define CACHE_LINE  64
+#define PROMISE_MAX ((size_t)16 << 20)
+
 enum phase {
     PHASE_HEAD,
     PHASE_LENGTH,
@@ -15,13 +19,38 @@ enum phase {
 struct http {
     enum phase phase;
     size_t seen;       /* bytes of an unfinished head that were looked at */
-    size_t head_bytes; /* PHASE_LENGTH: the head is still in front of the body */
+    size_t head_bytes; /* PHASE_LENGTH: that are still in front of the body */
     uint64_t length;
-    struct buf head; /* PHASE_CHUNKS: the head's bytes, put aside */
+    struct buf head; /* the head's bytes, where they were put aside */
     struct buf body; /* PHASE_CHUNKS: what came so far */
     struct http_chunked chunks;
-    bool busy; /* a call is on its way */
+    bool busy;      /* a call is on its way */
+    size_t counted; /* in the server's body_bytes */
+    struct server *server;
 };
+
+/* ---- bytes in flight ---- */
+
+/* Counts the body's bytes, as far as they are announced or there; false: more than all bodies together may be. */
+static bool count_body(struct http *h, size_t bytes)
+{
+    size_t most = h->server->options.max_bytes_in_flight, more = bytes - h->counted;
+    if (bytes <= h->counted)
+        return true;
+    if (most != 0 && atomic_fetch_add(&h->server->body_bytes, more) + more > most) {
+        atomic_fetch_sub(&h->server->body_bytes, more);
+        return false;
+    }
+    h->counted = most != 0 ? bytes : 0;
+    return true;
+}
+
+static void forget_body(struct http *h)
+{
+    if (h->counted > 0)
+        atomic_fetch_sub(&h->server->body_bytes, h->counted);
+    h->counted = 0;
+}
 
 /* ---- which bytes are HTTP ---- */
 
@@ -50,12 +79,14 @@ static void *open_state(struct conn *c)
     struct http *h = mem_zalloc(sizeof(*h));
     buf_init(&h->head, LIMIT_HTTP_HEADER_BYTES);
     buf_init(&h->body, c->lane->server->options.max_body_bytes);
+    h->server = c->lane->server;
     return h;
 }
 
 static void close_state(void *state)
 {
     struct http *h = state;
+    forget_body(h);
     buf_deinit(&h->head);
     buf_deinit(&h->body);
     mem_free(h);
@@ -100,10 +131,19 @@ static void refuse(struct conn *c, int code, const char *words)
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
     http_put_error(&b, words);
     put_answer(c,
-               &(struct http_answer){
-                   .code = code, .content_type = "application/json", .body = buf_view(&b) },
+               &(struct http_answer){ .code = code,
+                                      .content_type = "application/json",
+                                      .extra = code == 503 ? "Retry-After: 1\r\n" : NULL,
+                                      .body = buf_view(&b) },
                false, false, false);
     buf_deinit(&b);
+}
+
+static void refuse_busy(struct conn *c)
+{
+    refuse(c, 503,
+           "the bodies of all requests together are larger than --max-bytes-in-flight allows; try "
+           "again later");
 }
 
 /* ---- inference ---- */
@@ -124,6 +164,7 @@ static void done(struct call *call)
         answer_call(c, call);
         net_conn_owe(c->net, -1);
         ((struct http *)c->state)->busy = false;
+        forget_body(c->state);
         if (!c->feeding)
             net_conn_resume(c->net);
     }
@@ -173,6 +214,8 @@ static bool serve(struct conn *c, struct http *h, const struct http_head *head, 
         return false;
     }
     route_request(&r);
+    if (!h->busy)
+        forget_body(h);
     h->phase = PHASE_HEAD;
     h->seen = 0;
     buf_clear(&h->head);
@@ -185,7 +228,8 @@ static bool step_length(struct conn *c, struct http *h, struct buf *in)
     struct http_head head;
     if (in->len - h->head_bytes < h->length)
         return false;
-    http1_request(buf_view(in), 0, &head); /* again: the buffer may have moved */
+    /* Again: the buffer may have moved. */
+    http1_request(h->head.len > 0 ? buf_view(&h->head) : buf_view(in), 0, &head);
     struct str body = { (const char *)in->data + h->head_bytes, (size_t)h->length };
     return serve(c, h, &head, body, in, h->head_bytes + (size_t)h->length);
 }
@@ -201,6 +245,10 @@ static bool step_chunks(struct conn *c, struct http *h, struct buf *in)
         return false;
     }
     buf_consume(in, p.state == PARSE_MORE ? in->len : p.used);
+    if (!count_body(h, h->body.len)) {
+        refuse_busy(c);
+        return false;
+    }
     if (p.state == PARSE_MORE)
         return false;
     http1_request(buf_view(&h->head), 0, &head);
@@ -215,6 +263,24 @@ static void say_continue(struct conn *c, const struct http_head *head)
     net_conn_flush(c->net);
 }
 
+/* A large body is placed so that tensors which follow a JSON header, whose length the head tells, begin at a whole cache
+ * line: they can then be used where they lie. Of the head only so many bytes stay in front of it. */
+static void align_body(struct http *h, const struct http_head *head, struct buf *in, size_t used)
+{
+    uint64_t json = 0;
+    str_to_u64(http_header_find(head, "Inference-Header-Content-Length"), &json);
+    size_t front = (size_t)(-json % CACHE_LINE);
+    if (front > used)
+        return;
+    buf_append(&h->head, in->data, used);
+    buf_consume(in, used - front);
+    h->head_bytes = front;
+    /* At once what the body is said to need, instead of growing to it: but no more than a peer may cost us by words alone. */
+    size_t whole = front + (size_t)(h->length < PROMISE_MAX ? h->length : PROMISE_MAX);
+    if (whole > in->len)
+        buf_reserve(in, whole - in->len);
+}
+
 static bool begin_body(struct conn *c, struct http *h, const struct http_head *head, struct buf *in,
                        size_t used)
 {
@@ -225,6 +291,14 @@ static bool begin_body(struct conn *c, struct http *h, const struct http_head *h
         refuse(c, status_http(TOO_LARGE), words);
         return false;
     }
+    if (!count_body(h, (size_t)head->content_length)) {
+        refuse_busy(c);
+        return false;
+    }
+    if (!head->chunked && in->len - used >= head->content_length) { /* it is whole already */
+        struct str body = { (const char *)in->data + used, (size_t)head->content_length };
+        return serve(c, h, head, body, in, used + body.n);
+    }
     say_continue(c, head);
     h->head_bytes = used;
     h->length = head->content_length;
@@ -233,6 +307,8 @@ static bool begin_body(struct conn *c, struct http *h, const struct http_head *h
         buf_append(&h->head, in->data, used);
         buf_consume(in, used);
         h->chunks = (struct http_chunked){ 0 };
+    } else if (h->length >= ALIGN_FROM) {
+        align_body(h, head, in, used);
     }
     return true;
 }
@@ -243,12 +319,17 @@ static bool step_head(struct conn *c, struct http *h, struct buf *in)
     struct parse p = http1_request(buf_view(in), h->seen, &head);
     conn_set_partial(c, in->len > 0);
     h->seen = in->len;
+    if (in->len > c->lane->server->options.max_header_bytes &&
+        (p.state == PARSE_MORE || p.used > c->lane->server->options.max_header_bytes))
+        p = parse_bad(TOO_LARGE);
     if (p.state == PARSE_MORE)
         return false;
     if (p.state == PARSE_BAD) {
         refuse(c, p.why == TOO_LARGE ? 431 : 400,
-               p.why == TOO_LARGE ? "the request's head is too large"
-                                  : "the request's head is malformed");
+               p.why == TOO_LARGE
+                   ? "the request's head is larger than --max-header-size allows, or has more "
+                     "than 128 lines"
+                   : "the request's head is malformed");
         return false;
     }
     return begin_body(c, h, &head, in, p.used);

@@ -52,7 +52,9 @@ struct lane {
     int spare_count;
     struct arena scratch; /* of the request that a route looks at */
     struct stats stats;
-    struct loop_post drain; /* posted once, by server_drain */
+    uint64_t last_id, random; /* note.c */
+    uint64_t route_ns;        /* when the request that a route looks at was whole */
+    struct loop_post drain;   /* posted once, by server_drain */
 };
 
 struct server {
@@ -71,7 +73,11 @@ struct server {
     _Atomic(struct keys *) keys; /* the newest; NULL: none */
     struct keys *old_keys[64];   /* of the main thread: those that somebody may still look at */
     int old_key_count;
-    int64_t start_us; /* wall clock */
+    int64_t start_us;          /* wall clock */
+    struct access_log *access; /* NULL: none */
+    struct shm_table *regions; /* NULL: shared memory is not allowed */
+    struct tracer *tracer;     /* NULL: none */
+    atomic_size_t body_bytes;  /* of requests that are being received or answered */
     atomic_bool ready, draining;
     atomic_int calls; /* admitted and not yet answered, all lanes */
 };
@@ -195,6 +201,7 @@ struct call {
     const char *content_type; /* HTTP, of the reply */
     const char *headers;      /* HTTP: further lines of a good reply, or NULL */
     void *form;               /* of the format; in the arena */
+    struct note *note;        /* in the arena; NULL: nothing is noted of it */
     bool keep_alive, http10;
 
     struct traffic *traffic; /* one reference; NULL: its model's traffic is not divided */

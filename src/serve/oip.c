@@ -1,10 +1,18 @@
 #include "serve/oip.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
+#include "serve/shm.h"
 
 static struct str version_text(struct call *c)
 {
-    return str_of(arena_printf(&c->arena, "%lld", (long long)flow_version(c->flow)));
+    char *text = arena_alloc(&c->arena, 24),
+         *p = text + 24; /* printf would be a good part of a quick call's time */
+    uint64_t v = (uint64_t)flow_version(c->flow);
+    do
+        *--p = (char)('0' + v % 10);
+    while ((v /= 10) != 0);
+    return (struct str){ p, (size_t)(text + 24 - p) };
 }
 
 struct oip_call *oip_call_new(struct call *c)
@@ -21,6 +29,13 @@ struct oip_call *oip_call_new(struct call *c)
     return o;
 }
 
+static status read_region(void *arg, const struct oip_region *region, struct str *out,
+                          struct err *e)
+{
+    struct call *c = arg;
+    return shm_read(c->conn->lane->server->regions, region, &c->arena, out, e);
+}
+
 status oip_call_bind(struct call *c, struct infer_request *out, struct err *e)
 {
     struct oip_call *o = c->form;
@@ -30,13 +45,52 @@ status oip_call_bind(struct call *c, struct infer_request *out, struct err *e)
         if (c->deadline_ns == 0 || deadline < c->deadline_ns)
             c->deadline_ns = deadline;
     }
-    return oip_bind(&o->request, &o->model, NULL, NULL, &c->arena, out, e);
+    struct shm_table *regions = c->conn->lane->server->regions;
+    return oip_bind(&o->request, &o->model, regions != NULL ? read_region : NULL, c, &c->arena, out,
+                    e);
+}
+
+/* Where "stage_times" asked for it: microseconds of the stages that have ended by now. */
+static void put_times(struct call *c, struct oip_call *o)
+{
+    static const char *const keys[] = { "parse_us", "queue_us", "batch_us", "compute_us" };
+    o->param = arena_zalloc(&c->arena, sizeof(*o->param) * ARRAY_LEN(keys));
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        o->param[o->param_count++] = (struct oip_param){
+            .key = str_of(keys[i]), .kind = OIP_INT, .integer = (int64_t)(c->stage_ns[i] / 1000)
+        };
+}
+
+static status write_regions(struct call *c, struct oip_call *o, struct err *e)
+{
+    struct shm_table *regions = c->conn->lane->server->regions;
+    struct buf raw;
+    status s = OK;
+    for (int i = 0; i < o->output_count && s == OK; i++) {
+        if (o->output[i].region.name.p == NULL)
+            continue;
+        if (regions == NULL)
+            return err_set(
+                e, UNSUPPORTED,
+                "output '%.*s': this server writes nothing to shared memory; it is allowed "
+                "by --allow-shared-memory",
+                STR_ARG(o->output[i].name));
+        buf_init(&raw, LIMIT_ARENA_BYTES);
+        oip_put_raw(&o->output[i], &raw);
+        s = buf_check(&raw) == OK ? shm_write(regions, &o->output[i].region, buf_view(&raw), e)
+                                  : err_set(e, buf_check(&raw), "no memory for an output");
+        buf_deinit(&raw);
+    }
+    return s;
 }
 
 status oip_call_outputs(struct call *c, const struct infer_reply *r, struct err *e)
 {
     struct oip_call *o = c->form;
-    return oip_outputs(&o->request, &o->model, r, &c->arena, &o->output, &o->output_count, e);
+    TRY(oip_outputs(&o->request, &o->model, r, &c->arena, &o->output, &o->output_count, e));
+    if (o->request.timing)
+        put_times(c, o);
+    return write_regions(c, o, e);
 }
 
 /* ---- what metadata says ---- */

@@ -11,6 +11,8 @@ struct oip_call {
     struct oip_request request;
     struct oip_output *output;
     int output_count;
+    struct oip_param *param; /* of the reply */
+    int param_count;
     uint64_t header_bytes; /* HTTP: where the JSON ends; UINT64_MAX: it is the whole body */
 };
 

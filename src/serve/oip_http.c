@@ -1,10 +1,9 @@
 /* The Open Inference Protocol V2 over HTTP: one row a path, Triton's extensions among them. */
+#include "serve/oip_http.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "codec/json.h"
-#include "serve/http.h"
 #include "serve/metrics.h"
-#include "serve/oip.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,8 +29,7 @@ static void answer_buf(const struct http_request *r, struct buf *b)
     buf_deinit(b);
 }
 
-/* The model, of the version that the path names; NULL: answered. */
-static struct flow *find(const struct http_request *r, const struct route_parts *parts)
+struct flow *oip_http_find(const struct http_request *r, const struct route_parts *parts)
 {
     struct err e = { "" };
     struct str version = parts->count > 1 ? parts->at[1] : STR("");
@@ -139,7 +137,7 @@ static void model_metadata(const struct http_request *r, const struct route_part
 {
     struct buf b;
     int count;
-    struct flow *flow = find(r, parts);
+    struct flow *flow = oip_http_find(r, parts);
     if (flow == NULL)
         return;
     buf_init(&b, REPLY_BYTES);
@@ -212,7 +210,7 @@ static void model_config(const struct http_request *r, const struct route_parts 
 {
     struct buf b;
     int inputs, outputs;
-    struct flow *flow = find(r, parts);
+    struct flow *flow = oip_http_find(r, parts);
     if (flow == NULL)
         return;
     const struct port *in = flow_inputs(flow, &inputs), *out = flow_outputs(flow, &outputs);
@@ -262,6 +260,8 @@ static status encode(struct call *c, const struct infer_reply *r, struct buf *ou
     TRY(oip_call_outputs(c, r, e));
     oip_reply_to_json(&(struct oip_reply){ .id = o->request.id,
                                            .model = &o->model,
+                                           .param = o->param,
+                                           .param_count = o->param_count,
                                            .output = o->output,
                                            .output_count = o->output_count },
                       out, &json_bytes, &binary);
@@ -278,7 +278,7 @@ static void infer(const struct http_request *r, const struct route_parts *parts)
 {
     struct str header = http_header_find(r->head, "Inference-Header-Content-Length");
     uint64_t header_bytes = UINT64_MAX;
-    struct flow *flow = find(r, parts);
+    struct flow *flow = oip_http_find(r, parts);
     if (flow == NULL)
         return;
     if (header.p != NULL && (!str_to_u64(header, &header_bytes) || header_bytes == UINT64_MAX)) {

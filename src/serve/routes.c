@@ -1,45 +1,11 @@
 /* What each URL means: one row a path. '*' stands for one part of it. */
+#include "base/clock.h"
 #include "proto/general_model.h"
 #include "serve/http.h"
 #include "serve/manage.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* ---- the index ---- */
-
-static void put_port(struct buf *b, const char *what, const struct port *p)
-{
-    char shape[SHAPE_TEXT_MAX];
-    buf_printf(b, "  %-3s %-16s %-8s %s%s\n", what, p->alias, dtype_name(p->dtype),
-               shape_text(&p->shape, shape, sizeof(shape)), p->ragged ? " ragged" : "");
-}
-
-/* For somebody who opens the address in a browser. */
-static void index_page(const struct http_request *r, const struct route_parts *parts)
-{
-    const struct table *models = lane_table(r->conn->lane);
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    buf_str(&b, "oar " OAR_VERSION "\n\n");
-    for (int i = 0; i < table_count(models); i++) {
-        const struct served *s = table_at(models, i)->current;
-        if (s == NULL)
-            continue;
-        int inputs, outputs;
-        const struct port *in = flow_inputs(s->flow, &inputs);
-        const struct port *out = flow_outputs(s->flow, &outputs);
-        buf_printf(&b, "%s: POST /%s/prediction\n", s->name, s->name);
-        for (int k = 0; k < inputs; k++)
-            put_port(&b, "in", &in[k]);
-        for (int k = 0; k < outputs; k++)
-            put_port(&b, "out", &out[k]);
-    }
-    buf_str(&b, "\nGET /v2/health/live, /v2/health/ready\nPOST /GeneralModelService/inference\n");
-    http_answer(r, &(struct http_answer){
-                       .code = 200, .content_type = "text/plain", .body = buf_view(&b) });
-    buf_deinit(&b);
-}
 
 /* ---- inference ---- */
 
@@ -75,7 +41,6 @@ static void prediction(const struct http_request *r, const struct route_parts *p
 
 // clang-format off
 static const struct route routes[] = {
-    { "GET",  "/",                                            index_page },
     { "POST", "/GeneralModelService/inference",               general },
     { "POST", "/GeneralModelService/debug",                   general },
     { "POST", "/" GENERAL_MODEL_SERVICE "/inference",         general },
@@ -96,8 +61,9 @@ static const struct route routes[] = {
 /* ---- finding one ---- */
 
 /* The tables, those with the hottest rows first. */
-static const struct route *const tables[] = { oip_routes, routes, tfs_routes, metrics_routes,
-                                              page_routes };
+static const struct route *const tables[] = { oip_routes,      routes,         tfs_routes,
+                                              oip_more_routes, metrics_routes, page_routes,
+                                              home_routes };
 
 /* Whether path is pattern, in which a '*' takes a part: one byte at least, and no slash. */
 static bool matches(const char *pattern, struct str path, struct route_parts *parts)
@@ -168,9 +134,40 @@ static bool route_by(const struct route *row, const struct http_request *r, cons
     return false;
 }
 
+/* What may be asked here; with --cors-origin also what a browser wants to know before it asks. */
+static void answer_options(const struct http_request *r)
+{
+    struct route_parts parts;
+    char extra[256];
+    bool get = str_is(r->head->path, "*"), post = get;
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        for (const struct route *row = tables[i]; row->method != NULL; row++)
+            if (matches(row->pattern, r->head->path, &parts)) {
+                get = get || strcmp(row->method, "GET") == 0;
+                post = post || strcmp(row->method, "POST") == 0;
+            }
+    if (!get && !post) {
+        answer_not_found(r);
+        return;
+    }
+    const char *methods = get && post ? "GET, HEAD, POST, OPTIONS"
+                          : get       ? "GET, HEAD, OPTIONS"
+                                      : "POST, OPTIONS";
+    bool cors = r->conn->lane->server->options.cors_origin != NULL;
+    snprintf(extra, sizeof(extra), "Allow: %s\r\n%s%s%s", methods,
+             cors ? "Access-Control-Allow-Methods: " : "", cors ? methods : "",
+             cors ? "\r\nAccess-Control-Allow-Headers: *\r\nAccess-Control-Max-Age: 86400\r\n"
+                  : "");
+    http_answer(r, &(struct http_answer){ .code = 204, .extra = extra });
+}
+
 static void answer_by_table(const struct http_request *r)
 {
     const char *allow = NULL;
+    if (str_is(r->head->method, "OPTIONS")) {
+        answer_options(r);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         if (route_by(tables[i], r, &allow))
             return;
@@ -196,6 +193,8 @@ void route_request(const struct http_request *r)
 {
     struct lane *lane = r->conn->lane; /* r's own may end with the answer */
     lane->asking = r->head;
+    if (lane->server->access != NULL)
+        lane->route_ns = clock_ns();
     if (is_allowed(r))
         answer_by_table(r);
     lane->asking = NULL;

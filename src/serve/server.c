@@ -5,7 +5,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/grpc.h"
-#include "serve/internal.h"
+#include "serve/note.h"
+#include "serve/shm.h"
 
 #include <signal.h>
 #include <string.h>
@@ -44,7 +45,9 @@ static status start_threads(struct server *s, struct err *e)
     s->worker_exec = mem_zalloc((size_t)s->worker_count * sizeof(*s->worker_exec));
     for (int i = 0; i < s->worker_count; i++)
         s->worker_exec[i] = exec_new();
-    s->workers = workers_start(s->worker_count, s->worker_count * QUEUE_PER_WORKER);
+    s->workers = workers_start(s->worker_count, s->options.queue_size > 0
+                                                    ? s->options.queue_size
+                                                    : s->worker_count * QUEUE_PER_WORKER);
     s->env = (struct flow_env){ s->workers, s->worker_exec };
     TRY(loop_group_start(s->lane_count, &s->loops, e));
     s->lane = mem_zalloc((size_t)s->lane_count * sizeof(*s->lane));
@@ -86,13 +89,20 @@ static status listen_on(struct server *s, struct err *e)
 {
     struct net_handler h = conn_handler;
     h.arg = s;
+    h.idle_ms = (uint64_t)s->options.idle_timeout_s * 1000;
+    h.write_ms = (uint64_t)s->options.write_timeout_s * 1000;
+    if (s->options.request_timeout_s > 0)
+        h.head_ms = (uint64_t)s->options.request_timeout_s * 1000;
     h.max_input_bytes = s->options.max_body_bytes + LIMIT_HTTP_HEADER_BYTES + LIMIT_RPC_META_BYTES;
     h.tls = s->tls;
     h.tls_required = s->options.tls_required;
     h.proxy_protocol = s->options.proxy_protocol;
     for (int i = 0; i < s->options.bind_count; i++)
         TRY(listen_too(s, s->options.bind[i], &h, e));
-    return loop_group_listen(s->loops, s->options.host, s->options.port, &h, &s->port, e);
+    TRY(loop_group_listen(s->loops, s->options.host, s->options.port, &h, &s->port, e));
+    if (s->options.prometheus_port == 0)
+        return OK;
+    return loop_group_listen(s->loops, s->options.host, s->options.prometheus_port, &h, NULL, e);
 }
 
 /* ---- keys and certificates ---- */
@@ -151,7 +161,13 @@ static status start(struct server *s, struct err *e)
     const struct repository_options models = {
         .server = &s->options, .env = &s->env, .changed = lanes_refresh, .arg = s
     };
+    const struct trace_options trace = { s->options.trace_file, s->options.trace_endpoint,
+                                         s->options.trace_rate };
     block_signals();
+    TRY(access_log_open(s->options.access_log, s->options.access_sample, &s->access, e));
+    TRY(tracer_open(&trace, &s->tracer, e));
+    if (s->options.shared_memory)
+        s->regions = shm_table_new();
     if (s->options.record != NULL)
         TRY(recorder_open(&(struct recorder_options){ s->options.record, s->options.record_share,
                                                       s->options.record_bytes },
@@ -170,6 +186,8 @@ static void set_defaults(struct server_options *o)
         o->host = "0.0.0.0";
     if (o->threads < 1)
         o->threads = 4;
+    if (o->max_header_bytes == 0 || o->max_header_bytes > LIMIT_HTTP_HEADER_BYTES)
+        o->max_header_bytes = LIMIT_HTTP_HEADER_BYTES;
     if (o->max_body_bytes == 0)
         o->max_body_bytes = LIMIT_BODY_BYTES;
     if (o->version_policy == NULL)
@@ -314,5 +332,8 @@ void server_free(struct server *s)
     repository_close(s->models);
     recorder_close(s->recorder);
     close_secrets(s);
+    tracer_close(s->tracer);
+    access_log_close(s->access);
+    shm_table_free(s->regions);
     mem_free(s);
 }

@@ -58,8 +58,21 @@ struct server_options {
     bool proxy_protocol;            /* connections begin with a PROXY header */
     const char *api_keys;           /* a file of keys (access.h); NULL: everything is open */
     bool admin_anywhere;            /* models are managed from other machines too */
-    const char *server_name;        /* in the Open Inference Protocol's metadata; NULL: "oar" */
-    bool triton_codes; /* 500 for malformed messages, where clients of Triton look for it */
+    const char *access_log;         /* a file, "-" for stderr, or NULL: none */
+    int access_sample;              /* one good answer of so many; 0: all */
+    bool server_timing;             /* every reply over HTTP says its stage times */
+    const char *cors_origin;        /* Access-Control-Allow-Origin, or NULL */
+    const char *trace_file, *trace_endpoint; /* where spans go, or NULL */
+    int trace_rate;                          /* one request of so many; 0: those alone that ask */
+    int prometheus_port;        /* metrics (and all else) on a port of their own; 0: none */
+    int max_connections;        /* 0: no limit */
+    size_t max_header_bytes;    /* 0: LIMIT_HTTP_HEADER_BYTES, which is the most */
+    size_t max_bytes_in_flight; /* bodies of HTTP/1.1 being received or answered; 0: no limit */
+    int queue_size;             /* calls that wait for a worker; 0: 256 a worker */
+    int idle_timeout_s, request_timeout_s, write_timeout_s; /* 0: never, but 30 for requests */
+    const char *server_name; /* in the Open Inference Protocol's metadata; NULL: "oar" */
+    bool shared_memory;      /* clients may register system shared memory */
+    bool triton_codes;       /* 500 for malformed messages, where clients of Triton look for it */
 };
 
 /* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread

@@ -101,6 +101,17 @@ static void long_lines_are_cut(void **state)
     assert_int_equal(captured().n, 2047);
 }
 
+static void machines_get_json(void **state)
+{
+    capture();
+    log_set_format(LOG_JSON);
+    log_line(LOG_WARN, "test", "a \"quoted\" \\ word\n");
+    log_set_format(LOG_TEXT);
+    struct str line = captured();
+    assert_true(str_starts(line, "{\"time\":\"20"));
+    assert_true(str_ends(line, "\"level\":\"warn\",\"room\":\"test\",\"message\":\"a \\\"quoted\\\" \\\\ word?\"}\n"));
+}
+
 #define THREADS 4
 #define LINES   300
 
@@ -140,6 +151,7 @@ int main(void)
         cmocka_unit_test(lines_below_the_level_are_not_written),
         cmocka_unit_test(names_from_outside_forge_nothing),
         cmocka_unit_test(long_lines_are_cut),
+        cmocka_unit_test(machines_get_json),
         cmocka_unit_test(lines_of_threads_do_not_mix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

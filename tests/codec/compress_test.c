@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const compression all[] = { COMPRESSION_NONE, COMPRESSION_SNAPPY, COMPRESSION_GZIP,
-                                   COMPRESSION_ZLIB, COMPRESSION_LZ4 };
+                                   COMPRESSION_ZLIB, COMPRESSION_LZ4,    COMPRESSION_ZSTD };
 
 static char text[100000];
 

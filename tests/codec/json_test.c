@@ -667,6 +667,50 @@ static void floats_read_back(void **state)
     buf_deinit(&b);
 }
 
+/* Texts of every length of digits before and behind the point, in rows long enough for the quick way: strtof is the judge. */
+static void floats_are_read_as_strtof_reads_them(void **state)
+{
+    static char text[64 * 40];
+    uint64_t seed = 1;
+    for (int round = 0; round < 800; round++) {
+        float want[60], got[60];
+        size_t n = 0;
+        text[n++] = '[';
+        for (int i = 0; i < 60; i++) {
+            char digits[40];
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            int whole = (int)(seed >> 60) % 5, fraction = (int)(seed >> 55 & 31) % 19;
+            uint64_t big = seed >> 5, small = seed * 7919 >> 3;
+            char a[24], b[24];
+            snprintf(a, sizeof(a), "%llu",
+                     (unsigned long long)(big % (whole == 0   ? 1
+                                                 : whole == 1 ? 10
+                                                 : whole == 2 ? 1000
+                                                 : whole == 3 ? 100000
+                                                              : UINT64_MAX)));
+            snprintf(b, sizeof(b), "%019llu", (unsigned long long)small);
+            snprintf(digits, sizeof(digits), fraction > 0 ? "%s%s.%.*s" : "%s%s",
+                     seed & 2 ? "-" : "", a, fraction, b);
+            want[i] = strtof(digits, NULL);
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s",
+                                  i > 0 ? i % 7 ? "," : ", " : "", digits);
+        }
+        text[n++] = ']';
+        struct json j;
+        struct json_array array = {
+            .dtype = DTYPE_F32, .to = got, .max = 60, .any_rank = round & 1
+        };
+        json_init(&j, (struct str){ text, n }, NULL);
+        json_numbers(&j, &array);
+        assert_int_equal(json_end(&j, NULL), OK);
+        assert_int_equal(array.count, 60);
+        for (int i = 0; i < 60; i++)
+            if (got[i] != want[i])
+                fail_msg("%.*s: number %d is %a, not %a", (int)n, text, i, (double)got[i],
+                         (double)want[i]);
+    }
+}
+
 static void numbers_nested_in_any_way(void **state)
 {
     struct json j;
@@ -690,6 +734,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(floats_have_the_fewest_digits_that_read_back),
         cmocka_unit_test(floats_read_back),
+        cmocka_unit_test(floats_are_read_as_strtof_reads_them),
         cmocka_unit_test(numbers_nested_in_any_way),
         cmocka_unit_test_setup_teardown(values_are_taken_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(faults_name_their_place, setup, teardown),

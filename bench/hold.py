@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""bench/hold.py OAR [--quick] [ITEM ...]: whether the server holds up, as figures with a pass line each.
+
+    hostile   requests that have crashed other servers: each is answered 4xx, the server lives, memory stays
+    loris     slow heads, slow bodies, silent peers and readers that do not read: all are closed in time
+    files     out of file descriptors: no processor time, no flood of the log, back at once
+    memory    a large body: what it takes at its peak, and what stays a second later
+    overload  ten times more callers than can be served: what is served stays served
+    drain     SIGTERM under load: nobody who was admitted loses an answer
+
+Exit status 1 when a pass line is missed. --quick: small numbers, for the tests. Standard library only.
+"""
+import json
+import os
+import pathlib
+import re
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MODEL = ROOT / "tests" / "data" / "uci_housing"
+ROW = [0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]
+INFER = "/v2/models/uci/infer"
+BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 13], "datatype": "FP32", "data": ROW}]}).encode()
+
+
+def head(body=b"", path=INFER, extra=b"", length=None):
+    n = len(body) if length is None else length
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (path.encode(), n, extra) + body
+
+
+class Server:
+    def __init__(self, oar, *options, files=None):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
+        self.log = open(os.memfd_create("stderr"), "w+")
+        self.process = subprocess.Popen([oar, "serve", "--model", f"uci={MODEL}", "--host", "127.0.0.1", "--port", str(self.port), *options],
+                                        stderr=self.log, preexec_fn=limit)
+        while self.process.poll() is None:
+            try:
+                if self.ask(b"GET /v2/health/ready HTTP/1.1\r\nConnection: close\r\n\r\n")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.01)
+        raise SystemExit(f"the server ended: {self.text()}")
+
+    def text(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def connect(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def ask(self, data, timeout=20):
+        """(code, answer) of one exchange; the server may answer before it has read everything. Code 0: no answer."""
+        with self.connect(timeout) as s:
+            s.setblocking(False)
+            answer, sent, end = b"", 0, time.monotonic() + timeout
+            view = memoryview(data)
+            with selectors.DefaultSelector() as poll:
+                poll.register(s, selectors.EVENT_READ | selectors.EVENT_WRITE)
+                while time.monotonic() < end:
+                    for _, events in poll.select(1):
+                        if events & selectors.EVENT_WRITE and sent < len(view):
+                            try:
+                                sent += s.send(view[sent:sent + (1 << 18)])
+                            except OSError:
+                                sent = len(view)
+                            if sent == len(view):
+                                poll.modify(s, selectors.EVENT_READ)
+                        if events & selectors.EVENT_READ:
+                            try:
+                                more = s.recv(1 << 16)
+                            except OSError:
+                                more = b""
+                            answer += more
+                            found = re.search(rb"\r\nContent-Length: (\d+)", answer)
+                            at = answer.find(b"\r\n\r\n")
+                            if not more or (at > 0 and found and len(answer) >= at + 4 + int(found[1])):
+                                return (int(answer[9:12]) if answer[:5] == b"HTTP/" else 0), answer
+            return 0, answer
+
+    def rss(self):
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+
+    def peak(self, reset=False):
+        if reset:
+            open(f"/proc/{self.process.pid}/clear_refs", "w").write("5")
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+
+    def ticks(self):
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(") ", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(40)
+        finally:
+            self.process.kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+failed = []
+
+
+def figure(name, text, good):
+    print(f"{name:10} {'pass' if good else 'FAIL'}  {text}", flush=True)
+    if not good:
+        failed.append(f"{name}: {text}")
+
+
+# ---- hostile ----
+
+def infer_with(**change):
+    request = json.loads(BODY)
+    request["inputs"][0].update(change.pop("input", {}))
+    return head(json.dumps({**request, **change}).encode())
+
+
+def hostile_cases(quick):
+    chunks, names = (50_000, 20_000) if quick else (1_000_000, 1_000_000)
+    load = "/v2/repository/models/%s/load"
+    yield "chunks of one byte", b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" % INFER.encode() + b"1\r\n[\r\n" * chunks + b"0\r\n\r\n"
+    yield "depth 250,000", head(b"[" * 250_000)
+    yield "depth in the index", head(b"[" * 250_000, "/v2/repository/index")
+    yield "depth in data", head(b'{"inputs":[{"name":"x","shape":[1,13],"datatype":"FP32","data":' + b"[" * 250_000)
+    yield "depth in parameters", head(b'{"parameters":' + b'{"a":' * 250_000)
+    yield "length 99999999999", head(b"x", length=99999999999)
+    yield "length beyond 64 bits", b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n" % INFER.encode()
+    yield "negative length", b"POST %s HTTP/1.1\r\nContent-Length: -1\r\n\r\n" % INFER.encode()
+    yield "header length 99999999999", head(BODY, extra=b"Inference-Header-Content-Length: 99999999999\r\n")
+    yield "load of 2 GiB", head(b'{"parameters":{"config":"', load % "uci", length=2 << 30)
+    yield "a name of 257", head(json.dumps({"parameters": {"x" * 257: "y"}}).encode(), load % "nope")
+    yield "a name of 60,000", b"GET /v2/models/%s HTTP/1.1\r\n\r\n" % (b"x" * 60_000)
+    yield "a head without end", b"GET /v2/models/%s" % (b"x" * 100_000)
+    yield "200 header lines", b"GET /v2 HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n"
+    yield "elements 2^60+2", infer_with(input={"shape": [2**60 + 2, 16]})
+    yield "elements 2^63", infer_with(input={"shape": [2**31, 2**32]})
+    yield "binary of 2^64-1", infer_with(input={"data": None, "parameters": {"binary_data_size": 2**64 - 1}})
+    yield "nine dimensions", infer_with(input={"shape": [1] * 9})
+    yield "one output many times", infer_with(outputs=[{"name": "price"}] * names)
+    yield "many unknown outputs", infer_with(outputs=[{"name": f"o{i}"} for i in range(names // 10)])
+    yield "many inputs", head(json.dumps({"inputs": [{"name": f"i{i}", "shape": [1], "datatype": "FP32", "data": [1]} for i in range(names // 10)]}).encode())
+    yield "many parameters", infer_with(parameters={f"p{i}": i for i in range(names // 4)})
+    for name in ("..%2f..%2fetc%2fpasswd", "..", ".", "%00", "a%2fb", "%2e%2e", "x%0d%0aX-Evil:1"):
+        yield f"load {name}", head(b"", load % name)
+        yield f"ask {name}", head(BODY, f"/v2/models/{name}/infer")
+    yield "smuggled length", b"POST %s HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % INFER.encode()
+    yield "no JSON", head(bytes(range(256)))
+    yield "numbers of no type", infer_with(input={"data": [1e999, "NaN", None, {}, [], True] * 2 + [0]})
+    yield "a huge number", head(BODY.replace(b"0.0137", b"1" * 100_000))
+    yield "gzip that is none", head(b"nothing", extra=b"Content-Encoding: gzip\r\n")
+
+
+def hostile(oar, quick):
+    with Server(oar, "--max-body-size", str(1 << 30)) as s:
+        cases, wrong = list(hostile_cases(quick)), []
+        for name, data in cases:
+            code, _ = s.ask(data)
+            if not (400 <= code < 500 or (name.startswith("load ") and code in (400, 404, 503))):
+                wrong.append(f"{name}: {code}")
+        figure("hostile", f"{len(cases) - len(wrong)} of {len(cases)} answered 4xx{'; not so: ' + ', '.join(wrong) if wrong else ''}", not wrong)
+        figure("hostile", "the server answers after them", s.process.poll() is None and s.ask(head(BODY))[0] == 200)
+        small = [data for _, data in cases if len(data) < 1 << 20]
+        for data in small[:20]:
+            s.ask(data)
+        time.sleep(1.5)
+        before = s.rss()
+        for i in range(20 if quick else 100):
+            s.ask(small[i % len(small)])
+        time.sleep(1.5)
+        growth = s.rss() - before
+        figure("hostile", f"memory grew by {growth / 2**20:.2f} MiB over {20 if quick else 100} tries (at most 1)", growth <= 1 << 20)
+
+
+# ---- slow peers ----
+
+def percentile(times, q):
+    return sorted(times)[min(len(times) - 1, int(q * len(times)))] if times else 0
+
+
+def good_traffic(s, seconds):
+    times, end = [], time.monotonic() + seconds
+    with s.connect() as c:
+        while time.monotonic() < end:
+            begin = time.perf_counter()
+            c.sendall(head(BODY))
+            if b" 200 " not in c.recv(65536)[:20]:
+                raise SystemExit("a good request was refused")
+            times.append(time.perf_counter() - begin)
+            time.sleep(0.002)
+    return times
+
+
+def loris(oar, quick):
+    count, limit = (400, 2) if quick else (10_000, 5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 200)), hard))
+    count = min(count, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+    with Server(oar, "--request-timeout", str(limit), "--idle-timeout", str(2 * limit), "--write-timeout", str(limit)) as s:
+        base = percentile(good_traffic(s, 1), 0.99)
+        openings = [b"GET /v2 HTTP/1.1\r\nX: ", b"POST /v2 HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc", b"", b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"]
+        begin, held = time.monotonic(), []
+        for i in range(count):
+            c = s.connect()
+            c.sendall(openings[i % len(openings)])
+            c.setblocking(False)
+            held.append(c)
+        opened = time.monotonic() - begin
+        times, closed, end = [], 0, time.monotonic() + 3 * limit + (30 if quick else 5)
+        while held and time.monotonic() < end:
+            times += good_traffic(s, 0.2)
+            still = []
+            for c in held:
+                try:
+                    gone = c.recv(4096) == b"" or False
+                except BlockingIOError:
+                    gone = False
+                except OSError:
+                    gone = True
+                (c.close() if gone else still.append(c))
+                closed += gone
+            held = still
+        took = time.monotonic() - begin
+        figure("loris", f"{closed} of {count} slow or silent connections closed after {took:.1f} s (they took {opened:.1f} s to open; limit {limit} s)", not held)
+        p99 = percentile(times, 0.99)
+        figure("loris", f"p99 of good calls {p99 * 1e3:.2f} ms meanwhile, {base * 1e3:.2f} ms before", p99 < max(2 * base, 1 if quick else 0.02))
+        for c in held:
+            c.close()
+
+
+# ---- file descriptors ----
+
+def files(oar, quick):
+    seconds = 2 if quick else 5
+    with Server(oar, files=120) as s:
+        with s.connect() as kept:  # one that is served already
+            held = [s.connect() for _ in range(200)]
+            time.sleep(0.5)
+            lines, ticks = s.text().count("\n"), s.ticks()
+            time.sleep(seconds)
+            share = (s.ticks() - ticks) / os.sysconf("SC_CLK_TCK") / seconds
+            said = s.text().count("\n") - lines
+            kept.sendall(head(BODY))
+            alive = b" 200 " in kept.recv(65536)[:20]
+            figure("files", f"{100 * share:.1f} % of a processor while out of files (below 5), {said / seconds:.1f} log lines a second (at most 1)", share < 0.05 and said <= seconds)
+            figure("files", "a connection from before is served meanwhile", alive)
+            for c in held:
+                c.close()
+            begin = time.monotonic()
+            code = s.ask(head(BODY))[0]
+            figure("files", f"a new connection is served {1e3 * (time.monotonic() - begin):.0f} ms after (at most 250)", code == 200 and time.monotonic() - begin < (5 if quick else 0.25))
+
+
+# ---- memory ----
+
+def memory(oar, quick):
+    megabytes = 8 if quick else 40
+    rows = megabytes * (1 << 20) // 52
+    raw = head(bytes(52 * rows), extra=b"Inference-Header-Content-Length: 0\r\n")
+    with Server(oar) as s:
+        s.ask(head(BODY))
+        time.sleep(1.2)
+        before = s.rss()
+        s.peak(reset=True)
+        code, _ = s.ask(raw, 60)
+        peak = s.peak() - before
+        time.sleep(1.5)
+        for _ in range(20 if quick else 0):  # a machine that is busy otherwise takes its time
+            if s.rss() - before > 20e6:
+                time.sleep(0.5)
+        after = s.rss() - before
+        figure("memory", f"a body of {len(raw) / 1e6:.0f} MB took {peak / len(raw):.2f} times its size at the peak (answer {code})", code == 200 and peak <= 2.5 * len(raw))
+        figure("memory", f"{after / 1e6:.1f} MB more than before a second later (at most 20)", after <= 20e6)
+
+
+# ---- overload and drain ----
+
+def load(oar, s, connections, seconds):
+    """What `oar bench` says of the server under so many connections."""
+    import tempfile
+    import zipfile
+    with tempfile.TemporaryDirectory() as folder:
+        npy = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 13), }".ljust(117) + b"\n"
+        import struct
+        path = os.path.join(folder, "in.npz")
+        with zipfile.ZipFile(path, "w") as z:
+            z.writestr("x.npy", npy + struct.pack("<13f", *ROW))
+        done = subprocess.run([oar, "bench", f"127.0.0.1:{s.port}", "--protocol", "http", "--in", path, "--concurrency", str(connections),
+                               "--seconds", str(seconds), "--json"], capture_output=True, text=True)
+        return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
+
+
+def overload(oar, quick):
+    seconds = 1 if quick else 10
+    with Server(oar) as s:
+        alone = load(oar, s, 16, seconds)
+        many = load(oar, s, 160 if quick else 1000, seconds)
+        figure("overload", f"{many['qps']:.0f} calls/s under {160 if quick else 1000} callers, {alone['qps']:.0f} under 16 (at least 90 %), {many['errors']} errors",
+               many["qps"] >= 0.9 * alone["qps"] and many["errors"] == 0)
+        begin = time.monotonic()
+        code = s.ask(head(BODY))[0]
+        figure("overload", f"a call {1e3 * (time.monotonic() - begin):.1f} ms after it (below 1 s)", code == 200 and time.monotonic() - begin < 1)
+
+
+def drain(oar, quick):
+    callers, lost, answered = (8 if quick else 64), [], [0]
+    s = Server(oar)
+    stop = threading.Event()
+
+    def call():
+        try:
+            c = s.connect(5)
+        except OSError:
+            return
+        with c:
+            while not stop.is_set():
+                try:
+                    c.sendall(head(BODY))
+                except OSError:
+                    return
+                answer = b""
+                try:
+                    while b"\r\n\r\n" not in answer:
+                        more = c.recv(65536)
+                        if not more:
+                            break
+                        answer += more
+                except OSError:
+                    pass
+                if b" 200 " in answer[:20]:
+                    answered[0] += 1
+                elif answer:
+                    lost.append(answer[:40])
+                if b"Connection: close" in answer or not answer:
+                    return
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for t in threads:
+        t.start()
+    time.sleep(0.5)
+    begin = time.monotonic()
+    status = s.stop()
+    took = time.monotonic() - begin
+    stop.set()
+    for t in threads:
+        t.join()
+    figure("drain", f"SIGTERM under {callers} callers: exit status {status} after {took:.2f} s, {answered[0]} answered, {len(lost)} refused", status == 0 and not lost and took < (30 if quick else 5))
+
+
+ITEMS = {"hostile": hostile, "loris": loris, "files": files, "memory": memory, "overload": overload, "drain": drain}
+
+if __name__ == "__main__":
+    words = [a for a in sys.argv[1:] if a != "--quick"]
+    if not words or any(w not in ITEMS for w in words[1:]):
+        sys.exit(__doc__)
+    for item in words[1:] or ITEMS:
+        ITEMS[item](os.path.abspath(words[0]), "--quick" in sys.argv)
+    sys.exit(1 if failed else 0)

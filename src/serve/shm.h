@@ -1,0 +1,27 @@
+/* Private to the room: system shared memory that clients have registered under names. Off unless an option allows it.
+ *
+ * Regions are read and written by pread and pwrite on the object's file descriptor, not mapped: a client that cuts its
+ * object short would otherwise end the server with a signal. Any thread. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "proto/oip.h"
+
+struct shm_table;
+
+struct shm_table *shm_table_new(void);
+void shm_table_free(struct shm_table *t); /* NULL is fine */
+
+/* The object that shm_open calls key, from offset on. INVALID with words when there is none, it is too short, or the name is
+ * taken. */
+status shm_register(struct shm_table *t, struct str name, struct str key, uint64_t offset,
+                    uint64_t bytes, struct err *e);
+void shm_unregister(struct shm_table *t, struct str name); /* p NULL: all; an unknown one is fine */
+/* Appends the list of regions as JSON; a name alone where it is not NULL. NOT_FOUND: there is no such region. */
+status shm_put_status(struct shm_table *t, struct str name, struct buf *b, struct err *e);
+
+/* A copy of the region's bytes in the arena. */
+status shm_read(struct shm_table *t, const struct oip_region *r, struct arena *a, struct str *out,
+                struct err *e);
+status shm_write(struct shm_table *t, const struct oip_region *r, struct str bytes, struct err *e);
