@@ -241,3 +241,21 @@ def test_httpx_keeps_its_connections(url):
     with httpx.Client() as c:
         for _ in range(20):
             assert c.post(url + INFER, content=BODY).status_code == 200
+
+
+def test_overload_is_answered_at_once():
+    rows = 20_000
+    large = json.dumps({"inputs": [{"name": "x", "shape": [rows, 13], "datatype": "FP32", "data": ROW * rows}]}).encode()
+    with Server("--model", f"uci={MODEL}", "--thread", "1", "--queue-size", "1") as s:
+        answers = []
+
+        def ask():
+            r = requests.post(f"http://{s.address}{INFER}", large, headers={"Connection": "close"}, timeout=60)
+            answers.append((r.status_code, r.headers.get("Retry-After"), "queue" in r.text[:200]))
+        threads = [threading.Thread(target=ask) for _ in range(24)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert set(answers) <= {(200, None, False), (503, "1", True)} and (200, None, False) in answers
+        assert requests.post(f"http://{s.address}{INFER}", BODY).status_code == 200
