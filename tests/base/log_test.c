@@ -109,7 +109,9 @@ static void machines_get_json(void **state)
     log_set_format(LOG_TEXT);
     struct str line = captured();
     assert_true(str_starts(line, "{\"time\":\"20"));
-    assert_true(str_ends(line, "\"level\":\"warn\",\"room\":\"test\",\"message\":\"a \\\"quoted\\\" \\\\ word?\"}\n"));
+    assert_true(str_ends(
+        line,
+        "\"level\":\"warn\",\"room\":\"test\",\"message\":\"a \\\"quoted\\\" \\\\ word?\"}\n"));
 }
 
 #define THREADS 4
