@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "serve/note.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +161,15 @@ static compression reply_packing(const struct h2_stream *s)
                : COMPRESSION_NONE;
 }
 
+static struct note *note_of(const struct grpc_rpc *g, struct arena *a)
+{
+    const struct note_source from = { .method = STR("POST"),
+                                      .target = h2_field(&g->stream->head, ":path"),
+                                      .request_id = h2_field(&g->stream->head, "x-request-id"),
+                                      .traceparent = h2_field(&g->stream->head, "traceparent") };
+    return note_new(g->conn, &from, a);
+}
+
 struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_format *format)
 {
     struct call *call = call_new(g->conn);
@@ -169,6 +179,8 @@ struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_
     call->reply_compression = reply_packing(g->stream);
     call->compress_from = COMPRESS_FROM;
     call->deadline_ns = g->deadline_ns;
+    if (notes_wanted(g->conn))
+        call->note = note_of(g, &call->arena);
     buf_append(&call->reply, "\0\0\0\0", GRPC_HEAD_BYTES);
     return call;
 }

@@ -24,6 +24,11 @@ struct note_source {
     bool timing;
 };
 
+/* Whether requests are noted at all: for protocols that would have to gather what they say. */
+static inline bool notes_wanted(const struct conn *c)
+{
+    return c->lane->server->access != NULL || c->lane->server->tracer != NULL;
+}
 /* In the arena; NULL: nothing is to be noted of this one. */
 struct note *note_new(struct conn *c, const struct note_source *from, struct arena *a);
 /* The call has ended: a line for the access log, a span. On its loop. */

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
-#include "serve/internal.h"
+#include "serve/note.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -98,6 +98,15 @@ static struct str keep_attachment(struct call *call, struct str attachment)
     return (struct str){ copy, attachment.n };
 }
 
+static struct note *note_of(struct conn *c, const struct baidu_meta *m, struct arena *a)
+{
+    struct note_source from = { .method = STR("RPC") };
+    from.target = str_of(arena_printf(a, "%.*s/%.*s", STR_ARG(m->service), STR_ARG(m->method)));
+    if (m->log_id != 0)
+        from.request_id = str_of(arena_printf(a, "%lld", (long long)m->log_id));
+    return note_new(c, &from, a);
+}
+
 static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, size_t used)
 {
     struct err e = { "" };
@@ -117,6 +126,8 @@ static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, s
     call->deadline_ns = deadline_of(&f->meta);
     call->correlation_id = f->meta.correlation_id;
     call->attachment = keep_attachment(call, f->attachment);
+    if (notes_wanted(c))
+        call->note = note_of(c, &f->meta, &call->arena);
     call->done = done;
     net_conn_owe(c->net, 1);
     call_start(call, in, used);

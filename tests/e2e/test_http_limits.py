@@ -109,6 +109,25 @@ def test_access_log_for_people_and_machines(tmp_path):
         assert "18.9" not in log.read_text() and "0.0137" not in log.read_text()
 
 
+def test_access_log_has_calls_of_every_protocol(tmp_path):
+    grpcclient = pytest.importorskip("tritonclient.grpc")
+    from conftest import run_oar
+    np = pytest.importorskip("numpy")
+    np.savez(tmp_path / "in.npz", x=np.array([ROW], "f4"))
+    log = tmp_path / "log"
+    with Server("--model", f"uci={MODEL}", "--access-log", log, "--log-format", "json") as s:
+        assert run_oar("call", s.address, "--in", tmp_path / "in.npz").returncode == 0
+        with grpcclient.InferenceServerClient(s.address) as c:
+            x = grpcclient.InferInput("x", [1, 13], "FP32")
+            x.set_data_from_numpy(np.array([ROW], "f4"))
+            c.infer("uci", [x], headers={"x-request-id": "from-grpc"})
+    text = [json.loads(line) for line in lines(log)]
+    rpc = next(line for line in text if line["protocol"] == "baidu_std")
+    grpc = next(line for line in text if line["request_id"] == "from-grpc")
+    assert rpc["target"].endswith("GeneralModelService/inference") and rpc["model"] == "uci" and rpc["result"] == "ok"
+    assert grpc["target"] == "/inference.GRPCInferenceService/ModelInfer" and grpc["protocol"] == "HTTP/2"
+
+
 def test_access_log_is_sampled_but_for_failures(tmp_path):
     log = tmp_path / "log"
     with Server("--model", f"uci={MODEL}", "--access-log", log, "--access-sample", "10") as s:
