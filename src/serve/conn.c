@@ -10,7 +10,8 @@ static void *on_open(struct net_conn *net, void *arg)
         return NULL;
     struct conn *c = mem_zalloc(sizeof(*c));
     c->net = net;
-    conn_set_partial(c, true); /* who connects and says nothing is as slow as who says little */
+    /* Who says nothing is as slow as who says little; but a drain does not wait for it, unlike with conn_set_partial. */
+    net_conn_set_partial(net, true);
     c->lane = &s->lane[loop_index(net_conn_loop(net))];
     list_push_back(&c->lane->conns, &c->node);
     return c;
