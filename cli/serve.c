@@ -141,7 +141,7 @@ static bool number_for(const struct words *w, int i, int *out)
 
 static bool take_batch(const struct serve_args *args, struct batch_options *o)
 {
-    int threads, rows;
+    int threads = 0, rows = 0;
     bool fine =
         number_for(&args->batch_threads, 0, &threads) && number_for(&args->batch_rows, 0, &rows);
     *o = (struct batch_options){ .threads = threads,

@@ -152,6 +152,10 @@ size_t pb_size_u64(uint32_t field, uint64_t v)
 
 void pb_put_varint(struct buf *b, uint64_t v)
 {
+    if (v < 0x80 && b->len < b->cap && b->failed == OK) { /* nearly all of them */
+        b->data[b->len++] = (uint8_t)v;
+        return;
+    }
     uint8_t *to = buf_reserve(b, VARINT_MAX);
     if (to == NULL)
         return;

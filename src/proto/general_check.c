@@ -75,6 +75,8 @@ static void tell_which(const struct general_parts *p, char what[WHAT_MAX])
 static status check_names(const struct general_parts *p, struct err *e)
 {
     char what[WHAT_MAX];
+    if (general_name_check(p->name, "", NULL) == OK && general_name_check(p->alias, "", NULL) == OK)
+        return OK;
     snprintf(what, sizeof(what), "tensor %d: name", p->index);
     TRY(general_name_check(p->name, what, e));
     snprintf(what, sizeof(what), "tensor %d: alias_name", p->index);
@@ -191,12 +193,9 @@ static status check_lod(const struct general_parts *p, const char *what, struct 
     return lod_check(&t->lod, t->shape.dim[0], what, e);
 }
 
-status general_tensor(const struct general_parts *p, struct named_tensor *out,
-                      enum general_source *from, struct err *e)
+static status check_tensor(const struct general_parts *p, const char *what,
+                           struct named_tensor *out, enum general_source *from, struct err *e)
 {
-    char what[WHAT_MAX];
-    TRY(check_names(p, e));
-    tell_which(p, what);
     *out = (struct named_tensor){ .name = p->name, .alias = p->alias };
     struct tensor *t = &out->tensor;
     if (p->elem_type < 0 || p->elem_type > INT32_MAX || !dtype_valid((int)p->elem_type))
@@ -214,6 +213,18 @@ status general_tensor(const struct general_parts *p, struct named_tensor *out,
         return err_set(e, UNSUPPORTED, "%s: strings with lod", what);
     t->shape = SHAPE(p->string_bytes + p->scalars[GENERAL_DATA]);
     return OK;
+}
+
+/* To say which tensor it is costs as much as all the checks: it is said only where something is to be said. */
+status general_tensor(const struct general_parts *p, struct named_tensor *out,
+                      enum general_source *from, struct err *e)
+{
+    char what[WHAT_MAX];
+    TRY(check_names(p, e));
+    if (check_tensor(p, "", out, from, NULL) == OK)
+        return OK;
+    tell_which(p, what);
+    return check_tensor(p, what, out, from, e);
 }
 
 static bool all_truth(struct str bytes)

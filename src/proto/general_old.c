@@ -281,7 +281,7 @@ static status take_inst(struct str bytes, const struct names *names, bool raw, s
             return general_no_memory(e);
         out->feed = list;
         t->parts.index = out->feed_count;
-        t->parts.name = out->feed_count < names->count
+        t->parts.name = names->list != NULL && out->feed_count < names->count
                             ? names->list[out->feed_count]
                             : str_of(arena_printf(a, "in%d", out->feed_count));
         TRY(take_tensor(pb_bytes(&r), raw, a, &list[out->feed_count], t, e));

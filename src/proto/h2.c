@@ -23,7 +23,7 @@ struct h2 {
     struct list streams;
     int open, incomplete, unsent;
     size_t held;
-    uint64_t moved;
+    uint64_t sent;
     int idle_frames;
     bool failed, feeding;
     struct h2_stream *viewed; /* whose view is of the bytes being fed */
@@ -403,7 +403,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 {
     struct h2 *h = arg;
     struct h2_stream *s = stream_of(h, id);
-    h->moved += n;
     if (s == NULL || s->too_large || s->ended) {
         nghttp2_session_consume(session, id, n);
         drop_unwanted(s, n);
@@ -540,7 +539,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         s->deferred = s->out_whole; /* nothing is left to say */
     }
     count_out(s, 1);
-    h->moved += n;
+    h->sent += n;
     h->idle_frames = 0;
     return buf_check(h->pump) == OK ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -814,7 +813,7 @@ int h2_unsent(const struct h2 *h)
     return h->unsent;
 }
 
-uint64_t h2_moved(const struct h2 *h)
+uint64_t h2_sent(const struct h2 *h)
 {
-    return h->moved;
+    return h->sent;
 }

@@ -103,8 +103,8 @@ int h2_open_streams(const struct h2 *h);
 int h2_incomplete(const struct h2 *h);
 /* Streams that have something to send, which flow control or the owner holds back. */
 int h2_unsent(const struct h2 *h);
-/* Bytes of bodies that went either way so far: whether a session makes progress. */
-uint64_t h2_moved(const struct h2 *h);
+/* Bytes of bodies that were sent so far: whether the peer takes any. */
+uint64_t h2_sent(const struct h2 *h);
 
 /* Steps through fields: *at is 0 at first. The strings are terminated by a NUL behind them. */
 bool h2_field_next(const struct h2_fields *f, size_t *at, struct http_header *out);

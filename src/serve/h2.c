@@ -1,6 +1,7 @@
 /* HTTP/2: the same routes as HTTP/1.1, many requests on one connection at once; gRPC on top of it (grpc.c). */
 #include "serve/grpc.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "codec/base64.h"
 
@@ -10,13 +11,16 @@
 #define HELD_BYTES \
     ((size_t)64 << 20) /* of unfinished bodies on one connection, over the largest one */
 #define PUMP_BYTES ((size_t)256 << 10) /* output that is made before the socket is asked again */
-#define FIELDS     24                  /* header fields of an answer */
+#define STALLED_NS 60000000000u
+#define FIELDS     24 /* header fields of an answer */
 
 struct h2_conn {
     struct conn *conn;
     struct h2 *h2;
     struct buf *in;      /* while it is fed */
     uint64_t ends, told; /* requests that were whole: until now, when last looked at */
+    uint64_t sent,
+        stalled_ns; /* h2_sent when last looked at, and since when it is so; 0: nothing waits */
     bool draining;
 };
 
@@ -257,9 +261,25 @@ void h2_send(struct conn *c)
     net_conn_flush(c->net);
 }
 
+/* A peer that opens no window holds answers back in our memory. While it says something now and then, no other timeout
+ * ends that. */
+static void end_if_stalled(struct h2_conn *h)
+{
+    uint64_t sent = h2_sent(h->h2);
+    if (h2_unsent(h->h2) == 0) {
+        h->stalled_ns = 0;
+    } else if (h->stalled_ns == 0 || sent != h->sent) {
+        h->stalled_ns = clock_ns();
+        h->sent = sent;
+    } else if (clock_ns() - h->stalled_ns > STALLED_NS) {
+        net_conn_close(h->conn->net);
+    }
+}
+
 /* The time of a request that is slow in coming counts from the last one that was whole. */
 static void note_progress(struct h2_conn *h)
 {
+    end_if_stalled(h);
     if (h->ends != h->told)
         conn_set_partial(h->conn, false);
     h->told = h->ends;

@@ -138,8 +138,11 @@ static bool carry(struct side *from, struct side *to, size_t piece)
 
 static void talk(struct pair *p, size_t piece)
 {
-    while (carry(&p->client, &p->server, piece) | carry(&p->server, &p->client, piece))
-        continue;
+    bool more = true;
+    while (more) {
+        more = carry(&p->client, &p->server, piece);
+        more = carry(&p->server, &p->client, piece) || more;
+    }
 }
 
 static const struct http_header post[] = {
