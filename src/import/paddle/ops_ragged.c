@@ -348,31 +348,6 @@ static status add2(struct site *s, const char *op, struct value *a, struct value
     return site_add1(s, op, in, 2, out);
 }
 
-/* data_norm: (x - sum / size) * sqrt(size / square sum), of what training has counted. */
-static status import_data_norm(struct site *s)
-{
-    struct value *x, *size, *sum, *square, *mean, *scale, *out, *w, *bias;
-    TRY(site_in(s, "X", &x));
-    TRY(site_in(s, "BatchSize", &size));
-    TRY(site_in(s, "BatchSum", &sum));
-    TRY(site_in(s, "BatchSquareSum", &square));
-    if (attr_i32(s, "slot_dim", -1) > 0)
-        return site_fault(s, UNSUPPORTED, "slot_dim %d", attr_i32(s, "slot_dim", -1));
-    bool affine = attr_bool(s, "enable_scale_and_shift", false);
-    TRY(add2(s, "div", sum, size, &mean));
-    TRY(add2(s, "div", size, square, &scale));
-    TRY(site_add1(s, "sqrt", &scale, 1, &scale));
-    TRY(add2(s, "sub", x, mean, &out));
-    TRY(add2(s, "mul", out, scale, &out));
-    if (affine) {
-        TRY(site_in(s, "scale_w", &w));
-        TRY(site_in(s, "bias", &bias));
-        TRY(add2(s, "mul", out, w, &out));
-        TRY(add2(s, "add", out, bias, &out));
-    }
-    return site_bind(s, "Y", out);
-}
-
 /* Look-up of all ids of a row, side by side, then the sum of each sequence's rows. */
 static status import_embedding_pool(struct site *s)
 {
@@ -415,7 +390,6 @@ const struct op_row paddle_ragged[] = {
     { "lod_reset",          "identity",      import_lod_reset,     LOD_OWN },
     { "fused_embedding_seq_pool", "seq_pool", import_embedding_pool, LOD_OWN },
     { "cvm",                "cvm",           import_cvm,           LOD_SHARE },
-    { "data_norm",          "mul",           import_data_norm,     LOD_SHARE },
     { 0 },
 };
 // clang-format on

@@ -101,7 +101,7 @@ static status import_gather_tree(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-/* ---- parts and crops ---- */
+/* ---- parts ---- */
 
 static status add_slice(struct site *s, struct value *x, const struct slice_attrs *a,
                         struct value **out)
@@ -109,28 +109,6 @@ static status add_slice(struct site *s, struct value *x, const struct slice_attr
     TRY(site_add1(s, "slice", &x, 1, out));
     *(struct slice_attrs *)node_attrs((*out)->producer) = *a;
     return OK;
-}
-
-/* crop, crop_tensor: `shape` elements from `offsets` on; -1: all that follow. */
-static status import_crop(struct site *s)
-{
-    struct value *x, *out;
-    TRY(site_in(s, "X", &x));
-    TRY(site_refuse_in(s, "Y"));
-    TRY(site_refuse_in(s, "Shape"));
-    TRY(site_refuse_in(s, "ShapeTensor"));
-    TRY(site_refuse_in(s, "Offsets"));
-    TRY(site_refuse_in(s, "OffsetsTensor"));
-    struct attr_ints shape = attr_i64s(s, "shape"), offsets = attr_i64s(s, "offsets");
-    struct slice_attrs a = { .starts = offsets, .ends = offsets };
-    if (offsets.count != x->shape.rank || shape.count != x->shape.rank)
-        return site_fault(s, INVALID, "%d offsets and %d sizes for %d dimensions", offsets.count,
-                          shape.count, x->shape.rank);
-    for (int i = 0; i < shape.count; i++)
-        if (shape.v[i] == -1 || __builtin_add_overflow(offsets.v[i], shape.v[i], &a.ends.v[i]))
-            a.ends.v[i] = INT64_MAX;
-    TRY(add_slice(s, x, &a, &out));
-    return site_bind(s, "Out", out);
 }
 
 /* The columns that partial_concat and partial_sum take of each input. */
@@ -264,15 +242,6 @@ static status import_bilinear(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-static status import_minus(struct site *s)
-{
-    struct value *x, *y, *out;
-    TRY(site_in(s, "X", &x));
-    TRY(site_in(s, "Y", &y));
-    TRY(add2(s, "sub", x, y, &out));
-    return site_bind(s, "Out", out);
-}
-
 /* label_smooth: (1 - epsilon) * x + epsilon * prior, which is even where none is given. */
 static status import_label_smooth(struct site *s)
 {
@@ -305,15 +274,12 @@ const struct op_row paddle_random[] = {
     { "sampling_id",               "sample",      import_sampling_id,       LOD_OWN },
     { "bernoulli",                 "flip_coins",  import_bernoulli,         LOD_SHARE },
     { "gather_tree",               "gather_tree", import_gather_tree,       LOD_OWN },
-    { "crop",                      "slice",       import_crop,              LOD_OWN },
-    { "crop_tensor",               "slice",       import_crop,              LOD_OWN },
     { "partial_concat",            "concat",      import_partial_concat,    LOD_OWN },
     { "partial_sum",               "add",         import_partial_sum,       LOD_OWN },
     { "broadcast_tensors",         "expand_as",   import_broadcast_tensors, LOD_OWN },
     { "cos_sim",                   "div",         import_cos_sim,           LOD_SHARE },
     { "batch_fc",                  "matmul",      import_batch_fc,          LOD_OWN },
     { "bilinear_tensor_product",   "matmul",      import_bilinear,          LOD_SHARE },
-    { "minus",                     "sub",         import_minus,             LOD_SHARE },
     { "label_smooth",              "affine",      import_label_smooth,      LOD_SHARE },
     { 0 },
 };

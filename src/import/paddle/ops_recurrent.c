@@ -90,7 +90,7 @@ static status add_direction(struct site *s, const struct rnn_layers *r, int k, s
 static status add_layer(struct site *s, const struct rnn_layers *r, int layer, struct value *x,
                         struct value **out)
 {
-    struct value *y[2];
+    struct value *y[2] = { NULL };
     for (int d = 0; d < r->directions; d++)
         TRY(add_direction(s, r, layer * r->directions + d, x, &y[d]));
     *out = y[0];

@@ -53,12 +53,63 @@ CLONES static void relu_cell(int64_t n, const float *x, const float *r, const fl
     }
 }
 
+/* ---- the recurrent product: h [rows, k] x w, whose columns are packed in panels that are read from end to end ---- */
+
+#define PANEL 64
+
+/* Panel p holds, for each k, columns p * PANEL and on; zeros behind the last. */
+static size_t panels_size(int64_t k, int64_t n)
+{
+    return (size_t)((n + PANEL - 1) / PANEL * PANEL * k) * sizeof(float);
+}
+
+/* acc[r][j] += h[r][i] * w[i][j]. The sums are local, so that they can stay in registers. */
+#define PANEL_SUMS(rows)                          \
+    float sum[rows][PANEL];                       \
+    memcpy(sum, acc, sizeof(sum));                \
+    for (int64_t i = 0; i < k; i++, w += PANEL)   \
+        for (int r = 0; r < (rows); r++)          \
+            for (int j = 0; j < PANEL; j++)       \
+                sum[r][j] += h[r * k + i] * w[j]; \
+    memcpy(acc, sum, sizeof(sum));
+
+CLONES static void panel1(const float *restrict h, const float *restrict w, int64_t k,
+                          float acc[][PANEL]){ PANEL_SUMS(1) }
+
+CLONES static void panel2(const float *restrict h, const float *restrict w, int64_t k,
+                          float acc[][PANEL])
+{
+    PANEL_SUMS(2)
+}
+
+/* One or two rows by one panel: out [rows][n] gets `width` columns. */
+static void put_panel(const float *h, const float *w, const float *bias, int64_t k, int64_t n,
+                      int rows, int width, float *out)
+{
+    float acc[2][PANEL] = { { 0 } };
+    for (int j = 0; bias != NULL && j < width; j++)
+        acc[0][j] = acc[1][j] = bias[j];
+    (rows == 2 ? panel2 : panel1)(h, w, k, acc);
+    for (int r = 0; r < rows; r++)
+        memcpy(out + r * n, acc[r], (size_t)width * sizeof(float));
+}
+
+static void multiply(const float *h, const float *w, const float *bias, int64_t rows, int64_t k,
+                     int64_t n, float *out)
+{
+    for (int64_t j = 0; j < n; j += PANEL, w += PANEL * k) {
+        int width = n - j < PANEL ? (int)(n - j) : PANEL;
+        for (int64_t r = 0; r < rows; r += 2)
+            put_panel(h + r * k, w, bias != NULL ? bias + j : NULL, k, n, rows - r > 1 ? 2 : 1,
+                      width, out + r * n + j);
+    }
+}
+
 /* ---- rnn ---- */
 
 struct rnn {
     struct rnn_sizes sizes;
-    const float *weight; /* [H, G * H] */
-    struct gemm recurrent;
+    const float *weight; /* panels of [H, G * H] */
     cell_fn cell;
 };
 
@@ -71,21 +122,22 @@ static const char *refuse_rnn(const struct kernel_ctx *ctx)
 }
 
 struct turn {
-    const float *from;
-    int64_t rows, columns;
+    const float *from; /* [n, k] */
+    int64_t n, k;
 };
 
 static status turn(void *arg, void *memory)
 {
     const struct turn *t = arg;
     float *to = memory;
-    for (int64_t r = 0; r < t->rows; r++)
-        for (int64_t c = 0; c < t->columns; c++)
-            to[c * t->rows + r] = t->from[r * t->columns + c];
+    memset(to, 0, panels_size(t->k, t->n));
+    for (int64_t c = 0; c < t->n; c++)
+        for (int64_t i = 0; i < t->k; i++)
+            to[(c / PANEL * t->k + i) * PANEL + c % PANEL] = t->from[c * t->k + i];
     return OK;
 }
 
-#define PACK_TURNED 0x726e6e5f7431 /* "rnn_t1" */
+#define PACK_PANELS 0x726e6e5f7032 /* "rnn_p2" */
 
 static status prepare_rnn(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                           struct err *e)
@@ -94,16 +146,13 @@ static status prepare_rnn(const struct kernel_ctx *ctx, void **state, size_t *sc
         [RNN_LSTM] = lstm_cell, [RNN_GRU] = gru_cell, [RNN_TANH] = tanh_cell, [RNN_RELU] = relu_cell
     };
     struct rnn *s = arena_zalloc(ctx->arena, sizeof(*s));
-    const void *source = ctx->in[RNN_WEIGHT].constant->data, *turned;
+    const void *source = ctx->in[RNN_WEIGHT].constant->data, *panels;
     rnn_sizes(ctx, &s->sizes);
-    int64_t d = s->sizes.width, g = s->sizes.gates * d;
-    struct turn t = { source, g, d };
-    TRY(packs_get(ctx->packs, source, PACK_TURNED, (size_t)(g * d) * sizeof(float), turn, &t,
-                  &turned));
-    s->weight = turned;
+    struct turn t = { source, s->sizes.gates * s->sizes.width, s->sizes.width };
+    TRY(packs_get(ctx->packs, source, PACK_PANELS, panels_size(t.k, t.n), turn, &t, &panels));
+    s->weight = panels;
     s->cell = cell[s->sizes.attrs.mode];
-    s->recurrent = (struct gemm){ .m = s->sizes.rows, .n = g, .k = d, .lda = d, .alpha = 1 };
-    *scratch = (size_t)(s->sizes.rows * g) * sizeof(float);
+    *scratch = (size_t)(s->sizes.rows * t.n) * sizeof(float);
     *state = s;
     return OK;
 }
@@ -113,7 +162,7 @@ static void rnn_step(const struct rnn *s, const struct kernel_io *io, int64_t t)
     int64_t d = s->sizes.width, g = s->sizes.gates * d;
     const float *x = (const float *)io->in[RNN_X] + t * s->sizes.rows * g, *r = io->scratch;
     float *y = (float *)io->out[0] + t * s->sizes.rows * d, *h = io->out[1], *c = io->out[2];
-    cpu_gemm(&s->recurrent, h, s->weight, io->in[RNN_BIAS], io->scratch);
+    multiply(h, s->weight, io->in[RNN_BIAS], s->sizes.rows, d, g, io->scratch);
     for (int64_t i = 0; i < s->sizes.rows; i++, x += g, r += g, y += d, h += d, c += d) {
         if (rnn_runs(&s->sizes, io->in[RNN_LENGTHS], i, t)) {
             s->cell(d, x, r, h, c, y);

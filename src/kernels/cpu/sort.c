@@ -72,7 +72,7 @@ static status run_top(const void *state, const struct kernel_io *io)
     const struct top *s = state;
     const float *x = io->in[0];
     float *out = io->out[0];
-    int64_t *where = io->out[1], places[KEEP_MAX];
+    int64_t *where = io->out[1], places[KEEP_MAX] = { 0 };
     int32_t keys[KEEP_MAX];
     for (int64_t l = 0; l < s->lines && s->k > 0; l++, x += s->n, out += s->k, where += s->k) {
         top_line(s, x, keys, places);
