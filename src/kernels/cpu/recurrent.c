@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vmath.h"
+#include "kernels/lstm.h"
 #include "kernels/ref/ref.h"
 
 #include <string.h>
@@ -121,23 +122,34 @@ static const char *refuse_rnn(const struct kernel_ctx *ctx)
     return ctx->in[RNN_WEIGHT].constant == NULL ? "its weight is no constant" : NULL;
 }
 
-struct turn {
-    const float *from; /* [n, k] */
-    int64_t n, k;
+#define PACK_PANELS 0x726e6e5f70320000 /* "rnn_p2" */
+
+/* w[i][c] lies at from[i * step_k + c * step_n]. */
+struct source {
+    const float *from;
+    int64_t k, n, step_k, step_n;
 };
 
-static status turn(void *arg, void *memory)
+static status pack_panels(void *arg, void *memory)
 {
-    const struct turn *t = arg;
+    const struct source *t = arg;
     float *to = memory;
     memset(to, 0, panels_size(t->k, t->n));
     for (int64_t c = 0; c < t->n; c++)
         for (int64_t i = 0; i < t->k; i++)
-            to[(c / PANEL * t->k + i) * PANEL + c % PANEL] = t->from[c * t->k + i];
+            to[(c / PANEL * t->k + i) * PANEL + c % PANEL] = t->from[i * t->step_k + c * t->step_n];
     return OK;
 }
 
-#define PACK_PANELS 0x726e6e5f7032 /* "rnn_p2" */
+/* The panels of a weight that is a constant, made once for all plans. */
+static status get_panels(const struct kernel_ctx *ctx, struct source w, const float **out)
+{
+    const void *panels;
+    uint64_t key = PACK_PANELS + (w.step_k == 1);
+    TRY(packs_get(ctx->packs, w.from, key, panels_size(w.k, w.n), pack_panels, &w, &panels));
+    *out = panels;
+    return OK;
+}
 
 static status prepare_rnn(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                           struct err *e)
@@ -146,13 +158,12 @@ static status prepare_rnn(const struct kernel_ctx *ctx, void **state, size_t *sc
         [RNN_LSTM] = lstm_cell, [RNN_GRU] = gru_cell, [RNN_TANH] = tanh_cell, [RNN_RELU] = relu_cell
     };
     struct rnn *s = arena_zalloc(ctx->arena, sizeof(*s));
-    const void *source = ctx->in[RNN_WEIGHT].constant->data, *panels;
     rnn_sizes(ctx, &s->sizes);
-    struct turn t = { source, s->sizes.gates * s->sizes.width, s->sizes.width };
-    TRY(packs_get(ctx->packs, source, PACK_PANELS, panels_size(t.k, t.n), turn, &t, &panels));
-    s->weight = panels;
+    int64_t d = s->sizes.width, g = s->sizes.gates * d;
+    struct source w = { ctx->in[RNN_WEIGHT].constant->data, d, g, 1, d };
+    TRY(get_panels(ctx, w, &s->weight));
     s->cell = cell[s->sizes.attrs.mode];
-    *scratch = (size_t)(s->sizes.rows * t.n) * sizeof(float);
+    *scratch = (size_t)(s->sizes.rows * g) * sizeof(float);
     *state = s;
     return OK;
 }
@@ -193,93 +204,275 @@ static status run_rnn(const void *state, const struct kernel_io *io)
     return OK;
 }
 
+/* ---- ragged rows: sequences take their steps together, the longest first, so that those that still run are always the
+ * first ones and one product serves them all ---- */
+
+struct crowd {
+    int64_t sequences, rows;
+    bool reverse;
+};
+
+/* What a run knows: which sequence stands at each place, longest first. */
+struct march {
+    const struct crowd *crowd;
+    const int64_t *offset; /* NULL: each row is a sequence */
+    int64_t *order;
+};
+
+static int64_t begin_of(const struct march *m, int64_t sequence)
+{
+    return m->offset != NULL ? m->offset[sequence] : sequence;
+}
+
+static int64_t length_of(const struct march *m, int64_t sequence)
+{
+    return begin_of(m, sequence + 1) - begin_of(m, sequence);
+}
+
+/* Row of the sequence at `place` in step t. */
+static int64_t row_of(const struct march *m, int64_t place, int64_t t)
+{
+    int64_t sequence = m->order[place];
+    return m->crowd->reverse ? begin_of(m, sequence + 1) - 1 - t : begin_of(m, sequence) + t;
+}
+
+/* Lets the sequence at `at` sink in a heap of n whose top is the shortest. */
+static void sink(struct march *m, int64_t at, int64_t n)
+{
+    for (int64_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && length_of(m, m->order[child + 1]) < length_of(m, m->order[child]))
+            child++;
+        if (length_of(m, m->order[at]) <= length_of(m, m->order[child]))
+            return;
+        int64_t t = m->order[at];
+        m->order[at] = m->order[child];
+        m->order[child] = t;
+    }
+}
+
+/* Heapsort: a request may bring very many sequences, and nothing is allocated here. */
+static void line_up(struct march *m)
+{
+    int64_t n = m->crowd->sequences;
+    bool sorted = true;
+    for (int64_t i = 0; i < n; i++) {
+        m->order[i] = i;
+        sorted = sorted && (i == 0 || length_of(m, i) <= length_of(m, i - 1));
+    }
+    for (int64_t i = n / 2 - 1; i >= 0 && !sorted; i--)
+        sink(m, i, n);
+    for (int64_t end = n - 1; end > 0 && !sorted; end--) {
+        int64_t t = m->order[0];
+        m->order[0] = m->order[end];
+        m->order[end] = t;
+        sink(m, 0, end);
+    }
+}
+
+/* How many still run at step t, of `count` before it. */
+static int64_t still_running(const struct march *m, int64_t count, int64_t t)
+{
+    while (count > 0 && length_of(m, m->order[count - 1]) <= t)
+        count--;
+    return count;
+}
+
+/* First states in the order of the march; zeros where none are given. */
+static void take_states(const struct march *m, const float *from, int64_t width, float *to)
+{
+    for (int64_t i = 0; i < m->crowd->sequences; i++)
+        begin_with(to + i * width, from != NULL ? from + m->order[i] * width : NULL, width);
+}
+
 /* ---- gru ---- */
 
 struct gru {
     struct gru_sizes sizes;
-    struct gemm gates, candidate;
+    struct crowd crowd;
+    const float *gates, *candidate; /* panels */
 };
 
 /* The activations that Paddle's own layers use; others are for ref. */
 static const char *refuse_gru(const struct kernel_ctx *ctx)
 {
     const struct gru_attrs *a = ctx->node->attrs;
+    if (ctx->in[GRU_WEIGHT].constant == NULL)
+        return "its weight is no constant";
     return a->gate_act == ACT_SIGMOID && a->candidate_act == ACT_TANH ? NULL
                                                                       : "its activations are rare";
 }
 
+/* scratch: for each sequence its place, state, gates, and the candidate's product; a bias of zeros. */
 static status prepare_gru(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                           struct err *e)
 {
     struct gru *s = arena_zalloc(ctx->arena, sizeof(*s));
     gru_sizes(ctx, &s->sizes);
-    int64_t d = s->sizes.width;
-    s->gates = (struct gemm){ .m = 1, .n = 2 * d, .k = d, .lda = d, .alpha = 1 };
-    s->candidate = (struct gemm){ .m = 1, .n = d, .k = d, .lda = d, .alpha = 1 };
-    *scratch = (size_t)d * 7 * sizeof(float); /* x with its bias, both products, a row of zeros */
+    int64_t d = s->sizes.width, n = s->sizes.sequences;
+    const float *w = ctx->in[GRU_WEIGHT].constant->data;
+    s->crowd = (struct crowd){ n, s->sizes.rows, s->sizes.attrs.reverse };
+    TRY(get_panels(ctx, (struct source){ w, d, 2 * d, 2 * d, 1 }, &s->gates));
+    TRY(get_panels(ctx, (struct source){ w + 2 * d * d, d, d, d, 1 }, &s->candidate));
+    *scratch = (size_t)n * sizeof(int64_t) + (size_t)(n * 5 * d + 3 * d) * sizeof(float);
     *state = s;
     return OK;
 }
 
-CLONES static void add(const float *a, const float *b, float *out, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        out[i] = a[i] + (b != NULL ? b[i] : 0);
-}
-
 /* gates become update and the state times reset. */
-CLONES static void gru_gates(int64_t n, const float *h, float *gates)
+CLONES static void gru_gates(int64_t n, const float *x, const float *bias, const float *h,
+                             float *restrict gates)
 {
     for (int64_t j = 0; j < n; j++) {
-        gates[j] = vmath_sigmoid(gates[j]);
-        gates[n + j] = vmath_sigmoid(gates[n + j]) * h[j];
+        gates[j] = vmath_sigmoid(gates[j] + x[j] + bias[j]);
+        gates[n + j] = vmath_sigmoid(gates[n + j] + x[n + j] + bias[n + j]) * h[j];
     }
 }
 
-CLONES static void gru_mix(int64_t n, const float *update, const float *rest, const float *h,
-                           bool origin, float *out)
+CLONES static void gru_mix(int64_t n, const float *x, const float *bias, const float *update,
+                           const float *rest, bool origin, float *h, float *out)
 {
     for (int64_t j = 0; j < n; j++) {
         float u = origin ? 1 - update[j] : update[j];
-        out[j] = (1 - u) * h[j] + u * vmath_tanh(rest[j]);
+        float v = (1 - u) * h[j] + u * vmath_tanh(rest[j] + x[j] + bias[j]);
+        out[j] = v;
+        h[j] = v;
     }
 }
 
-static void gru_sequence(const struct gru *s, const struct kernel_io *io, int64_t from, int64_t to,
-                         const float *h)
+struct gru_room {
+    float *h, *gates, *kept, *rest;
+    const float *bias; /* 3 * width; zeros where there is none */
+};
+
+static void gru_step(const struct gru *s, const struct march *m, const struct kernel_io *io,
+                     const struct gru_room *r, int64_t count, int64_t t)
 {
     int64_t d = s->sizes.width;
-    const float *w = io->in[GRU_WEIGHT];
-    float *x = io->scratch, *gates = x + 3 * d, *rest = gates + 2 * d, *out = io->out[0];
-    for (int64_t k = 0; k < to - from; k++) {
-        int64_t t = s->sizes.attrs.reverse ? to - 1 - k : from + k;
-        add((const float *)io->in[GRU_X] + t * 3 * d, io->in[GRU_BIAS], x, 3 * d);
-        cpu_gemm(&s->gates, h, w, x, gates);
-        gru_gates(d, h, gates);
-        cpu_gemm(&s->candidate, gates + d, w + 2 * d * d, x + 2 * d, rest);
-        gru_mix(d, gates, rest, h, s->sizes.attrs.origin, out + t * d);
-        h = out + t * d;
+    const float *x = io->in[GRU_X];
+    float *out = io->out[0];
+    multiply(r->h, s->gates, NULL, count, d, 2 * d, r->gates);
+    for (int64_t i = 0; i < count; i++) {
+        float *gates = r->gates + i * 2 * d;
+        gru_gates(d, x + row_of(m, i, t) * 3 * d, r->bias, r->h + i * d, gates);
+        memcpy(r->kept + i * d, gates + d, (size_t)d * sizeof(float));
+    }
+    multiply(r->kept, s->candidate, NULL, count, d, d, r->rest);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t row = row_of(m, i, t);
+        gru_mix(d, x + row * 3 * d + 2 * d, r->bias + 2 * d, r->gates + i * 2 * d, r->rest + i * d,
+                s->sizes.attrs.origin, r->h + i * d, out + row * d);
     }
 }
 
 static status run_gru(const void *state, const struct kernel_io *io)
 {
     const struct gru *s = state;
-    const int64_t *offset = io->in[GRU_OFFSETS];
-    const float *h0 = io->in[GRU_H0];
-    int64_t d = s->sizes.width;
-    float *zeros = (float *)io->scratch + 6 * d;
-    if (offset != NULL)
-        TRY(ref_check_offsets(offset, s->sizes.sequences, s->sizes.rows, io->err));
-    memset(zeros, 0, (size_t)d * sizeof(float));
-    for (int64_t i = 0; i < s->sizes.sequences; i++)
-        gru_sequence(s, io, offset != NULL ? offset[i] : i, offset != NULL ? offset[i + 1] : i + 1,
-                     h0 != NULL ? h0 + i * d : zeros);
+    int64_t d = s->sizes.width, n = s->sizes.sequences;
+    struct march m = { &s->crowd, io->in[GRU_OFFSETS], io->scratch };
+    float *h = (float *)(m.order + n);
+    float *zeros = h + n * 5 * d;
+    struct gru_room r = { h, h + n * d, h + n * 3 * d, h + n * 4 * d,
+                          io->in[GRU_BIAS] != NULL ? io->in[GRU_BIAS] : zeros };
+    memset(zeros, 0, (size_t)(3 * d) * sizeof(float));
+    if (m.offset != NULL)
+        TRY(ref_check_offsets(m.offset, n, s->sizes.rows, io->err));
+    line_up(&m);
+    take_states(&m, io->in[GRU_H0], d, h);
+    int64_t count = n;
+    for (int64_t t = 0; (count = still_running(&m, count, t)) > 0; t++)
+        gru_step(s, &m, io, &r, count, t);
+    return OK;
+}
+
+/* ---- lstm ---- */
+
+struct lstm {
+    struct lstm_sizes sizes;
+    struct crowd crowd;
+    const float *weight; /* panels */
+};
+
+static const char *refuse_lstm(const struct kernel_ctx *ctx)
+{
+    const struct lstm_attrs *a = ctx->node->attrs;
+    if (ctx->in[LSTM_WEIGHT].constant == NULL)
+        return "its weight is no constant";
+    return a->gate_act == ACT_SIGMOID && a->cell_act == ACT_TANH && a->candidate_act == ACT_TANH
+               ? NULL
+               : "its activations are rare";
+}
+
+static status prepare_lstm(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                           struct err *e)
+{
+    struct lstm *s = arena_zalloc(ctx->arena, sizeof(*s));
+    lstm_sizes(ctx, &s->sizes);
+    int64_t d = s->sizes.width, n = s->sizes.sequences;
+    s->crowd = (struct crowd){ n, s->sizes.rows, s->sizes.attrs.reverse };
+    struct source w = { ctx->in[LSTM_WEIGHT].constant->data, d, 4 * d, 4 * d, 1 };
+    TRY(get_panels(ctx, w, &s->weight));
+    *scratch = (size_t)n * sizeof(int64_t) + (size_t)(n * 6 * d) * sizeof(float);
+    *state = s;
+    return OK;
+}
+
+/* Gates in the order candidate, input, forget, output; peep: the weights that look at the cell, or zeros' effect by
+ * `peeps` 0. */
+CLONES static void ragged_cell(int64_t n, const float *x, const float *r, const float *bias,
+                               const float *peep, float peeps, float *h, float *c, float *hidden,
+                               float *cell)
+{
+    for (int64_t j = 0; j < n; j++) {
+        float before = c[j], look = peeps * before;
+        float candidate = vmath_tanh(r[j] + x[j] + bias[j]);
+        float in = vmath_sigmoid(r[n + j] + x[n + j] + bias[n + j] + look * peep[j]);
+        float forget =
+            vmath_sigmoid(r[2 * n + j] + x[2 * n + j] + bias[2 * n + j] + look * peep[n + j]);
+        float next = in * candidate + forget * before;
+        float give = vmath_sigmoid(r[3 * n + j] + x[3 * n + j] + bias[3 * n + j] +
+                                   peeps * next * peep[2 * n + j]);
+        float v = give * vmath_tanh(next);
+        c[j] = next;
+        h[j] = v;
+        cell[j] = next;
+        hidden[j] = v;
+    }
+}
+
+static void lstm_steps(const struct lstm *s, const struct march *m, const struct kernel_io *io,
+                       float *h, float *c, float *gates)
+{
+    int64_t d = s->sizes.width, count = s->sizes.sequences;
+    const float *x = io->in[LSTM_X], *bias = io->in[LSTM_BIAS];
+    bool peeps = s->sizes.attrs.peepholes;
+    for (int64_t t = 0; (count = still_running(m, count, t)) > 0; t++) {
+        multiply(h, s->weight, NULL, count, d, 4 * d, gates);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t row = row_of(m, i, t);
+            ragged_cell(d, x + row * 4 * d, gates + i * 4 * d, bias, peeps ? bias + 4 * d : bias,
+                        peeps ? 1 : 0, h + i * d, c + i * d, (float *)io->out[0] + row * d,
+                        (float *)io->out[1] + row * d);
+        }
+    }
+}
+
+static status run_lstm(const void *state, const struct kernel_io *io)
+{
+    const struct lstm *s = state;
+    int64_t d = s->sizes.width, n = s->sizes.sequences;
+    struct march m = { &s->crowd, io->in[LSTM_OFFSETS], io->scratch };
+    float *h = (float *)(m.order + n), *c = h + n * d;
+    TRY(ref_check_offsets(m.offset, n, s->sizes.rows, io->err));
+    line_up(&m);
+    take_states(&m, io->in[LSTM_H0], d, h);
+    take_states(&m, io->in[LSTM_C0], d, c);
+    lstm_steps(s, &m, io, h, c, c + n * d);
     return OK;
 }
 
 const struct kernel cpu_recurrent[] = {
     { "rnn", "cpu rnn", F32_ONLY, DEVICE_CPU, refuse_rnn, prepare_rnn, run_rnn, NULL },
     { "gru", "cpu gru", F32_ONLY, DEVICE_CPU, refuse_gru, prepare_gru, run_gru, NULL },
+    { "lstm", "cpu lstm in step", F32_ONLY, DEVICE_CPU, refuse_lstm, prepare_lstm, run_lstm, NULL },
     { 0 },
 };
