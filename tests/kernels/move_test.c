@@ -69,6 +69,9 @@ static const struct known known[] = {
     { "layer_norm",   "begin=0",                           "f{1,3}",                            "f{-1,1}" },
     { "layer_norm",   "begin=0",                           "f{1,3} f{2,3} f{1,0}",              "f{-1,3}" },
     { "rms_norm",     "begin=0",                           "f{1,7}",                            "f{0.2,1.4}" },
+    { "matmul",       "alpha=1",                           "l[1,2]{3,4} l[2,2]{1,2,3,4}",       "l[1,2]{15,22}" },
+    { "matmul",       "alpha=1",                           "i[2]{65536,0} i[2]{65536,0}",       "i[]{0}" },
+    { "matmul",       "alpha=2 trans_b=true",              "d[1,2]{3,4} d[2,2]{1,2,3,4} d{1,1}", "d[1,2]{23,51}" },
     { "l2_normalize", "axis=0",                            "f{3,4}",                            "f{0.6,0.8}" },
 };
 // clang-format on
