@@ -48,6 +48,11 @@ struct tile_attrs {
     struct attr_ints repeats;
 };
 
+/* diagonal: dimensions axis1 and axis2 become one, the last, along their diagonal; offset: so many columns to the right. */
+struct diagonal_attrs {
+    int32_t offset, axis1, axis2;
+};
+
 /* roll: elements move shifts[i] places along axes[i] and come in again at the other end; no axes: over the flat x. */
 struct roll_attrs {
     struct attr_ints shifts, axes;
@@ -74,7 +79,8 @@ struct view {
  * steps. */
 typedef status view_fn(const struct node *n, const struct type *in, struct view *out,
                        struct err *e);
-view_fn transpose_view, slice_view, split_view, expand_view, expand_as_view, tile_view, flip_view;
+view_fn transpose_view, slice_view, split_view, expand_view, expand_as_view, tile_view, flip_view,
+    diagonal_view;
 
 /* The integers that input i of the node holds where it is there and known, else attr. UNSUPPORTED when only a run can
  * tell; what: "its shape". */

@@ -114,6 +114,41 @@ status flip_view(const struct node *n, const struct type *in, struct view *out, 
     return OK;
 }
 
+static int64_t diagonal_length(int64_t rows, int64_t columns, int64_t offset)
+{
+    rows += offset < 0 ? offset : 0;
+    columns -= offset > 0 ? offset : 0;
+    int64_t n = rows < columns ? rows : columns;
+    return n > 0 ? n : 0;
+}
+
+status diagonal_view(const struct node *n, const struct type *in, struct view *out, struct err *e)
+{
+    const struct diagonal_attrs *a = n->attrs;
+    struct view x;
+    int row, column;
+    TRY(axis_of(&in[0].shape, a->axis1, &row, e));
+    TRY(axis_of(&in[0].shape, a->axis2, &column, e));
+    if (row == column)
+        return err_set(e, INVALID, "axis %d is named twice", row);
+    view_of(&in[0].shape, &x);
+    *out = (struct view){ .rank = 0 };
+    for (int i = 0; i < x.rank; i++) {
+        if (i == row || i == column)
+            continue;
+        out->dim[out->rank] = x.dim[i];
+        out->step[out->rank++] = x.step[i];
+    }
+    int64_t offset = a->offset, length = diagonal_length(x.dim[row], x.dim[column], offset);
+    if (length > 0)
+        out->offset = offset > 0 ? offset * x.step[column] : -offset * x.step[row];
+    out->dim[out->rank] = length;
+    out->step[out->rank++] = x.step[row] + x.step[column];
+    out->shape.rank = out->rank;
+    memcpy(out->shape.dim, out->dim, sizeof(out->shape.dim));
+    return OK;
+}
+
 /* ---- slice, split_part ---- */
 
 struct range {
@@ -342,6 +377,7 @@ status tile_view(const struct node *n, const struct type *in, struct view *out, 
 
 INFER_VIEW(transpose)
 INFER_VIEW(flip)
+INFER_VIEW(diagonal)
 INFER_VIEW(slice)
 INFER_VIEW(split)
 INFER_VIEW(expand)
@@ -455,6 +491,10 @@ static const struct attr_field axes_fields[] = {
     FIELD(axes_attrs, axes, ATTR_I64S), FIELD(axes_attrs, together, ATTR_BOOL),
     FIELD(axes_attrs, lenient, ATTR_BOOL), { 0 },
 };
+static const struct attr_field diagonal_fields[] = {
+    FIELD(diagonal_attrs, offset, ATTR_I32), FIELD(diagonal_attrs, axis1, ATTR_I32),
+    FIELD(diagonal_attrs, axis2, ATTR_I32), { 0 },
+};
 static const struct attr_field slice_fields[] = {
     FIELD(slice_attrs, axes, ATTR_I64S), FIELD(slice_attrs, starts, ATTR_I64S),
     FIELD(slice_attrs, ends, ATTR_I64S), FIELD(slice_attrs, steps, ATTR_I64S),
@@ -482,6 +522,7 @@ const struct op ops_move[] = {
     { "unsqueeze",  1, 2, 1, OP_VIEW | OP_NEEDS(1), axes_fields,      sizeof(struct axes_attrs),      infer_unsqueeze },
     { "transpose",  1, 1, 1, 0,       transpose_fields, sizeof(struct transpose_attrs), infer_transpose },
     { "flip",       1, 1, 1, 0,       axes_fields,      sizeof(struct axes_attrs),      infer_flip },
+    { "diagonal",   1, 1, 1, 0,       diagonal_fields,  sizeof(struct diagonal_attrs),  infer_diagonal },
     { "slice",      1, 5, 1, OP_NEEDS(1) | OP_NEEDS(2) | OP_NEEDS(3) | OP_NEEDS(4),       slice_fields,     sizeof(struct slice_attrs),     infer_slice },
     { "split_part", 1, 2, 1, OP_NEEDS(1),       split_fields,     sizeof(struct split_attrs),     infer_split },
     { "expand",     1, 2, 1, OP_NEEDS(1),       expand_fields,    sizeof(struct expand_attrs),    infer_expand },

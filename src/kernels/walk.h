@@ -23,6 +23,7 @@ bool walk_next(const struct walk *w, int rank, int64_t *index, int64_t *at);
 #define WALK_LIST(X)                       \
     X(transpose, transpose_view)           \
     X(flip, flip_view)                     \
+    X(diagonal, diagonal_view)             \
     X(slice, slice_view)                   \
     X(split_part, split_view)              \
     X(expand, expand_view)                 \

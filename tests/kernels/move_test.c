@@ -17,6 +17,8 @@ struct known {
 static const struct known known[] = {
     { "transpose",    "perm=[1,0]",                        "i[2,3]{1,2,3,4,5,6}",               "i[3,2]{1,4,2,5,3,6}" },
     { "flip",         "axes=[1]",                          "i[2,3]{1,2,3,4,5,6}",               "i[2,3]{3,2,1,6,5,4}" },
+    { "diagonal",     "axis2=1 offset=1",                  "i[2,3]{1,2,3,4,5,6}",               "i[2]{2,6}" },
+    { "diagonal",     "axis1=1 axis2=0 offset=1",          "i[2,3]{1,2,3,4,5,6}",               "i[1]{4}" },
     { "slice",        "axes=[1] starts=[-1] ends=[-4] steps=[-2]", "i[2,3]{1,2,3,4,5,6}",       "i[2,2]{3,1,6,4}" },
     { "slice",        "axes=[0] starts=[1] ends=[9]",      "u[3]{1,2,3}",                       "u[2]{2,3}" },
     { "split_part",   "axis=1 index=1 sections=[1,-1]",    "i[2,3]{1,2,3,4,5,6}",               "i[2,2]{2,3,5,6}" },
@@ -114,6 +116,8 @@ static const struct same moves[] = {
     { "transpose",  "",                                          "f[]" },
     { "flip",       "axes=[0,2]",                                "f[3,4,5]" },
     { "flip",       "axes=[1]",                                  "f[3,4,5]" },
+    { "diagonal",   "axis1=1 axis2=3 offset=-1",                 "f[2,4,3,5]" },
+    { "diagonal",   "axis2=1 offset=7",                          "f[2,4,3]" },
     { "slice",      "axes=[0,2] starts=[1,-2] ends=[3,9]",       "f[4,3,5]" },
     { "slice",      "axes=[1,2] starts=[4,0] ends=[-9,5] steps=[-2,3]", "f[2,5,7]" },
     { "slice",      "axes=[1] starts=[2] ends=[2]",              "f[2,5,7]" },

@@ -44,9 +44,7 @@ static status import_mv(struct site *s)
 /* The rank that the file declares for an output. */
 static int declared_rank(const struct site *s, const char *slot, int otherwise)
 {
-    const struct slot_desc *d = op_slot_out(s->op, slot);
-    const struct var_desc *v =
-        d != NULL && d->arg_count == 1 ? scope_var(s->scope, d->arg[0]) : NULL;
+    const struct var_desc *v = site_declared(s, slot);
     return v != NULL ? v->shape.rank : otherwise;
 }
 

@@ -299,6 +299,7 @@ static status import_tril_triu(struct site *s)
 const struct op_row paddle_move[] = {
     { "transpose",     "transpose",  import_transpose, LOD_OWN },
     { "transpose2",    "transpose",  import_transpose, LOD_OWN },
+    { "reverse",       "flip",       import_flip,      LOD_OWN },
     { "flip",          "flip",       import_flip,      LOD_OWN },
     { "squeeze",       "squeeze",    import_squeeze,   LOD_OWN },
     { "squeeze2",      "squeeze",    import_squeeze,   LOD_OWN },

@@ -42,9 +42,7 @@ static int32_t mode_of(const struct site *s)
 /* The declared type of the result, where it is another than x's: sums of bools and of int32 come as int64. */
 static status widen(struct site *s, struct value *x, struct value **out)
 {
-    const struct slot_desc *d = op_slot_out(s->op, "Out");
-    const struct var_desc *v =
-        d != NULL && d->arg_count == 1 ? scope_var(s->scope, d->arg[0]) : NULL;
+    const struct var_desc *v = site_declared(s, "Out");
     dtype want = x->dtype;
     int32_t code = attr_i32(s, "out_dtype", -1);
     if (code >= 0 && !program_computed(code, &want))
@@ -73,9 +71,7 @@ static status import_mean(struct site *s)
     struct value *x, *out;
     TRY(site_in(s, "X", &x));
     TRY(add_reduce(s, x, &(struct reduce_attrs){ .mode = REDUCE_MEAN }, &out));
-    const struct slot_desc *d = op_slot_out(s->op, "Out");
-    const struct var_desc *v =
-        d != NULL && d->arg_count == 1 ? scope_var(s->scope, d->arg[0]) : NULL;
+    const struct var_desc *v = site_declared(s, "Out");
     if (v != NULL && v->shape.rank == 1)
         TRY(site_add_reshape(s, out, &(struct attr_ints){ 1, { 1 } }, &out));
     return site_bind(s, "Out", out);
