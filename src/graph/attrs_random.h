@@ -25,5 +25,16 @@ struct sample_attrs {
     bool replace;
 };
 
+/* beam_step: one step of a beam search over ragged rows. Inputs: pre_ids, pre_scores [N, 1] of the beams, scores [N, K] of
+ * what may follow each, the offsets of sources (in sequences) and of sequences (in rows), ids [N, K] (optional: the
+ * column otherwise). Of each source the `beam_size` best go on; a beam that has ended stays as it is, and a source whose
+ * beams have all ended goes no more. Outputs: ids int64 [M, 1], scores [M, 1], the row that each came from int32 [M], the
+ * offsets of sources (in rows of the step before), and for each such row those of what came from it. */
+struct beam_attrs {
+    int64_t end_id;
+    int32_t beam_size;
+    bool accumulated; /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
+};
+
 /* gather_tree: inputs ids, parents [T, N, beams] (int64 or int32); out [T, N, beams]: the ids of each beam of the last
  * step and its ancestors. */

@@ -54,7 +54,42 @@ static status infer_gather_tree(const struct node *n, const struct type *in, str
     return infer_same(n, in, out, e);
 }
 
+static status infer_beam_step(const struct node *n, const struct type *in, struct type *out,
+                              struct err *e)
+{
+    const struct beam_attrs *a = n->attrs;
+    int64_t sources, sequences, most, rows;
+    TRY(want_rank(&in[2], 2, "its scores", e));
+    TRY(want_dtype(&in[0], DTYPE_I64, "its ids so far", e));
+    TRY(want_dtype(&in[1], DTYPE_F32, "its scores so far", e));
+    TRY(want_dtype(&in[2], DTYPE_F32, "its scores", e));
+    TRY(want_offsets(&in[3], &sources, e));
+    TRY(want_offsets(&in[4], &sequences, e));
+    rows = in[2].shape.dim[0];
+    if (shape_numel(&in[0].shape) != rows || shape_numel(&in[1].shape) != rows)
+        return err_set(e, INVALID, "%lld rows of scores, %lld ids and %lld scores so far",
+                       (long long)rows, (long long)shape_numel(&in[0].shape),
+                       (long long)shape_numel(&in[1].shape));
+    if (n->in_count > 5 && n->in[5] != NULL) {
+        TRY(want_dtype(&in[5], DTYPE_I64, "its ids", e));
+        if (!shape_eq(&in[5].shape, &in[2].shape))
+            return err_set(e, INVALID, "its ids and its scores are not of one shape");
+    }
+    if (a->beam_size < 1 || __builtin_mul_overflow(sources, (int64_t)a->beam_size, &most) ||
+        rows == INT64_MAX)
+        return err_set(e, INVALID, "%d beams for %lld sources", a->beam_size, (long long)sources);
+    out[0] = (struct type){ DTYPE_I64, SHAPE(most, 1), NULL };
+    out[1] = (struct type){ in[2].dtype, SHAPE(most, 1), NULL };
+    out[2] = (struct type){ DTYPE_I32, SHAPE(most), NULL };
+    out[3] = (struct type){ DTYPE_I64, SHAPE(sources + 1), NULL };
+    out[4] = (struct type){ DTYPE_I64, SHAPE(rows + 1), NULL };
+    return OK;
+}
+
 // clang-format off
+static const struct attr_field beam_fields[] = {
+    FIELD(beam_attrs, beam_size, ATTR_I32), FIELD(beam_attrs, accumulated, ATTR_BOOL), { 0 },
+};
 static const struct attr_field random_fields[] = {
     FIELD(random_attrs, shape, ATTR_I64S), FIELD_ENUM(random_attrs, kind, random_names),
     FIELD(random_attrs, dtype, ATTR_I32), FIELD(random_attrs, seed, ATTR_I32),
@@ -69,6 +104,7 @@ const struct op ops_random[] = {
     { "random",      0, 1, 1, OP_IMPURE | OP_NEEDS(0), random_fields, sizeof(struct random_attrs), infer_random },
     { "sample",      1, 1, 1, OP_IMPURE,               sample_fields, sizeof(struct sample_attrs), infer_sample },
     { "flip_coins",  1, 1, 1, OP_IMPURE,               NULL,          0,                           infer_same },
+    { "beam_step",   5, 6, 5, OP_DYNAMIC,              beam_fields,   sizeof(struct beam_attrs),   infer_beam_step },
     { "gather_tree", 2, 2, 1, 0,                       NULL,          0,                           infer_gather_tree },
     { 0 },
 };

@@ -65,6 +65,12 @@ def rows(r):
     yield "edit_distance_padded", "edit_distance", {"Hyps": r.integers(0, 3, (2, 5)).astype(np.int64), "HypsLength": np.array([5, 3], np.int64), "Refs": r.integers(0, 3, (2, 4)).astype(np.int64), "RefsLength": np.array([4, 2], np.int64)}, {"Out": "float32", "SequenceNum": "int64"}, {"normalized": True}
     yield "hash", "hash", {"X": Lod(r.integers(0, 99, (7, 2)).astype(np.int32), L)}, {"Out": "int64"}, {"num_hash": 3, "mod_by": 1000}
     yield "hash_i64", "hash", {"X": Lod(r.integers(0, 99, (7, 4)).astype(np.int64), L)}, {"Out": "int64"}, {"num_hash": 2, "mod_by": 100000}
+    two = [0, 1, 2], [0, 2, 4]
+    for n, a in (("accumulated", True), ("probabilities", False)):
+        yield f"beam_{n}", "beam_search", {"pre_ids": Lod(np.int64([[1], [2], [0], [4]]), *two), "pre_scores": Lod(f(4, 1), *two),
+                                           "ids": Lod(r.integers(0, 9, (4, 3)).astype(np.int64), *two), "scores": Lod(np.abs(f(4, 3)), *two)}, {"selected_ids": "int64", "selected_scores": "float32", "parent_idx": "int32"}, {"level": 0, "beam_size": 2, "end_id": 0, "is_accumulated": a}
+    yield "beam_ended", "beam_search", {"pre_ids": Lod(np.int64([[0], [0], [1], [4]]), *two), "pre_scores": Lod(f(4, 1), *two),
+                                        "ids": Lod(r.integers(0, 9, (4, 3)).astype(np.int64), *two), "scores": Lod(np.abs(f(4, 3)), *two)}, {"selected_ids": "int64", "selected_scores": "float32", "parent_idx": "int32"}, {"level": 0, "beam_size": 3, "end_id": 0, "is_accumulated": True}
     yield "cvm", "cvm", {"X": np.abs(f(3, 6)), "CVM": np.ones((3, 2), np.float32)}, {"Y": "float32"}, {"use_cvm": True}
     yield "cvm_drop", "cvm", {"X": np.abs(f(3, 6)), "CVM": np.ones((3, 2), np.float32)}, {"Y": "float32"}, {"use_cvm": False}
     for n, a in (("plain", {}), ("reverse", {"is_reverse": True}), ("origin", {"origin_mode": True}), ("relu", {"activation": "relu", "gate_activation": "sigmoid"})):

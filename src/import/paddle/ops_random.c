@@ -92,6 +92,39 @@ static status import_bernoulli(struct site *s)
     return site_bind(s, "Out", out);
 }
 
+/* Scores [N, K] with two levels: sources, and their beams. */
+static status import_beam_search(struct site *s)
+{
+    struct value *in[6];
+    struct node *n;
+    TRY(site_in(s, "pre_ids", &in[0]));
+    TRY(site_in(s, "pre_scores", &in[1]));
+    TRY(site_in(s, "scores", &in[2]));
+    TRY(site_in_optional(s, "ids", &in[5]));
+    if (in[2]->lod_levels != 2 || attr_i32(s, "level", 0) != 0)
+        return site_fault(s, UNSUPPORTED, "level %d of scores with %d LoD levels, expected 0 of 2",
+                          attr_i32(s, "level", 0), in[2]->lod_levels);
+    in[3] = in[2]->lod[0];
+    in[4] = in[2]->lod[1];
+    struct beam_attrs a = { .end_id = attr_i64(s, "end_id", 0),
+                            .beam_size = attr_i32(s, "beam_size", 1),
+                            .accumulated = attr_bool(s, "is_accumulated", true) };
+    TRY(site_add(s, "beam_step", in, in[5] != NULL ? 6 : 5, &n));
+    *(struct beam_attrs *)node_attrs(n) = a;
+    static const char *const slot[] = { "selected_ids", "selected_scores", "parent_idx" };
+    for (int i = 0; i < 5; i++)
+        n->out[i]->dtype = i == 1 ? in[2]->dtype : i == 2 ? DTYPE_I32 : DTYPE_I64;
+    for (int i = 0; i < 3; i++) {
+        TRY(site_bind(s, slot[i], n->out[i]));
+        if (i < 2) {
+            n->out[i]->lod_levels = 2;
+            n->out[i]->lod[0] = n->out[3];
+            n->out[i]->lod[1] = n->out[4];
+        }
+    }
+    return OK;
+}
+
 static status import_gather_tree(struct site *s)
 {
     struct value *in[2], *out;
@@ -273,6 +306,7 @@ const struct op_row paddle_random[] = {
     { "multinomial",               "sample",      import_multinomial,       LOD_OWN },
     { "sampling_id",               "sample",      import_sampling_id,       LOD_OWN },
     { "bernoulli",                 "flip_coins",  import_bernoulli,         LOD_SHARE },
+    { "beam_search",               "beam_step",   import_beam_search,       LOD_OWN },
     { "gather_tree",               "gather_tree", import_gather_tree,       LOD_OWN },
     { "partial_concat",            "concat",      import_partial_concat,    LOD_OWN },
     { "partial_sum",               "add",         import_partial_sum,       LOD_OWN },

@@ -228,10 +228,125 @@ static status run_tree(const void *state, const struct kernel_io *io)
     return OK;
 }
 
+/* ---- beam_step ---- */
+
+struct beams {
+    int64_t sources, sequences, rows, columns;
+    struct beam_attrs attrs;
+};
+
+struct candidate {
+    int64_t row, id;
+    float score;
+};
+
+/* scratch: the best candidates of all sources, and how many each source has. */
+static status prepare_beams(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                            struct err *e)
+{
+    struct beams *s = arena_zalloc(ctx->arena, sizeof(*s));
+    *s = (struct beams){ .sources = ctx->in[3].shape.dim[0] - 1,
+                         .sequences = ctx->in[4].shape.dim[0] - 1,
+                         .rows = ctx->in[2].shape.dim[0],
+                         .columns = ctx->in[2].shape.dim[1],
+                         .attrs = *(const struct beam_attrs *)ctx->node->attrs };
+    *scratch = (size_t)(s->sources * s->attrs.beam_size) * sizeof(struct candidate) +
+               (size_t)s->sources * sizeof(int64_t);
+    *state = s;
+    return OK;
+}
+
+/* The better one first; of equals the later row, as Paddle has it. */
+static bool is_worse(const struct candidate *a, const struct candidate *b)
+{
+    return a->score < b->score || (a->score == b->score && a->row < b->row);
+}
+
+static void insert(struct candidate *best, int64_t *count, int64_t most, struct candidate c)
+{
+    if (*count == most && is_worse(&c, &best[most - 1]))
+        return;
+    int64_t at = *count < most ? (*count)++ : most - 1;
+    for (; at > 0 && is_worse(&best[at - 1], &c); at--)
+        best[at] = best[at - 1];
+    best[at] = c;
+}
+
+static void offer_row(const struct beams *s, const struct kernel_io *io, int64_t row,
+                      struct candidate *best, int64_t *count)
+{
+    int64_t before = ((const int64_t *)io->in[0])[row];
+    float so_far = ((const float *)io->in[1])[row];
+    const float *score = (const float *)io->in[2] + row * s->columns;
+    const int64_t *id = io->in[5];
+    if (before == s->attrs.end_id) {
+        insert(best, count, s->attrs.beam_size, (struct candidate){ row, before, so_far });
+        return;
+    }
+    for (int64_t k = 0; k < s->columns; k++) {
+        float v = s->attrs.accumulated ? score[k] : so_far + logf(score[k]);
+        insert(best, count, s->attrs.beam_size,
+               (struct candidate){ row, id != NULL ? id[row * s->columns + k] : k, v });
+    }
+}
+
+/* Whether nothing of a source goes on: its beams had ended, and end again. */
+static bool has_ended(const struct beams *s, const int64_t *before, const struct candidate *best,
+                      int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (best[i].id != s->attrs.end_id || before[best[i].row] != s->attrs.end_id)
+            return false;
+    return true;
+}
+
+/* Those of one source that came from this row. */
+static void put_row(const struct kernel_io *io, const struct candidate *best, int64_t count,
+                    int64_t row, int64_t *at)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (best[i].row != row)
+            continue;
+        ((int64_t *)io->out[0])[*at] = best[i].id;
+        ((float *)io->out[1])[*at] = best[i].score;
+        ((int32_t *)io->out[2])[*at] = (int32_t)row;
+        ++*at;
+    }
+}
+
+static status run_beams(const void *state, const struct kernel_io *io)
+{
+    const struct beams *s = state;
+    const int64_t *source = io->in[3], *sequence = io->in[4];
+    int64_t *high = io->out[3], *low = io->out[4], at = 0;
+    struct candidate *best = io->scratch;
+    TRY(ref_check_offsets(source, s->sources, s->sequences, io->err));
+    TRY(ref_check_offsets(sequence, s->sequences, s->rows, io->err));
+    high[0] = 0;
+    for (int64_t i = 0; i < s->sources; i++, best += s->attrs.beam_size) {
+        int64_t count = 0, from = sequence[source[i]], to = sequence[source[i + 1]];
+        high[i + 1] = to;
+        for (int64_t row = from; row < to; row++)
+            offer_row(s, io, row, best, &count);
+        if (has_ended(s, io->in[0], best, count))
+            count = 0;
+        for (int64_t row = from; row < to; row++) {
+            low[row] = at;
+            put_row(io, best, count, row, &at);
+        }
+    }
+    low[s->rows] = at;
+    for (int i = 0; i < 3; i++)
+        io->shape[i].dim[0] = at;
+    return OK;
+}
+
 const struct kernel ref_random[] = {
     { "random", "ref random", UINT32_MAX, DEVICE_CPU, NULL, prepare_random, run_random, NULL },
     { "sample", "ref sample", F32_ONLY, DEVICE_CPU, NULL, prepare_sample, run_sample, NULL },
     { "flip_coins", "ref flip_coins", F32_ONLY, DEVICE_CPU, NULL, prepare_coins, run_coins, NULL },
+    { "beam_step", "ref beam_step", DTYPE_BIT(DTYPE_I64), DEVICE_CPU, NULL, prepare_beams,
+      run_beams, NULL },
     { "gather_tree", "ref gather_tree", DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32), DEVICE_CPU,
       NULL, prepare_tree, run_tree, NULL },
     { 0 },
