@@ -33,7 +33,8 @@ struct sample_attrs {
 struct beam_attrs {
     int64_t end_id;
     int32_t beam_size;
-    bool accumulated; /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
+    bool
+        accumulated; /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
 };
 
 /* gather_tree: inputs ids, parents [T, N, beams] (int64 or int32); out [T, N, beams]: the ids of each beam of the last
