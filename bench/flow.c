@@ -139,7 +139,7 @@ static void measure_overlap(const char *path, int64_t rows)
     };
     static uint64_t one[TRIES], two[TRIES];
     struct exec *x = exec_new(), *worker_exec[2] = { exec_new(), exec_new() };
-    struct flow_env env = { workers_start(2, 64), worker_exec };
+    struct flow_env env = { .workers = workers_start(2, 64), .worker_exec = worker_exec };
     struct arena a;
     int inputs;
     arena_init(&a, 0);

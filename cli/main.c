@@ -20,6 +20,7 @@ static const struct verb verbs[] = {
     { "call",    "ask a server, with the arrays of a file",               verb_call },
     { "bench",   "measure a model, or a server under load",               verb_bench },
     { "inspect", "show a model: inputs, outputs, operators, parameters",  verb_inspect },
+    { "trace",   "what a server's live requests spend their time on",     verb_trace },
     { "monitor", "fetch a model whenever its done file is written again",  verb_monitor },
     { "replay",  "ask again what was recorded, and compare",              verb_replay },
     { "ab",      "what the variants of a model's divided traffic did",    verb_ab },

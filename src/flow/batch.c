@@ -623,7 +623,7 @@ static bool compute_joined(struct batcher *b, struct batch *t, struct exec *x)
     return true;
 }
 
-static void compute(struct batcher *b, struct batch *t, struct exec *x)
+static void compute_batch(struct batcher *b, struct batch *t, struct exec *x)
 {
     struct batch_counters *c = b->counters;
     atomic_fetch_add(&c->batches, 1);
@@ -635,6 +635,16 @@ static void compute(struct batcher *b, struct batch *t, struct exec *x)
         atomic_fetch_add(&c->alone, (uint64_t)t->count);
     for (int k = 0; k < t->count; k++)
         compute_alone(b, &t->unit[k], &t->arena, x);
+}
+
+static void compute(struct batcher *b, struct batch *t, struct exec *x)
+{
+    bool traced = trace_is_on(b->options.trace);
+    uint64_t begin = traced ? clock_ns() : 0;
+    int count = t->count;
+    compute_batch(b, t, x);
+    if (traced)
+        trace_span(b->options.trace, "batch", b->options.name, begin, clock_ns(), count);
 }
 
 static void *work(void *arg)

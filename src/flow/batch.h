@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "exec/exec.h"
 #include "exec/model.h"
+#include "flow/trace.h"
 #include "tensor/tensor.h"
 
 #include <stdatomic.h>
@@ -49,6 +50,8 @@ struct batch_options {
     int pad_count;
     struct batch_trim trim[BATCH_PADS_MAX];
     int trim_count;
+    struct trace *trace; /* NULL: nobody ever looks */
+    const char *name;    /* of its spans; outlives the batcher */
 };
 
 struct batch_counters {

@@ -105,8 +105,12 @@ static status take_model(struct build *b, int i)
     n->model = model_ref(spec->model);
     if (f->model == NULL)
         f->model = n->model;
-    if (batch != NULL && batch->threads > 0)
-        n->batcher = batcher_new(n->model, batch, &f->counters);
+    if (batch != NULL && batch->threads > 0) {
+        struct batch_options named = *batch;
+        named.trace = f->env != NULL ? f->env->trace : NULL;
+        named.name = n->name;
+        n->batcher = batcher_new(n->model, &named, &f->counters);
+    }
     f->may_wait = f->may_wait || n->batcher != NULL;
     return OK;
 }

@@ -6,6 +6,7 @@
 #include "flow/node.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A node that takes longer than this is worth a thread of its own: handing over costs some 10 us. */
@@ -126,7 +127,7 @@ static bool wants_stamps(const struct flow_run *r)
     return r->call->request->profile;
 }
 
-static status run_step(struct flow_step *s, struct exec *x, struct err *e)
+static status run_untraced(struct flow_step *s, struct exec *x, struct err *e)
 {
     if (wants_stamps(s->run))
         s->begin_us = clock_wall_us();
@@ -142,6 +143,20 @@ static status run_step(struct flow_step *s, struct exec *x, struct err *e)
     if (wants_stamps(s->run))
         s->end_us = clock_wall_us();
     return code == OK && is_late(s) ? late(s, e) : code;
+}
+
+static status run_step(struct flow_step *s, struct exec *x, struct err *e)
+{
+    const struct flow_env *env = s->run->flow->env;
+    if (env == NULL || !trace_is_on(env->trace))
+        return run_untraced(s, x, e);
+    struct trace *trace = env->trace;
+    uint64_t begin = clock_ns();
+    char name[32]; /* s, and its flow with it, may be gone afterwards */
+    snprintf(name, sizeof(name), "%s", s->node->name);
+    status code = run_untraced(s, x, e);
+    trace_span(trace, "node", name, begin, clock_ns(), 0);
+    return code;
 }
 
 /* ---- the end of a call ---- */

@@ -13,6 +13,7 @@
 #include "exec/model.h"
 #include "flow/batch.h"
 #include "flow/cache.h"
+#include "flow/trace.h"
 #include "tensor/call.h"
 
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ struct flow; /* immutable once built; refcounted; any thread */
 struct flow_env {
     struct workers *workers;
     struct exec *const *worker_exec; /* one for each worker */
+    struct trace *trace;             /* NULL: nobody ever looks */
 };
 
 /* One request on its way. The caller fills the first two groups; what operators make lives in the arena, in arenas that it

@@ -299,6 +299,20 @@ static void record(const struct call *c, struct recorder *r)
                                       .reply = c->answer });
 }
 
+/* The stages one behind the other, as they were measured anyway. */
+static void trace_call(struct call *c, struct trace *t)
+{
+    uint64_t at = c->begin_ns;
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        static const enum stage order[] = { STAGE_QUEUE, STAGE_PARSE, STAGE_BATCH, STAGE_COMPUTE,
+                                            STAGE_ENCODE };
+        uint64_t ns = c->stage_ns[order[i]];
+        if (ns > 0)
+            trace_span(t, "stage", stage_name(order[i]), at, at + ns, 0);
+        at += ns;
+    }
+}
+
 static void end(struct call *c, status s)
 {
     end_stage(c, STAGE_COMPUTE);
@@ -310,6 +324,8 @@ static void end(struct call *c, status s)
     if (c->result == OK && c->conn->lane->server->recorder != NULL)
         record(c, c->conn->lane->server->recorder);
     end_stage(c, STAGE_ENCODE);
+    if (trace_is_on(c->conn->lane->server->trace))
+        trace_call(c, c->conn->lane->server->trace);
 }
 
 /* The flow's last thread: what the answer is made of is there until this returns. */

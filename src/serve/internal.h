@@ -60,6 +60,7 @@ struct lane {
 struct server {
     struct server_options options;
     struct repository *models;
+    struct trace *trace;
     struct recorder *recorder; /* NULL: nothing is recorded */
     struct loop_group *loops;
     struct lane *lane; /* one for each loop */

@@ -3,6 +3,7 @@
 #include "proto/general_model.h"
 #include "serve/http.h"
 #include "serve/manage.h"
+#include "serve/trace_http.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +52,7 @@ static const struct route routes[] = {
     { "POST", "/v2/repository/models/*/unload",               manage_unload },
     { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
     { "POST", "/v2/repository/models/*/label",                manage_label },
+    { "GET",  "/debug/trace",                                 trace_live },
     { "GET",  "/v2/repository/traffic",                       manage_traffic_list },
     { "POST", "/v2/repository/models/*/traffic",              manage_traffic },
     { "POST", "/v2/repository/models/*/outcome",              manage_outcome },

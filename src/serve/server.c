@@ -48,7 +48,8 @@ static status start_threads(struct server *s, struct err *e)
     s->workers = workers_start(s->worker_count, s->options.queue_size > 0
                                                     ? s->options.queue_size
                                                     : s->worker_count * QUEUE_PER_WORKER);
-    s->env = (struct flow_env){ s->workers, s->worker_exec };
+    s->env.workers = s->workers;
+    s->env.worker_exec = s->worker_exec;
     TRY(loop_group_start(s->lane_count, &s->loops, e));
     s->lane = mem_zalloc((size_t)s->lane_count * sizeof(*s->lane));
     for (int i = 0; i < s->lane_count; i++) {
@@ -168,6 +169,7 @@ static status start(struct server *s, struct err *e)
     TRY(tracer_open(&trace, &s->tracer, e));
     if (s->options.shared_memory)
         s->regions = shm_table_new();
+    s->trace = s->env.trace = trace_new();
     if (s->options.record != NULL)
         TRY(recorder_open(&(struct recorder_options){ s->options.record, s->options.record_share,
                                                       s->options.record_bytes },
@@ -331,6 +333,7 @@ void server_free(struct server *s)
     stop_threads(s);
     repository_close(s->models);
     recorder_close(s->recorder);
+    trace_free(s->trace);
     close_secrets(s);
     tracer_close(s->tracer);
     access_log_close(s->access);

@@ -99,7 +99,7 @@ static void branches_on_workers_give_the_same(void **state)
     arena_init(&a, 0);
     for (int i = 0; i < 2; i++)
         exec_of_worker[i] = exec_new();
-    struct flow_env env = { workers_start(2, 64), exec_of_worker };
+    struct flow_env env = { .workers = workers_start(2, 64), .worker_exec = exec_of_worker };
     struct tensor one = run_one(text, NULL, &a);
     for (int i = 0; i < 50; i++) {
         struct tensor two = run_one(text, &env, &a);
