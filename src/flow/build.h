@@ -21,4 +21,5 @@ struct flow {
     struct cache *cache; /* NULL: none */
     struct cache_counters cache_counters;
     atomic_uint_fast64_t typical_ns;
+    atomic_uint_fast64_t good, bad; /* calls that ended */
 };

@@ -167,6 +167,15 @@ static void keep_answer(struct flow_run *r, status s)
         cache_put(r->flow->cache, r->key, r->call->reply);
 }
 
+/* What is the caller's fault, or nobody's (too many, too late), says nothing of the flow. */
+static void count_end(struct flow *f, status s)
+{
+    if (s == OK)
+        atomic_fetch_add_explicit(&f->good, 1, memory_order_relaxed);
+    else if (status_http(s) == 500 || status_http(s) == 501)
+        atomic_fetch_add_explicit(&f->bad, 1, memory_order_relaxed);
+}
+
 static void put_stamps(struct flow_run *r)
 {
     struct infer_reply *reply = r->call->reply;
@@ -195,6 +204,7 @@ static status walk(struct flow_run *r, int from, struct exec *x)
     r->busy_ns += clock_ns() - begin;
     learn(&f->typical_ns, r->busy_ns);
     keep_answer(r, s);
+    count_end(r->flow, s);
     put_stamps(r);
     return s;
 }
@@ -250,6 +260,7 @@ static status finish(struct flow_run *r)
 {
     status s = (status)atomic_load(&r->failed);
     keep_answer(r, s);
+    count_end(r->flow, s);
     put_stamps(r);
     return s;
 }
@@ -356,6 +367,7 @@ void flow_step_done(struct flow_step *s, status code, struct exec *x, const stru
         s->end_us = clock_wall_us();
     if (code != OK && r->flow->linear) {
         *r->call->err = *e;
+        count_end(r->flow, code);
         put_stamps(r);
         r->call->finished(r->call, code);
         return;
@@ -440,6 +452,12 @@ status flow_start(struct flow *f, struct flow_call *c)
         return walk(r, 0, c->exec);
     prepare_branches(r);
     return run_branches(r, c->exec);
+}
+
+void flow_ends(const struct flow *f, uint64_t *good, uint64_t *bad)
+{
+    *good = atomic_load_explicit(&f->good, memory_order_relaxed);
+    *bad = atomic_load_explicit(&f->bad, memory_order_relaxed);
 }
 
 /* ---- starting and waiting ---- */

@@ -8,6 +8,7 @@
 #include "flow/service.h"
 #include "serve/config.h"
 #include "serve/internal.h"
+#include "serve/manifest.h"
 #include "serve/policy.h"
 #include "serve/staging.h"
 #include "serve/versions.h"
@@ -56,6 +57,11 @@ struct entry {
     struct served_label label[LABELS_MAX]; /* the words are its own */
     int label_count;
     struct traffic *traffic; /* one reference, or NULL */
+    /* A version that took over has to prove itself in its first requests. */
+    struct flow *proving; /* only compared */
+    struct flow *before;  /* what it took over from; one reference */
+    int64_t before_number;
+    uint64_t proving_since_ns;
 };
 
 struct repository {
@@ -155,6 +161,12 @@ static void remove_version(struct entry *en, int i)
         en->version[i] = en->version[i + 1];
 }
 
+static void end_proving(struct entry *en)
+{
+    flow_unref(en->before);
+    en->before = en->proving = NULL;
+}
+
 static void free_entry(struct entry *en)
 {
     while (en->count > 0)
@@ -162,6 +174,7 @@ static void free_entry(struct entry *en)
     for (int i = 0; i < en->label_count; i++)
         mem_free((void *)en->label[i].label);
     traffic_unref(en->traffic);
+    end_proving(en);
     arena_deinit(&en->config_arena);
     mem_free(en->override);
     mem_free(en->version);
@@ -337,6 +350,27 @@ static void note_try(struct loaded *l)
     l->tried_print = l->print;
 }
 
+static const struct loaded *serving(const struct entry *en)
+{
+    for (int i = 0; i < en->count; i++)
+        if (en->version[i]->flow != NULL)
+            return en->version[i];
+    return NULL;
+}
+
+static void begin_proving(struct entry *en, const struct loaded *was, struct flow *fresh)
+{
+    struct flow *before = was != NULL ? flow_ref(was->flow) : NULL;
+    int64_t number = was != NULL ? was->number : 0;
+    end_proving(en);
+    if (before == NULL)
+        return;
+    en->before = before;
+    en->before_number = number;
+    en->proving = fresh;
+    en->proving_since_ns = clock_ns();
+}
+
 static status load(struct repository *r, struct entry *en, struct loaded *l, struct err *e)
 {
     struct flow *fresh = NULL, *old = l->flow;
@@ -352,6 +386,7 @@ static status load(struct repository *r, struct entry *en, struct loaded *l, str
         refuse(r, en, l, e);
         return s;
     }
+    begin_proving(en, serving(en), fresh);
     l->flow = fresh;
     set_state(r, l, MODEL_READY, "");
     publish(r);
@@ -371,6 +406,19 @@ static bool has_settled(const struct repository *r, const struct loaded *l, scan
     return clock_ns() - l->seen_ns >= (uint64_t)r->settle_ns;
 }
 
+/* Whether the version's files are whole: by its manifest where it has one, else by their having settled. BUSY: not yet. */
+static status check_whole(struct repository *r, const struct loaded *l, scan_mode mode,
+                          struct err *e)
+{
+    bool has;
+    status s = manifest_check(l->path, &has, e);
+    if (has && (s == OK || mode == SCAN_EXPLICIT || s != CORRUPT || has_settled(r, l, mode)))
+        return s;
+    if (!has && has_settled(r, l, mode))
+        return OK;
+    return err_set(e, BUSY, "waiting until its files do not change any more");
+}
+
 /* Whether the version is served, loading it where that is due. */
 static bool serve_version(struct repository *r, struct entry *en, struct loaded *l, scan_mode mode,
                           struct err *e)
@@ -385,11 +433,16 @@ static bool serve_version(struct repository *r, struct entry *en, struct loaded 
         err_set(&words, INVALID, "%s", l->fault);
         note_try(l);
         refuse(r, en, l, &words);
-    } else if (!has_settled(r, l, mode)) {
-        if (l->flow == NULL)
-            set_state(r, l, MODEL_WAITING, "waiting until its files do not change any more");
     } else {
-        load(r, en, l, &words);
+        status s = check_whole(r, l, mode, &words);
+        if (s == OK) {
+            load(r, en, l, &words);
+        } else if (s != BUSY) {
+            note_try(l);
+            refuse(r, en, l, &words);
+        } else if (l->flow == NULL) {
+            set_state(r, l, MODEL_WAITING, words.text);
+        }
     }
     if (l->flow == NULL && e != NULL && e->text[0] == '\0')
         *e = words;
@@ -646,12 +699,71 @@ static bool check_traffic(struct repository *r)
     return rules;
 }
 
+/* ---- first requests ---- */
+
+#define PROVE_CALLS 20
+#define PROVE_NS    UINT64_C(60000000000)
+
+static struct loaded *find_version(const struct entry *en, int64_t number)
+{
+    for (int i = 0; i < en->count; i++)
+        if (en->version[i]->number == number)
+            return en->version[i];
+    return NULL;
+}
+
+/* The version that failed goes, and is not loaded again until its files change; the one before is there still. */
+static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint64_t all)
+{
+    struct err words;
+    struct loaded *old = find_version(en, en->before_number);
+    err_set(&words, OK, "failed in %llu of its first %llu requests; the one before serves",
+            (unsigned long long)bad, (unsigned long long)all);
+    for (int i = 0; i < en->count; i++) {
+        struct loaded *l = en->version[i];
+        if (l->flow != en->proving || l == old)
+            continue;
+        flow_unref(l->flow);
+        l->flow = NULL;
+        set_state(r, l, MODEL_UNAVAILABLE, words.text);
+    }
+    if (old != NULL) {
+        flow_unref(old->flow);
+        old->flow = flow_ref(en->before);
+        set_state(r, old, MODEL_READY, words.text);
+    }
+    log_line(LOG_WARN, "serve", "model '%s': the version that was loaded last %s", en->name,
+             words.text);
+    end_proving(en);
+    publish(r);
+}
+
+static bool check_proving(struct repository *r)
+{
+    bool any = false;
+    for (int i = 0; i < r->count; i++) {
+        struct entry *en = r->entry[i];
+        uint64_t good, bad;
+        if (en->proving == NULL)
+            continue;
+        flow_ends(en->proving, &good, &bad);
+        if (good + bad >= PROVE_CALLS && bad > good)
+            take_back(r, en, bad, good + bad);
+        else if (good + bad >= PROVE_CALLS || clock_ns() - en->proving_since_ns > PROVE_NS)
+            end_proving(en);
+        else
+            any = true;
+    }
+    return any;
+}
+
 #define RULES_MS 500
 
 int repository_scan(struct repository *r)
 {
-    bool rules = check_traffic(r);
     int ms = scan_directories(r);
+    bool rules = check_traffic(r);
+    rules = check_proving(r) || rules;
     return rules && (ms < 0 || ms > RULES_MS) ? RULES_MS : ms;
 }
 
@@ -913,6 +1025,7 @@ status repository_unload(struct repository *r, struct str name, struct err *e)
         return err_set(e, NOT_FOUND, "failed to unload '%.*s': no model is called so",
                        STR_ARG(name));
     en->unloaded = true;
+    end_proving(en);
     for (int i = 0; i < en->count; i++) {
         struct loaded *l = en->version[i];
         flow_unref(l->flow);

@@ -28,12 +28,10 @@ typedef enum model_control {
 
 struct server_options {
     const struct server_model *model;
-    int model_count;
     const char *const *root; /* directories whose directories are models */
-    int root_count;
-    model_control control;
     const char *const *load; /* CONTROL_EXPLICIT: models of the roots to begin with */
-    int load_count;
+    int model_count, root_count, load_count;
+    model_control control;
     const char *version_policy; /* NULL: "latest" */
     int reload_interval_s;      /* how often directories are looked at; 0: 10; < 0: never */
     int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */
@@ -47,32 +45,32 @@ struct server_options {
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */
     const char
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
-    size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
-    size_t max_arena_bytes;  /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
-    bool quiet;              /* no ready line */
-    const char *const *bind; /* further addresses: "HOST:PORT", "unix:PATH" */
-    int bind_count;
+    size_t max_body_bytes;          /* 0: LIMIT_BODY_BYTES */
+    size_t max_arena_bytes;         /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
+    const char *const *bind;        /* further addresses: "HOST:PORT", "unix:PATH" */
     const char *tls_cert, *tls_key; /* NULL: no TLS */
     const char *tls_client_ca;      /* clients need a certificate that one of these signed */
-    bool tls_required;              /* nothing in the clear, but on unix sockets */
-    bool proxy_protocol;            /* connections begin with a PROXY header */
     const char *api_keys;           /* a file of keys (access.h); NULL: everything is open */
-    bool admin_anywhere;            /* models are managed from other machines too */
     const char *access_log;         /* a file, "-" for stderr, or NULL: none */
-    int access_sample;              /* one good answer of so many; 0: all */
-    bool server_timing;             /* every reply over HTTP says its stage times */
     const char *cors_origin;        /* Access-Control-Allow-Origin, or NULL */
     const char *trace_file, *trace_endpoint; /* where spans go, or NULL */
-    int trace_rate;                          /* one request of so many; 0: those alone that ask */
-    int prometheus_port;        /* metrics (and all else) on a port of their own; 0: none */
-    int max_connections;        /* 0: no limit */
+    const char *server_name;    /* in the Open Inference Protocol's metadata; NULL: "oar" */
     size_t max_header_bytes;    /* 0: LIMIT_HTTP_HEADER_BYTES, which is the most */
     size_t max_bytes_in_flight; /* bodies of HTTP/1.1 being received or answered; 0: no limit */
-    int queue_size;             /* calls that wait for a worker; 0: 256 a worker */
+    int bind_count;
+    int access_sample;   /* one good answer of so many; 0: all */
+    int trace_rate;      /* one request of so many; 0: those alone that ask */
+    int prometheus_port; /* metrics (and all else) on a port of their own; 0: none */
+    int max_connections; /* 0: no limit */
+    int queue_size;      /* calls that wait for a worker; 0: 256 a worker */
     int idle_timeout_s, request_timeout_s, write_timeout_s; /* 0: never, but 30 for requests */
-    const char *server_name; /* in the Open Inference Protocol's metadata; NULL: "oar" */
-    bool shared_memory;      /* clients may register system shared memory */
-    bool triton_codes;       /* 500 for malformed messages, where clients of Triton look for it */
+    bool tls_required;   /* nothing in the clear, but on unix sockets */
+    bool proxy_protocol; /* connections begin with a PROXY header */
+    bool admin_anywhere; /* models are managed from other machines too */
+    bool server_timing;  /* every reply over HTTP says its stage times */
+    bool shared_memory;  /* clients may register system shared memory */
+    bool triton_codes;   /* 500 for malformed messages, where clients of Triton look for it */
+    bool quiet;          /* no ready line */
 };
 
 /* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread

@@ -1,5 +1,6 @@
 """Which models are served: directories of versions, file events, explicit load and unload, rollback, labels."""
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -212,3 +213,34 @@ def test_a_directory_may_be_overwritten_while_it_serves(serve, tmp_path):
         assert post(server, "/uci/prediction", body) == before  # not before it is told
         os.utime(flat / "fluid_time_file")
         assert until(lambda: post(server, "/uci/prediction", body) != before), server.errors
+
+
+def sums(folder):
+    return "".join(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in model_files(folder))
+
+
+def test_a_manifest_says_when_a_version_is_whole(serve, tmp_path):
+    put(HOUSES, tmp_path / "houses" / "1")
+    with serve("--model-repository", tmp_path, "--settle-ms", "100") as server:
+        late = tmp_path / "houses" / "2"
+        late.mkdir()
+        (late / "SHA256SUMS").write_text(sums(HOUSES))
+        first, *others = model_files(HOUSES)
+        for path in others:
+            shutil.copy(path, late / path.name)
+        assert until(lambda: index(server, "houses").get("2", {}).get("state") == "LOADING"), server.errors
+        time.sleep(0.4)  # long settled, and still not whole
+        row = index(server, "houses")["2"]
+        assert row["state"] == "LOADING" and f"waiting for '{first.name}'" in row["reason"]
+        shutil.copy(first, late / first.name)
+        assert until(lambda: ready(server, "houses") == ["2"]), server.errors
+        bad = tmp_path / "houses" / ".3"
+        shutil.copytree(late, bad)
+        params = next(bad.glob("*.pdiparams"))
+        data = bytearray(params.read_bytes())
+        data[-1] ^= 1
+        params.write_bytes(data)
+        bad.rename(tmp_path / "houses" / "3")
+        assert until(lambda: index(server, "houses").get("3", {}).get("state") == "UNAVAILABLE"), server.errors
+        assert "not what SHA256SUMS promises" in index(server, "houses")["3"]["reason"]
+        assert ready(server, "houses") == ["2"]

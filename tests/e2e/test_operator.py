@@ -86,6 +86,27 @@ def test_a_crash_is_confined(serve, tmp_path, prefix):
             assert time.monotonic() - begin < 1
 
 
+def test_a_version_that_fails_in_its_first_requests_is_taken_back(serve, tmp_path, prefix):
+    source, library = tmp_path / "crashes.c", tmp_path / "crashes.so"
+    source.write_text(CRASHES)
+    run("cc", "-shared", "-fPIC", f"-I{prefix}/include", source, "-o", library)
+    one = {"feed": [{"words": [8], "words.lod": [0, 1]}], "fetch": []}
+    file = tmp_path / "g.yml"
+    file.write_text(f"service: g\nnodes:\n  - {{name: cnn, model: {CNN}}}\n")
+    with serve("--model", file, "--settle-ms", "50") as server:
+        assert ask(server, one).status_code == 200
+        graph(tmp_path, library, ", confine: true")  # loads well, and fails for texts of one sentence
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and ask(server, one).status_code == 200:
+            time.sleep(0.01)
+        failures = 0
+        while time.monotonic() < deadline and ask(server, one).status_code != 200:
+            failures += 1
+            time.sleep(0.01)
+        assert failures >= 19 and ask(server, one).status_code == 200, server.errors
+        assert "of its first" in server.errors and "the one before serves" in server.errors
+
+
 def test_mistakes_are_named(tmp_path, threshold):
     def refusal(file):
         done = run_oar("serve", "--model", file, "--port", "0")
