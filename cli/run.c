@@ -1,3 +1,4 @@
+#include "accuracy.h"
 #include "arrays.h"
 #include "options.h"
 #include "text.h"
@@ -5,8 +6,10 @@
 
 #include "exec/exec.h"
 #include "exec/model.h"
+#include "kernels/kernel.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct run_args {
     struct words words;
@@ -22,7 +25,7 @@ static const struct option options[] = {
     { "in", OPT_TEXT, FIELD(in), "FILE.npz", NULL, "the input arrays", 0, 0, NULL },
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the outputs go; without it they are printed", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "threads that one run uses", 1, 1024, "thread" },
-    { "precision", OPT_CHOICE, FIELD(precision), "fp32", "fp32", "the numbers that it is computed in", 0, 0, NULL },
+    { "precision", OPT_CHOICE, FIELD(precision), "fp32|bf16", "fp32", "bf16: products of numbers rounded to 8 bits; tells the error", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run may have", 1, 1e15, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the outputs whole, as JSON", 0, 0, NULL },
 };
@@ -78,6 +81,8 @@ static status run_on(const struct run_args *args, struct model *m, struct arrays
     TRY(arrays_bind(file, inputs, in_count, a, &in, e));
     struct exec *x = exec_new();
     status s = exec_run(x, m, in, out, e);
+    if (s == OK && strcmp(args->precision, "fp32") != 0)
+        s = accuracy_report(args->words.word[0], in, out, a, e);
     if (s == OK)
         s = deliver(args, name_outputs(outputs, out, out_count, a), out_count, e);
     exec_free(x);
@@ -91,6 +96,10 @@ static status run(const struct run_args *args, struct arena *a, struct err *e)
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->in, a, &file, e));
+    opt.bf16 = strcmp(args->precision, "bf16") == 0;
+    if (opt.bf16 && !kernel_has_bf16())
+        fprintf(stderr, "%s: this processor does not multiply bfloat16: computed in fp32\n",
+                command.name);
     status s = model_open(args->words.word[0], &opt, &m, e);
     if (s == OK) {
         s = run_on(args, m, &file, a, e);

@@ -14,6 +14,7 @@ struct file_map {
     atomic_int refs;
     const uint8_t *data;
     size_t size;
+    bool detached; /* its pages are the only ones */
 };
 
 static const uint8_t empty_file[1];
@@ -71,7 +72,14 @@ status file_map_detach(struct file_map *m, struct err *e)
         munmap(copy, m->size);
         return err_set(e, IO_FAILED, "cannot keep a copy of a file: %s", strerror(errno));
     }
+    m->detached = true;
     return OK;
+}
+
+void file_map_forget(const struct file_map *m)
+{
+    if (m->size > 0 && !m->detached)
+        madvise((void *)m->data, m->size, MADV_DONTNEED);
 }
 
 struct file_map *file_map_ref(struct file_map *m)

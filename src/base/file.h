@@ -22,6 +22,10 @@ size_t file_map_size(const struct file_map *m);
  * use the mapping. */
 status file_map_detach(struct file_map *m, struct err *e);
 
+/* What has been read of the content need not stay in memory: it is read again from the file, or rather from the system's
+ * cache of it, when somebody looks. Does nothing to a detached one. Any thread, also while others read. */
+void file_map_forget(const struct file_map *m);
+
 bool file_is_dir(const char *path);
 bool file_exists(const char *path); /* a file that is not a directory */
 

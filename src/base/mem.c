@@ -2,10 +2,12 @@
 
 #include <malloc.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_long fail_countdown; /* 0: no failure is planned */
 
@@ -54,12 +56,21 @@ void *mem_resize_try(void *p, size_t size)
     return realloc(p, size ? size : 1);
 }
 
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE     ((size_t)4 << 20) /* bytes from which rounding up to whole huge pages costs little */
+
 void *mem_try_aligned(size_t size, size_t align)
 {
     if (size > PTRDIFF_MAX - align || should_fail())
         return NULL;
+    bool large = size >= LARGE;
+    if (large && align < HUGE_PAGE)
+        align = HUGE_PAGE;
     size_t rounded = (size + align - 1) / align * align; /* aligned_alloc wants a multiple */
-    return aligned_alloc(align, rounded ? rounded : align);
+    void *p = aligned_alloc(align, rounded ? rounded : align);
+    if (large && p != NULL)
+        madvise(p, rounded, MADV_HUGEPAGE); /* a page fault for each 4 KB would take longer than filling them */
+    return p;
 }
 
 void mem_free(void *p)

@@ -86,6 +86,8 @@ static void drop_list(struct list *plans)
     }
 }
 
+#define FORGET_BYTES (1 << 20)
+
 status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e)
 {
     struct list dropped;
@@ -95,7 +97,10 @@ status model_plan(struct model *m, const struct plan_request *r, struct plan **o
     pthread_mutex_unlock(&m->lock);
     if (*out != NULL)
         return OK;
+    size_t packed = packs_bytes(m->packs);
     TRY(plan_build(r, out, e));
+    if (packs_bytes(m->packs) > packed + FORGET_BYTES) /* as many were read to be packed */
+        import_forget(&m->imported);
     pthread_mutex_lock(&m->lock);
     struct plan *other = find_plan(m, &r->key); /* another thread may have been quicker */
     if (other == NULL)

@@ -433,7 +433,8 @@ static status choose(struct build *b, const struct node *n, struct choice *c)
                               .out = c->out,
                               .arena = &b->plan->arena,
                               .packs = b->r->packs,
-                              .threads = b->r->options->threads };
+                              .threads = b->r->options->threads,
+                              .bf16 = b->r->options->bf16 };
     if (!spreads) {
         ctx.have = c->have;
         ctx.want = c->want;

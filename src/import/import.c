@@ -49,6 +49,12 @@ bool import_detect(const char *path)
     return false;
 }
 
+void import_forget(const struct imported *m)
+{
+    for (int i = 0; i < m->map_count; i++)
+        file_map_forget(m->maps[i]);
+}
+
 status import_detach(struct imported *m, struct err *e)
 {
     for (int i = 0; i < m->map_count; i++)

@@ -42,5 +42,8 @@ struct unknown_list;
 status import_check(const char *path, struct unknown_list *unknown, struct err *e);
 /* Whether a model of some format lies at path itself. */
 bool import_detect(const char *path);
+/* Kernels have made copies of their own of many parameters: what is mapped need not stay in memory. Any thread, while others
+ * read. */
+void import_forget(const struct imported *m);
 /* Makes the parameters independent of their files (file_map_detach). */
 status import_detach(struct imported *m, struct err *e);

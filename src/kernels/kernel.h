@@ -30,6 +30,7 @@ struct kernel_ctx {
     struct packs
         *packs;  /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
     int threads; /* intra-op threads that the caller wants */
+    bool bf16;   /* operands of products and convolutions may be rounded to bfloat16 */
     /* Where the caller knows layouts (else NULL, and everything is LAYOUT_PLAIN): how the inputs lie now; how prepare wants
      * them, and how it will leave its outputs. The last two are LAYOUT_PLAIN where it says nothing; the caller brings the
      * inputs to what it wants. in and out say the shapes of NCHW whatever the layout is. */
@@ -84,3 +85,6 @@ size_t packs_bytes(const struct packs *p);
 /* Single-precision operations a second that a matrix product which stays in the cache reaches on this many threads: the
  * best of many tries, which take some hundredths of a second. What profiles compare with. */
 double kernel_peak_flops(int threads);
+
+/* Whether this processor multiplies bfloat16 faster than float. */
+bool kernel_has_bf16(void);

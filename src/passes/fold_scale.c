@@ -1,8 +1,9 @@
 /* What multiplies and shifts each channel of a convolution's result (batch_norm, affine, or mul, add, sub, div with a
  * constant) joins the convolution: out = scale * (x conv w) + bias. The weights stay the file's; whoever packs them
- * multiplies them on the way. Results differ by the roundings that are saved. */
+ * multiplies them on the way. A conv_transpose, which has no scale, gets weights of its own. Results differ by the roundings that
+ * are saved. */
 #include "base/mem.h"
-#include "graph/attrs.h"
+#include "graph/attrs_image.h"
 #include "graph/op.h"
 #include "passes/rows.h"
 
@@ -126,6 +127,16 @@ static bool can_take(const struct node *conv)
            (is_free(conv, CONV_SCALE) || floats(conv->in[CONV_SCALE], channels) != NULL);
 }
 
+/* [C, O, h, w], in one group */
+static bool can_take_turned(const struct node *conv)
+{
+    const struct tensor *w = conv->in[CONV_W]->constant;
+    int64_t channels = w != NULL && w->shape.rank == 4 ? w->shape.dim[1] : -1;
+    return channels > 0 && w->dtype == DTYPE_F32 &&
+           ((const struct conv_nd_attrs *)conv->attrs)->groups <= 1 &&
+           (is_free(conv, CONV_BIAS) || floats(conv->in[CONV_BIAS], channels) != NULL);
+}
+
 static status set_input(struct graph *g, struct node *n, int index, float *data, int64_t count,
                         struct err *e)
 {
@@ -162,6 +173,51 @@ static status join(struct graph *g, struct node *conv, struct map *m, struct err
     return OK;
 }
 
+static status scale_turned(struct graph *g, struct node *conv, const struct map *m, struct err *e)
+{
+    struct tensor t = *conv->in[CONV_W]->constant;
+    int64_t taps = t.shape.dim[2] * t.shape.dim[3], count = shape_numel(&t.shape);
+    const float *w = t.data;
+    float *scaled = arena_try_array(&g->arena, (size_t)count, sizeof(*scaled));
+    if (scaled == NULL)
+        return err_set(e, NO_MEMORY, "no memory for %lld weights", (long long)count);
+    for (int64_t i = 0; i < count; i++)
+        scaled[i] = w[i] * m->scale[i / taps % m->channels];
+    t.data = scaled;
+    return graph_add_constant(g, NULL, &t, &conv->in[CONV_W], e);
+}
+
+static status join_turned(struct graph *g, struct node *conv, struct map *m, struct err *e)
+{
+    const float *b = is_free(conv, CONV_BIAS) ? NULL : conv->in[CONV_BIAS]->constant->data;
+    for (int64_t c = 0; c < m->channels; c++)
+        m->shift[c] += b != NULL ? b[c] * m->scale[c] : 0;
+    if (b != NULL || !is_all(m->shift, m->channels, 0))
+        TRY(set_input(g, conv, CONV_BIAS, m->shift, m->channels, e));
+    return is_all(m->scale, m->channels, 1) ? OK : scale_turned(g, conv, m, e);
+}
+
+/* What can be multiplied and shifted, and where its output channels stand in its filter. */
+static const struct host {
+    const char *op;
+    int channels;
+    bool (*can_take)(const struct node *conv);
+    status (*join)(struct graph *g, struct node *conv, struct map *m, struct err *e);
+} hosts[] = {
+    { "conv2d", 0, can_take, join },
+    { "conv_transpose", 1, can_take_turned, join_turned },
+};
+
+static const struct host *find_host(const struct value *v, const int *uses)
+{
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        const struct node *n = sole_producer(v, hosts[i].op, uses);
+        if (n != NULL && hosts[i].can_take(n))
+            return &hosts[i];
+    }
+    return NULL;
+}
+
 static struct map new_map(struct graph *g, int64_t channels)
 {
     size_t bytes = (size_t)channels * sizeof(float);
@@ -173,13 +229,14 @@ static status try_join(struct graph *g, struct node *n, const int *uses, int *ch
 {
     const struct follower *f = find_follower(n);
     for (int k = 0; f != NULL && k < f->inputs; k++) {
-        struct node *conv = sole_producer(n->in[k], "conv2d", uses);
-        if (conv == NULL || !can_take(conv))
+        const struct host *h = find_host(n->in[k], uses);
+        struct node *conv = n->in[k]->producer;
+        if (h == NULL)
             continue;
-        struct map m = new_map(g, conv->in[CONV_W]->constant->shape.dim[0]);
+        struct map m = new_map(g, conv->in[CONV_W]->constant->shape.dim[h->channels]);
         if (!f->map(n, k, &m))
             continue;
-        TRY(join(g, conv, &m, e));
+        TRY(h->join(g, conv, &m, e));
         graph_absorb(conv, n);
         ++*changes;
         return OK;

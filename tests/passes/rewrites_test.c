@@ -177,6 +177,10 @@ static const struct row rows[] = {
       { { "x : f[-1,3,8,8]", NULL }, { "w # f[4,3,3,3]", NULL }, { "s # f[4,1,1]", NULL }, { "c = conv2d x w", CONV },
         { "m = mul s c", NULL }, { "y = affine m", "scale=2 bias=1" } },
       { "y = conv2d x w new new | " CONV_OUT "" } },
+    { "fold_scale",
+      { { "x : f[-1,3,8,8]", NULL }, { "w # f[3,4,2,2]", NULL }, { "b # f[1,4,1,1]", NULL }, { "s # f[1,4,1,1]", NULL },
+        { "c = conv_transpose x w", "groups=1 stride=[2,2]" }, { "a = add c b", NULL }, { "y = mul a s", NULL } },
+      { "y = conv_transpose x new new | stride=[2,2] dilation=[] pads=[] more=[] size=[] groups=1" } },
     /* a vector along the width is no channels' */
     { "fold_scale",
       { { "x : f[-1,3,6,6]", NULL }, { "w # f[4,3,3,3]", NULL }, { "s # f[4]", NULL }, { "c = conv2d x w", CONV },

@@ -124,6 +124,16 @@ static status check_shape(struct stream *s, const struct tensor *t)
                    shape_text(&t->shape, got, sizeof(got)));
 }
 
+#define LARGE (1 << 20) /* bytes: the arena need not keep such in a chunk */
+
+static void *copy_room(struct arena *a, size_t bytes)
+{
+    void *p = bytes < LARGE ? arena_try(a, bytes, COPY_ALIGN) : mem_try_aligned(bytes, COPY_ALIGN);
+    if (p != NULL && bytes >= LARGE)
+        arena_defer(a, mem_free, p);
+    return p;
+}
+
 static status read_data(struct stream *s, struct tensor *t)
 {
     int64_t bytes = tensor_bytes(t);
@@ -136,7 +146,7 @@ static status read_data(struct stream *s, struct tensor *t)
         s->borrows = true;
         return OK;
     }
-    void *copy = arena_try(s->arena, (size_t)bytes, COPY_ALIGN);
+    void *copy = copy_room(s->arena, (size_t)bytes);
     if (copy == NULL)
         return err_set(s->err, NO_MEMORY, "%s: no memory for the %lld bytes of parameter '%.*s'",
                        s->file, (long long)bytes, STR_ARG(s->var->name));
@@ -229,6 +239,7 @@ static status load_combined(const char *file, const struct program *p, struct ar
         file_map_unref(m);
         return s;
     }
+    file_map_forget(m); /* what was copied out of it */
     out->map = arena_zalloc(a, sizeof(*out->map));
     out->map[out->map_count++] = m;
     return OK;

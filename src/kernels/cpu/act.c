@@ -46,6 +46,21 @@ void cpu_act(struct act_fn f, float *x, int64_t n)
         maps[f.kind](f, x, x, n);
 }
 
+/* ---- narrow floats ---- */
+
+CLONES static void narrow(const uint32_t *restrict x, uint16_t *restrict y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t v = x[i], rounded = (v + 0x7fff + (v >> 16 & 1)) >> 16;
+        y[i] = (uint16_t)((v & 0x7fffffff) > 0x7f800000 ? v >> 16 | 0x40 : rounded); /* NaN stays */
+    }
+}
+
+void cpu_narrow(const float *x, uint16_t *y, int64_t n)
+{
+    narrow((const uint32_t *)(const void *)x, y, n);
+}
+
 /* ---- the unary operators ---- */
 
 struct state {

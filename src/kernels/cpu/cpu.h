@@ -36,9 +36,16 @@ void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float 
 void cpu_gemm_add(const struct gemm *g, const float *a, const float *b, const float *bias,
                   const float *residual, float *out);
 
+/* What follows the product itself, over columns j .. j + n of it; bias and residual may be NULL. */
+void cpu_gemm_finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
+                     int64_t n, float *c);
+
 /* The activation over n elements in place. */
 void cpu_act(struct act_fn f, float *x, int64_t n);
 
 /* y = exp(x - greatest of x) over n elements (1 or more), which it gives the sum of; y may be x. */
 float cpu_exp_row(const float *x, float *y, int64_t n);
 void cpu_scale_row(float *y, int64_t n, float by);
+
+/* bfloat16 numbers of floats, rounded to the nearest, to the even one of two. */
+void cpu_narrow(const float *x, uint16_t *y, int64_t n);

@@ -260,8 +260,26 @@ CLONES static void few_columns(const float *a, const float *b, int64_t step, int
             sum[j] += a[i] * b[j];
 }
 
+#define TURN_DEPTH 512
+
+/* Many rows pay for turning the few columns round. */
+static void run_turned(const struct gemm *g, const float *a, const float *b, float *c)
+{
+    float turned[FEW_COLUMNS * TURN_DEPTH];
+    for (int64_t k = 0; k < g->k; k++)
+        for (int64_t j = 0; j < g->n; j++)
+            turned[j * g->k + k] = b[k * row_of_b(g) + j];
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t j = 0; j < g->n; j++)
+            c[i * row_of_c(g) + j] = g->alpha * dot(a + i * g->lda, turned + j * g->k, g->k);
+}
+
 static void run_few(const struct gemm *g, const float *a, const float *b, float *c)
 {
+    if (g->m >= 8 && g->k >= 16 && g->k <= TURN_DEPTH) {
+        run_turned(g, a, b, c);
+        return;
+    }
     for (int64_t i = 0; i < g->m; i++) {
         float sum[FEW_COLUMNS] = { 0 };
         few_columns(a + i * g->lda, b, row_of_b(g), g->k, (int)g->n, sum);
@@ -304,9 +322,8 @@ static void run_row(const struct gemm *g, const float *a, const float *b, float 
 
 /* ---- all of it ---- */
 
-/* Bias, activation and residual over columns j .. j + n; bias and residual may be NULL. */
-static void finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
-                   int64_t n, float *c)
+void cpu_gemm_finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
+                     int64_t n, float *c)
 {
     if (bias == NULL && residual == NULL && g->act.kind == ACT_NONE)
         return;
@@ -327,7 +344,7 @@ static void run_groups(const struct gemm *g, const float *a, const float *b, con
     for (int64_t j = 0; j < g->n; j += GROUP) {
         int64_t n = g->n - j < GROUP ? g->n - j : GROUP;
         run_group(g, isa, a, b, j, n, c);
-        finish(g, bias, residual, j, n, c);
+        cpu_gemm_finish(g, bias, residual, j, n, c);
     }
 }
 
@@ -347,7 +364,7 @@ void cpu_gemm_add(const struct gemm *g, const float *a, const float *b, const fl
         run_few(g, a, b, out);
     else
         run_dots(g, a, b, out);
-    finish(g, bias, residual, 0, g->n, out);
+    cpu_gemm_finish(g, bias, residual, 0, g->n, out);
 }
 
 void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float *bias, float *out)

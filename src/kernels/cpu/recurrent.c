@@ -10,11 +10,12 @@
 
 /* ---- the cells: x and r are the projected input and the recurrent product, gate behind gate of n numbers ---- */
 
+/* None of them overlap: the compiler would not check so many pairs before it makes vector code. */
 typedef void (*cell_fn)(int64_t n, const float *x, const float *r, const float *h, float *c,
                         float *out);
 
-CLONES static void lstm_cell(int64_t n, const float *x, const float *r, const float *h, float *c,
-                             float *out)
+CLONES static void lstm_cell(int64_t n, const float *restrict x, const float *restrict r,
+                             const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
         float in = vmath_sigmoid(x[j] + r[j]);
@@ -27,8 +28,8 @@ CLONES static void lstm_cell(int64_t n, const float *x, const float *r, const fl
     }
 }
 
-CLONES static void gru_cell(int64_t n, const float *x, const float *r, const float *h, float *c,
-                            float *out)
+CLONES static void gru_cell(int64_t n, const float *restrict x, const float *restrict r,
+                            const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
         float reset = vmath_sigmoid(x[j] + r[j]);
@@ -38,15 +39,15 @@ CLONES static void gru_cell(int64_t n, const float *x, const float *r, const flo
     }
 }
 
-CLONES static void tanh_cell(int64_t n, const float *x, const float *r, const float *h, float *c,
-                             float *out)
+CLONES static void tanh_cell(int64_t n, const float *restrict x, const float *restrict r,
+                             const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++)
         out[j] = vmath_tanh(x[j] + r[j]);
 }
 
-CLONES static void relu_cell(int64_t n, const float *x, const float *r, const float *h, float *c,
-                             float *out)
+CLONES static void relu_cell(int64_t n, const float *restrict x, const float *restrict r,
+                             const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
         float v = x[j] + r[j];

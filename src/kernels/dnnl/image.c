@@ -13,6 +13,8 @@ struct state {
     int64_t count;
     struct act_fn act;
     bool act_first;
+    int64_t narrow;   /* elements of the image that are brought to bfloat16, or 0 */
+    size_t narrow_at; /* in the scratch */
 };
 
 static void release(void *state)
@@ -64,14 +66,14 @@ static void place_residual(const struct kernel_ctx *ctx, struct state *s)
         *ctx->over = CONV_RESIDUAL;
 }
 
-static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch,
-                           struct err *e)
+static status make_conv(const struct kernel_ctx *ctx, bool narrow, void **state, size_t *scratch,
+                        struct err *e)
 {
     const struct tensor *scale = ctx->in[CONV_SCALE].constant;
     struct window w;
     struct state made = { 0 };
     TRY(conv_window(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &w, e));
-    TRY(onednn_conv(ctx, &w, &made.onednn, &made.bare, e));
+    TRY(onednn_conv(ctx, &w, narrow, &made.onednn, &made.bare, e));
     status s = onednn_pack(made.onednn, ctx->packs, ctx->in[CONV_W].constant->data,
                            scale != NULL ? scale->data : NULL, &made.filter, e);
     if (s != OK) {
@@ -79,7 +81,36 @@ static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *s
         return s;
     }
     place_residual(ctx, &made);
-    return finish(ctx, &made, state, scratch);
+    made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
+    enum layout l = ctx->want != NULL ? ctx->want[CONV_X] : LAYOUT_PLAIN;
+    if (narrow)
+        made.narrow = layout_bytes(&ctx->in[CONV_X].shape, l) / (int64_t)sizeof(float);
+    TRY(finish(ctx, &made, state, scratch));
+    *scratch = made.narrow_at + (size_t)made.narrow * sizeof(uint16_t);
+    return OK;
+}
+
+static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                           struct err *e)
+{
+    return make_conv(ctx, false, state, scratch, e);
+}
+
+static const char *refuse_narrow(const struct kernel_ctx *ctx)
+{
+    if (!ctx->bf16)
+        return "nobody asked for bfloat16";
+    if (!kernel_has_bf16())
+        return "this processor does not multiply bfloat16";
+    if (((const struct conv_attrs *)ctx->node->attrs)->groups > 1)
+        return "there is too little to multiply";
+    return refuse_conv(ctx);
+}
+
+static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    return make_conv(ctx, true, state, scratch, e);
 }
 
 #define NEAR 4096 /* elements that stay in the nearest cache between two loops over them */
@@ -110,6 +141,10 @@ static status run_conv(const void *state, const struct kernel_io *io)
         memcpy(io->out[0], residual, s->residual_bytes);
     struct onednn_data d = { io->in[CONV_X], s->filter, io->in[CONV_BIAS], io->out[0],
                              io->scratch };
+    if (s->narrow > 0) {
+        d.src = (uint8_t *)io->scratch + s->narrow_at;
+        cpu_narrow(io->in[CONV_X], (void *)d.src, s->narrow);
+    }
     TRY(onednn_run(s->onednn, &d, io->err));
     if (s->bare)
         finish_bare(s, residual, io->out[0]);
@@ -171,6 +206,8 @@ static status run_pool(const void *state, const struct kernel_io *io)
 }
 
 const struct kernel dnnl_conv[] = {
+    { "conv2d", "dnnl conv2d bf16", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_narrow, prepare_narrow,
+      run_conv, release },
     { "conv2d", "dnnl conv2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_conv, prepare_conv,
       run_conv, release },
     { 0 },

@@ -62,27 +62,6 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     return OK;
 }
 
-CLONES static void add_row(float *out, const float *x, int64_t n)
-{
-    for (int64_t j = 0; j < n; j++)
-        out[j] += x[j];
-}
-
-/* Bias, activation and residual over `columns` columns of one product; bias and residual may be NULL. */
-static void finish(const struct state *s, const float *bias, const float *residual, float *out,
-                   int64_t columns)
-{
-    if (bias == NULL && residual == NULL && s->act.kind == ACT_NONE)
-        return;
-    for (int64_t i = 0; i < s->d.m; i++, out += s->d.n) {
-        if (bias != NULL)
-            add_row(out, bias, columns);
-        cpu_act(s->act, out, columns);
-        if (residual != NULL)
-            add_row(out, residual + i * s->d.n, columns);
-    }
-}
-
 static status multiply(const struct state *s, const float *a, const float *b, const float *bias,
                        const float *residual, float *out)
 {
@@ -103,8 +82,8 @@ static status multiply(const struct state *s, const float *a, const float *b, co
                            .ldc = d->n,
                            .threads = s->threads };
         TRY(onednn_sgemm(&g));
-        finish(s, bias != NULL ? bias + j : NULL, residual != NULL ? residual + j : NULL, out + j,
-               columns);
+        struct gemm whole = { .m = d->m, .n = d->n, .act = s->act };
+        cpu_gemm_finish(&whole, bias, residual, j, columns, out);
     }
     return OK;
 }
@@ -128,7 +107,75 @@ static status run(const void *state, const struct kernel_io *io)
     return OK;
 }
 
+/* ---- in bfloat16 ---- */
+
+struct narrow {
+    struct onednn *onednn;
+    const void *packed;
+    struct gemm whole;
+    size_t narrow_at; /* of a in the scratch */
+};
+
+static const char *refuse_narrow(const struct kernel_ctx *ctx)
+{
+    const struct matmul_attrs *a = ctx->node->attrs;
+    struct matmul_dims d;
+    if (!ctx->bf16)
+        return "nobody asked for bfloat16";
+    if (!kernel_has_bf16())
+        return "this processor does not multiply bfloat16";
+    matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &d);
+    join_rows(&d);
+    if (ctx->in[1].constant == NULL || d.stack.rank > 0 || d.trans_a || a->alpha != 1)
+        return "only for rows times a constant";
+    return (double)d.m * (double)d.n * (double)d.k < 1e5 ? "too small" : NULL;
+}
+
+static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                             struct err *e)
+{
+    const struct matmul_attrs *a = ctx->node->attrs;
+    struct narrow made = { 0 };
+    struct matmul_dims d;
+    matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &d);
+    join_rows(&d);
+    TRY(onednn_matmul_bf16(ctx, &d, &made.onednn, e));
+    status s =
+        onednn_pack(made.onednn, ctx->packs, ctx->in[1].constant->data, NULL, &made.packed, e);
+    if (s != OK) {
+        onednn_free(made.onednn);
+        return s;
+    }
+    made.whole = (struct gemm){
+        .m = d.m, .n = d.n, .k = d.k, .act = { a->act, a->act_alpha, a->act_beta, a->act_gamma }
+    };
+    made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
+    *scratch = made.narrow_at + (size_t)(d.m * d.k) * sizeof(uint16_t);
+    *state = arena_zalloc(ctx->arena, sizeof(made));
+    *(struct narrow *)*state = made;
+    return OK;
+}
+
+static status run_narrow(const void *state, const struct kernel_io *io)
+{
+    const struct narrow *s = state;
+    void *narrow = (uint8_t *)io->scratch + s->narrow_at;
+    struct onednn_data d = { narrow, s->packed, NULL, io->out[0], io->scratch };
+    cpu_narrow(io->in[0], narrow, s->whole.m * s->whole.k);
+    TRY(onednn_run(s->onednn, &d, io->err));
+    cpu_gemm_finish(&s->whole, io->in[2], io->in[3], 0, s->whole.n, io->out[0]);
+    return OK;
+}
+
+static void release_narrow(void *state)
+{
+    if (state != NULL)
+        onednn_free(((struct narrow *)state)->onednn);
+}
+
 const struct kernel dnnl_matmul[] = {
+    { "matmul", "dnnl matmul bf16", F32_ONLY, DEVICE_CPU, refuse_narrow, prepare_narrow, run_narrow,
+      release_narrow },
     { "matmul", "dnnl matmul", F32_ONLY, DEVICE_CPU, refuse, prepare, run, NULL },
     { 0 },
 };

@@ -48,11 +48,17 @@ static status fault(dnnl_status_t s, const char *what, struct err *e)
                                        "oneDNN: %s failed with status %d", what, (int)s);
 }
 
-static dnnl_memory_desc_t tag_desc(int rank, const dnnl_dim_t *dim, dnnl_format_tag_t tag)
+static dnnl_memory_desc_t typed_desc(int rank, const dnnl_dim_t *dim, dnnl_data_type_t type,
+                                     dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t d;
-    dnnl_memory_desc_init_by_tag(&d, rank, dim, dnnl_f32, tag);
+    dnnl_memory_desc_init_by_tag(&d, rank, dim, type, tag);
     return d;
+}
+
+static dnnl_memory_desc_t tag_desc(int rank, const dnnl_dim_t *dim, dnnl_format_tag_t tag)
+{
+    return typed_desc(rank, dim, dnnl_f32, tag);
 }
 
 static dnnl_memory_desc_t plain_desc(int rank, const dnnl_dim_t *dim)
@@ -77,17 +83,23 @@ static const dnnl_format_tag_t layout_tag[] = { [LAYOUT_PLAIN] = dnnl_nchw,
                                                 [LAYOUT_C16] = dnnl_nChw16c,
                                                 [LAYOUT_LAST] = dnnl_nhwc };
 
-static dnnl_memory_desc_t image_desc(const struct shape *s, dnnl_format_tag_t tag)
+static dnnl_memory_desc_t typed_image(const struct shape *s, dnnl_data_type_t type,
+                                      dnnl_format_tag_t tag)
 {
     dnnl_dims_t dim = { s->dim[0], s->dim[1], s->dim[2], s->dim[3] };
-    return tag_desc(4, dim, tag);
+    return typed_desc(4, dim, type, tag);
+}
+
+static dnnl_memory_desc_t image_desc(const struct shape *s, dnnl_format_tag_t tag)
+{
+    return typed_image(s, dnnl_f32, tag);
 }
 
 /* Which of ours d is; false where it is none. */
 static bool layout_of(const dnnl_memory_desc_t *d, const struct shape *s, enum layout *out)
 {
     for (size_t i = 0; i < ARRAY_LEN(layout_tag); i++) {
-        dnnl_memory_desc_t want = image_desc(s, layout_tag[i]);
+        dnnl_memory_desc_t want = typed_image(s, d->data_type, layout_tag[i]);
         if (!dnnl_memory_desc_equal(d, &want))
             continue;
         *out = (enum layout)i;
@@ -266,16 +278,19 @@ static bool has(const struct kernel_ctx *ctx, int index)
 struct way {
     dnnl_alg_kind_t alg;
     dnnl_format_tag_t src, dst;
-    bool bare; /* without activation and residual */
+    bool bare;   /* without activation and residual */
+    bool narrow; /* image and filter in bfloat16 */
 };
 
 static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
                             const struct way *way, dnnl_convolution_desc_t *d, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
-    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, way->src);
+    dnnl_data_type_t type = way->narrow ? dnnl_bf16 : dnnl_f32;
+    dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type, way->src);
     dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, way->dst), bias;
     dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true);
+    any.data_type = type;
     dnnl_dims_t stride = { w->stride_h, w->stride_w };
     dnnl_dims_t dilate = { w->dilation_h - 1, w->dilation_w - 1 }; /* oneDNN counts the holes */
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
@@ -319,13 +334,16 @@ static bool suits_winograd(const struct kernel_ctx *ctx, const struct window *w)
 static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
 {
     static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c,
-                                         false };
-    static const struct way bare = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true };
-    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false };
-    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false };
+                                         false, false };
+    static const struct way bare = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true,
+                                     false };
+    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
+                                       false };
+    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false,
+                                      false };
     static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
-                                    false };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false };
+                                    false, false };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false };
     int count = 0;
     if (ctx->have != NULL) {
         if (suits_winograd(ctx, w)) {
@@ -341,6 +359,23 @@ static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struc
     return count;
 }
 
+/* The same for operands in bfloat16. */
+static int list_narrow_ways(const struct kernel_ctx *ctx, struct way way[WAYS_MAX])
+{
+    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
+                                       true };
+    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
+                                    false, true };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true };
+    int count = 0;
+    if (ctx->have != NULL && ctx->in[0].shape.dim[1] >= 16)
+        way[count++] = blocks;
+    if (ctx->have != NULL)
+        way[count++] = any;
+    way[count++] = plain;
+    return count;
+}
+
 /* Where an instruction set is missing oneDNN falls back to plain loops rather than refuse. */
 static bool is_fast(const struct onednn *o)
 {
@@ -350,11 +385,11 @@ static bool is_fast(const struct onednn *o)
 }
 
 /* The first way that is fast; where none is, the last one. */
-static status find_way(const struct kernel_ctx *ctx, const struct window *w, struct onednn *o,
-                       bool *bare, struct err *e)
+static status find_way(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
+                       struct onednn *o, bool *bare, struct err *e)
 {
     struct way way[WAYS_MAX];
-    int count = list_ways(ctx, w, way);
+    int count = narrow ? list_narrow_ways(ctx, way) : list_ways(ctx, w, way);
     for (int i = 0; i < count - 1; i++) {
         *bare = way[i].bare;
         if (try_conv(ctx, w, o, &way[i], NULL) == OK && is_fast(o))
@@ -364,15 +399,15 @@ static status find_way(const struct kernel_ctx *ctx, const struct window *w, str
     return try_conv(ctx, w, o, &way[count - 1], e);
 }
 
-status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
-                   bool *bare, struct err *e)
+status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
+                   struct onednn **out, bool *bare, struct err *e)
 {
     static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
                                DNNL_ARG_BIAS };
     const struct conv_attrs *a = ctx->node->attrs;
     struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
     o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
-    status s = find_way(ctx, w, o, bare, e);
+    status s = find_way(ctx, w, narrow, o, bare, e);
     if (s == OK)
         s = make_primitive(o, e);
     if (s == OK)
@@ -434,6 +469,34 @@ status onednn_deconv(const struct kernel_ctx *ctx, const struct span *h, const s
     if (s == OK)
         o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
     return finish(o, s, out);
+}
+
+status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
+                          struct onednn **out, struct err *e)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS };
+    struct onednn *o = new_onednn(ctx, arg, ARRAY_LEN(arg));
+    dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n };
+    dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
+    dnnl_memory_desc_t src = typed_desc(2, a, dnnl_bf16, dnnl_ab), dst = plain_desc(2, c);
+    dnnl_memory_desc_t any = typed_desc(2, b, dnnl_bf16, dnnl_format_tag_any);
+    dnnl_matmul_desc_t desc;
+    dnnl_memory_desc_init_by_strides(&o->plain, 2, b, dnnl_f32, step);
+    status s = fault(dnnl_matmul_desc_init(&desc, &src, &any, NULL, &dst),
+                     "the description of a product", e);
+    if (s == OK)
+        s = make_desc(o, &desc, NULL, e);
+    if (s == OK)
+        s = make_primitive(o, e);
+    if (s == OK)
+        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return finish(o, s, out);
+}
+
+bool kernel_has_bf16(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
+           dnnl_cpu_isa_avx512_core_bf16;
 }
 
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,

@@ -14,9 +14,13 @@ struct onednn_data {
 };
 
 /* UNSUPPORTED when oneDNN does not take it. ctx is conv2d's or pool2d's; a conv2d's filter is a constant. Fills in ctx's
- * want and give. *bare: the primitive leaves activation and residual to the caller. */
-status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
-                   bool *bare, struct err *e);
+ * want and give. *bare: the primitive leaves activation and residual to the caller. narrow: it takes the image as bfloat16, in the layout that
+ * it wants. */
+status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
+                   struct onednn **out, bool *bare, struct err *e);
+/* [m, k] in bfloat16 times a constant [k, n], or [n, k] where trans_b, in float. */
+status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
+                          struct onednn **out, struct err *e);
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
                    struct err *e);
 /* ctx is conv_transpose's on [N,C,H,W]; h and w: its two last spans. */
