@@ -69,7 +69,8 @@ void *mem_try_aligned(size_t size, size_t align)
     size_t rounded = (size + align - 1) / align * align; /* aligned_alloc wants a multiple */
     void *p = aligned_alloc(align, rounded ? rounded : align);
     if (large && p != NULL)
-        madvise(p, rounded, MADV_HUGEPAGE); /* a page fault for each 4 KB would take longer than filling them */
+        madvise(p, rounded,
+                MADV_HUGEPAGE); /* a page fault for each 4 KB would take longer than filling them */
     return p;
 }
 

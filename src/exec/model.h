@@ -14,10 +14,10 @@
 struct model;
 
 struct model_options {
-    int threads;   /* intra-op threads of each run; 0 means 1 */
-    bool no_fuse;  /* leave the graph as imported: for finding a pass's fault */
-    bool detach;   /* parameters are copied: their files may be overwritten while it serves */
-    bool bf16;     /* operands of products and convolutions are rounded to bfloat16, sums stay float */
+    int threads;  /* intra-op threads of each run; 0 means 1 */
+    bool no_fuse; /* leave the graph as imported: for finding a pass's fault */
+    bool detach;  /* parameters are copied: their files may be overwritten while it serves */
+    bool bf16; /* operands of products and convolutions are rounded to bfloat16, sums stay float */
     bool ref_only; /* use the ref kernels alone: the truth that fast kernels are compared with */
     size_t max_arena_bytes; /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
 };
