@@ -1,6 +1,7 @@
 #include "operators.h"
 
 #include "graph/op.h"
+#include "import/onnx/ops.h"
 #include "import/paddle/ops.h"
 #include "import/pir/table.h"
 #include "kernels/kernel.h"
@@ -50,6 +51,38 @@ static void put_paddle(struct buf *b, struct arena *a)
     buf_str(b, "| `while` | `while` | `while` |\n| `conditional_block` | `if` | `if` |\n\n");
 }
 
+static int by_onnx_type(const void *a, const void *b)
+{
+    return strcmp((*(const struct onnx_row *const *)a)->type,
+                  (*(const struct onnx_row *const *)b)->type);
+}
+
+static void put_onnx(struct buf *b, struct arena *a)
+{
+    const struct onnx_row *r, **sorted;
+    const char *domain;
+    int count = 0, own = 0;
+    while (onnx_row_at((size_t)count, &domain) != NULL)
+        count++;
+    sorted = arena_zalloc(a, ((size_t)count + 1) * sizeof(*sorted));
+    for (int i = 0; (r = onnx_row_at((size_t)i, &domain)) != NULL; i++)
+        if (domain[0] == '\0')
+            sorted[own++] = r;
+    qsort(sorted, (size_t)own, sizeof(*sorted), by_onnx_type);
+    buf_printf(b,
+               "## ONNX\n\n%d operators of the default domain.\n\n| ONNX | becomes |\n|---|---|\n",
+               own);
+    for (int i = 0; i < own; i++)
+        buf_printf(b, "| `%s` | `%s` |\n", sorted[i]->type, sorted[i]->canonical);
+    if (own == count)
+        return;
+    buf_printf(b, "\n%d of other domains.\n\n| domain | operator | becomes |\n|---|---|---|\n",
+               count - own);
+    for (int i = 0; (r = onnx_row_at((size_t)i, &domain)) != NULL; i++)
+        if (domain[0] != '\0')
+            buf_printf(b, "| `%s` | `%s` | `%s` |\n", domain, r->type, r->canonical);
+}
+
 /* ---- what the engine computes ---- */
 
 static void put_attrs(struct buf *b, const struct op *o)
@@ -87,7 +120,7 @@ static void put_kernels(struct buf *b, const struct op *o)
 static void put_canonical(struct buf *b)
 {
     const struct op *o;
-    buf_str(b, "## What they become\n\nThe engine's own operators: what each takes and gives "
+    buf_str(b, "\n## What they become\n\nThe engine's own operators: what each takes and gives "
                "stands beside its "
                "attributes in `src/graph/attrs*.h`. Kernels by\nbackend, best first, with the "
                "dtypes of the "
@@ -113,5 +146,6 @@ void operators_put(struct buf *b, struct arena *a)
         b, "# Operators\n\nMade by `tools/operators_doc` from the tables in the code; do not edit. "
            "`oar inspect --check MODEL` says whether a model\nhas others.\n\n");
     put_paddle(b, a);
+    put_onnx(b, a);
     put_canonical(b);
 }

@@ -170,7 +170,7 @@ static void load_chunk(dtype d, const void *from, int64_t at, int n, union chunk
     case DTYPE_I64: LOAD(int64_t, i, p[k]); break;
     case DTYPE_I32: LOAD(int32_t, i, p[k]); break;
     case DTYPE_I16: LOAD(int16_t, i, p[k]); break;
-    case DTYPE_I8: LOAD(int8_t, i, p[k]); break;
+    case DTYPE_I8: LOAD(int8_t, i, +p[k]); break;
     case DTYPE_U64: LOAD(uint64_t, i, (int64_t)p[k]); break;
     case DTYPE_U32: LOAD(uint32_t, i, p[k]); break;
     case DTYPE_U16: LOAD(uint16_t, i, p[k]); break;

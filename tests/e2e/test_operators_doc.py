@@ -1,0 +1,16 @@
+"""docs/OPERATORS.md says what the tables in the code say."""
+from conftest import ROOT, run_oar
+
+
+def test_the_list_of_operators_is_up_to_date():
+    done = run_oar("inspect", "--operators")
+    assert done.returncode == 0, done.stderr
+    written = (ROOT / "docs" / "OPERATORS.md").read_text()
+    assert written == done.stdout, "run tools/operators_doc and commit docs/OPERATORS.md"
+
+
+def test_the_list_names_operators_of_each_format():
+    rows = run_oar("inspect", "--operators").stdout.splitlines()
+    assert "| `conv2d` | `conv2d` | `conv2d` |" in rows
+    assert any(row.startswith("| `LayerNormalization` |") for row in rows)
+    assert any(row.startswith("| `attention` |") for row in rows)
