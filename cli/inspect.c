@@ -281,11 +281,10 @@ static status put_memory(const struct inspect_args *args, struct buf *b, struct 
     return s;
 }
 
-static void put_unknown(struct buf *b, const struct unknown *u)
+static void put_unknown(struct buf *b, const struct unknown_list *l)
 {
-    for (; u != NULL; u = u->next)
-        buf_printf(b, "not supported  %-32.*s %d time%s, first at operator %d of block %d\n",
-                   STR_ARG(u->type), u->count, u->count > 1 ? "s" : "", u->index, u->block);
+    for (const struct unknown *u = l->first; u != NULL; u = u->next)
+        buf_printf(b, "not supported  %-32.*s %s\n", STR_ARG(u->type), unknown_places(l, u));
 }
 
 /* Operators first, all of them; then everything else that loading looks at. */
@@ -297,7 +296,7 @@ static status check(const struct inspect_args *args, struct arena *a, struct buf
     unknown_init(&unknown, a);
     TRY(import_check(args->words.word[0], &unknown, e));
     *fine = unknown.first == NULL;
-    put_unknown(b, unknown.first);
+    put_unknown(b, &unknown);
     if (!*fine)
         return OK;
     TRY(model_open(args->words.word[0], NULL, &m, e));

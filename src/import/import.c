@@ -12,13 +12,12 @@ struct format {
     const char *wants; /* the files that it looks for, for the words */
     bool (*detect)(const char *path);
     status (*load)(const char *path, struct imported *out, struct err *e);
-    /* NULL: loading is what finds out. */
     status (*check)(const char *path, struct unknown_list *unknown, struct err *e);
 };
 
 // clang-format off
 static const struct format formats[] = {
-    { ONNX_WANTS, onnx_detect, onnx_load, NULL },
+    { ONNX_WANTS, onnx_detect, onnx_load, onnx_check },
     { PADDLE_WANTS, paddle_detect, paddle_load, paddle_check },
 };
 // clang-format on
@@ -86,7 +85,7 @@ status import_check(const char *path, struct unknown_list *unknown, struct err *
 {
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (formats[i].detect(path))
-            return formats[i].check != NULL ? formats[i].check(path, unknown, e) : OK;
+            return formats[i].check(path, unknown, e);
     return nothing_found(path, e);
 }
 

@@ -11,6 +11,7 @@ struct unknown {
     struct str type;
     int count;
     int block, index; /* of its first place */
+    const char *name; /* of its first place, where the format names places; else NULL */
     struct unknown *next;
 };
 
@@ -24,5 +25,9 @@ struct unknown_list {
 void unknown_init(struct unknown_list *l, struct arena *a);
 /* The type is copied. */
 void unknown_note(struct unknown_list *l, struct str type, int block, int index);
+/* The same in a format that names its places. */
+void unknown_note_named(struct unknown_list *l, struct str type, struct str name);
+/* "3 times, first at operator 7 of block 0", in the list's arena. */
+const char *unknown_places(const struct unknown_list *l, const struct unknown *u);
 /* OK where nothing was noted, else UNSUPPORTED: "not supported: operator 'x' (3 times, first at operator 7 of block 0), ...". */
 status unknown_tell(const struct unknown_list *l, struct err *e);

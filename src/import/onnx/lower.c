@@ -7,20 +7,6 @@
 
 /* ---- what is not supported, all at once ---- */
 
-struct unknown {
-    int count;
-    const struct onnx_node *first;
-    struct unknown *next; /* in order of first appearance */
-};
-
-struct unknown_list {
-    const struct onnx_model *model;
-    struct arena *arena;
-    struct map by_name;
-    struct unknown *first, **tail;
-    int total;
-};
-
 static const struct onnx_function *find_function(const struct onnx_model *m,
                                                  const struct onnx_node *n)
 {
@@ -34,51 +20,35 @@ static void note_unknown(struct unknown_list *l, const struct onnx_node *n)
 {
     const char *name = arena_printf(l->arena, "%.*s%s%.*s", STR_ARG(n->domain),
                                     n->domain.n > 0 ? "." : "", STR_ARG(n->type));
-    struct unknown *u = map_get(&l->by_name, str_of(name));
-    if (u == NULL) {
-        u = arena_zalloc(l->arena, sizeof(*u));
-        u->first = n;
-        map_put(&l->by_name, str_of(name), u);
-        *l->tail = u;
-        l->tail = &u->next;
-    }
-    u->count++;
-    l->total++;
+    unknown_note_named(l, str_of(name), n->name);
 }
 
-static void find_unknown(struct unknown_list *l, const struct onnx_node *node, int count)
+static void find_unknown(const struct onnx_model *m, struct unknown_list *l,
+                         const struct onnx_node *node, int count)
 {
     for (int i = 0; i < count; i++) {
-        if (find_function(l->model, &node[i]) == NULL &&
+        if (find_function(m, &node[i]) == NULL &&
             onnx_row_find(node[i].domain, node[i].type) == NULL)
             note_unknown(l, &node[i]);
         for (int k = 0; k < node[i].attr_count; k++)
             if (node[i].attr[k].graph != NULL)
-                find_unknown(l, node[i].attr[k].graph->node, node[i].attr[k].graph->node_count);
+                find_unknown(m, l, node[i].attr[k].graph->node, node[i].attr[k].graph->node_count);
     }
 }
 
-#define UNKNOWN_TOLD 32 /* words are cut anyway */
+void onnx_find_unknown(const struct onnx_model *m, struct unknown_list *l)
+{
+    find_unknown(m, l, m->graph.node, m->graph.node_count);
+    for (int i = 0; i < m->function_count; i++)
+        find_unknown(m, l, m->function[i].node, m->function[i].node_count);
+}
 
 static status check_known(const struct onnx_import *import)
 {
-    struct unknown_list l = { .model = import->model, .arena = import->scratch };
-    const char *text = "";
-    l.tail = &l.first;
-    map_init(&l.by_name, import->scratch);
-    find_unknown(&l, import->model->graph.node, import->model->graph.node_count);
-    for (int i = 0; i < import->model->function_count; i++)
-        find_unknown(&l, import->model->function[i].node, import->model->function[i].node_count);
-    if (l.first == NULL)
-        return OK;
-    struct unknown *u = l.first;
-    for (int i = 0; u != NULL && i < UNKNOWN_TOLD; u = u->next, i++)
-        text = arena_printf(l.arena, "%s%s'%.*s%s%.*s' (%d time%s, first as '%.*s')", text,
-                            i > 0 ? ", " : "", STR_ARG(u->first->domain),
-                            u->first->domain.n > 0 ? "." : "", STR_ARG(u->first->type), u->count,
-                            u->count > 1 ? "s" : "", STR_ARG(u->first->name));
-    return err_set(import->err, UNSUPPORTED, "not supported: operator %s%s", text,
-                   u != NULL ? ", ..." : "");
+    struct unknown_list l;
+    unknown_init(&l, import->scratch);
+    onnx_find_unknown(import->model, &l);
+    return unknown_tell(&l, import->err);
 }
 
 /* ---- nodes ---- */

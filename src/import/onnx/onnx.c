@@ -98,6 +98,31 @@ static status load(struct load *l, const char *path, struct imported *out, struc
     return ports_make(&l->names, &l->conf, l->file, out, e);
 }
 
+static status check(struct load *l, const char *path, struct unknown_list *unknown, struct err *e)
+{
+    struct file_map *map;
+    TRY(find(l, path, e));
+    TRY(file_map_open(l->file, ONNX_BYTES_MAX, &map, e));
+    struct str bytes = { (const char *)file_map_data(map), file_map_size(map) };
+    status s = onnx_decode(bytes, &l->arena, &l->model, e);
+    if (s == OK)
+        onnx_find_unknown(&l->model, unknown);
+    else
+        err_prefix(e, s, "%s: ", l->file);
+    file_map_unref(map);
+    return s;
+}
+
+/* Notes the operators that nobody translates. */
+status onnx_check(const char *path, struct unknown_list *unknown, struct err *e)
+{
+    struct load l = { .file = NULL };
+    arena_init(&l.arena, ONNX_ARENA_MAX);
+    status s = check(&l, path, unknown, e);
+    arena_deinit(&l.arena);
+    return s;
+}
+
 status onnx_load(const char *path, struct imported *out, struct err *e)
 {
     struct load l = { .file = NULL };

@@ -7,4 +7,6 @@
 #define ONNX_WANTS "*.onnx"
 
 bool onnx_detect(const char *path);
+struct unknown_list;
+status onnx_check(const char *path, struct unknown_list *unknown, struct err *e);
 status onnx_load(const char *path, struct imported *out, struct err *e);
