@@ -78,8 +78,9 @@ static void run_model(const char *model, const struct model_options *opt, int *c
     closedir(d);
 }
 
-static const char *const models[] = { "fit_a_line", "lenet_digits", "imdb_bow",
-                                      "imdb_cnn",   "imdb_lstm",    "wide_deep" };
+static const char *const models[] = { "fit_a_line",     "lenet_digits",  "imdb_bow",
+                                      "imdb_cnn",       "imdb_lstm",     "wide_deep",
+                                      "ops_array_loop", "ops_rank_table" };
 
 static void run_all(const struct model_options *opt)
 {
