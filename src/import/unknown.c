@@ -46,7 +46,8 @@ const char *unknown_places(const struct unknown_list *l, const struct unknown *u
     const char *times = arena_printf(l->arena, "%d time%s", u->count, u->count > 1 ? "s" : "");
     if (u->name != NULL)
         return arena_printf(l->arena, "%s, first as '%s'", times, u->name);
-    return arena_printf(l->arena, "%s, first at operator %d of block %d", times, u->index, u->block);
+    return arena_printf(l->arena, "%s, first at operator %d of block %d", times, u->index,
+                        u->block);
 }
 
 #define UNKNOWN_TOLD 32 /* words are cut anyway */
@@ -58,7 +59,7 @@ status unknown_tell(const struct unknown_list *l, struct err *e)
     if (u == NULL)
         return OK;
     for (int i = 0; u != NULL && i < UNKNOWN_TOLD; u = u->next, i++)
-        text = arena_printf(l->arena, "%s%s'%.*s' (%s)", text, i > 0 ? ", " : "",
-                            STR_ARG(u->type), unknown_places(l, u));
+        text = arena_printf(l->arena, "%s%s'%.*s' (%s)", text, i > 0 ? ", " : "", STR_ARG(u->type),
+                            unknown_places(l, u));
     return err_set(e, UNSUPPORTED, "not supported: operator %s%s", text, u != NULL ? ", ..." : "");
 }
