@@ -65,7 +65,7 @@ static const struct flag flags[] = {
     { "v",                    FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "precision",            FLAG_VALUE, USE_READ,   NULL,                "fp32" },
     { "prometheus_port",      FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "request_cache_size",   FLAG_VALUE, USE_WARN,   NULL,                NULL },
+    { "request_cache_size",   FLAG_VALUE, USE_OPTION, "--request-cache-size", NULL },
     { "gpuid",                FLAG_VALUE, USE_WARN,   NULL,                NULL },
     { "nnadapter_device_names", FLAG_VALUE, USE_WARN, NULL,                NULL },
     { "nnadapter_context_properties", FLAG_VALUE, USE_WARN, NULL,          NULL },
@@ -92,6 +92,7 @@ struct launch {
     const char *argv[1024];              /* what `oar serve` is told */
     int argc;
     int models;
+    const char *model, *threads, *rows; /* of the last engine: its folder, and how it batches */
     struct err err;
 };
 
@@ -237,7 +238,9 @@ static status take_engines(struct launch *l, const char *dir, const char *name)
         if (model == NULL)
             return err_set(&l->err, INVALID, "%s:%d: an engine without model_dir", path,
                            engine->line);
-        TRY(say(l, "--model", model));
+        l->model = model;
+        l->threads = text_of(l, find_field(engine->child, "runtime_thread_num", 0));
+        l->rows = text_of(l, find_field(engine->child, "batch_infer_size", 0));
         l->models++;
     }
     return OK;
@@ -260,6 +263,20 @@ static status take_models(struct launch *l)
     return l->models > 0
                ? OK
                : err_set(&l->err, INVALID, "%s: no model_toolkit_file names an engine", path);
+}
+
+/* One model is served by its folder, which is followed for new versions; several are a graph, which the files describe. */
+static status say_models(struct launch *l)
+{
+    if (l->models > 1)
+        return say(l, "--model",
+                   arena_printf(l->arena, "%s/%s", value_of(l, "inferservice_path"),
+                                value_of(l, "inferservice_file")));
+    TRY(say(l, "--model", l->model));
+    if (l->threads == NULL || strcmp(l->threads, "0") == 0)
+        return OK;
+    TRY(say(l, "--runtime-thread-num", l->threads));
+    return l->rows != NULL ? say(l, "--batch-infer-size", l->rows) : OK;
 }
 
 /* A port in the service's file goes before the flag. */
@@ -295,6 +312,7 @@ static status translate(struct launch *l, int argc, char **argv)
         TRY(take_word(l, argv[i], i + 1 < argc ? argv[i + 1] : NULL, 0, &used));
     TRY(take_port(l));
     TRY(take_models(l));
+    TRY(say_models(l));
     return take_options(l);
 }
 

@@ -19,7 +19,7 @@ import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "bindings" / "python"
-PACKAGES = ("oar", "paddle_serving_client", "paddle_serving_server", "paddle_serving_app")
+PACKAGES = ("oar", "paddle_serving_client", "paddle_serving_server", "paddle_serving_server_gpu", "paddle_serving_app")
 # What every system has that the wheel's tag names: glibc, and the compiler's own runtime.
 SYSTEM = re.compile(r"^(linux-vdso|ld-linux|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)[.-]")
 DATE = (2026, 1, 1, 0, 0, 0)  # one date for every entry: the same content is the same file

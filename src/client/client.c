@@ -24,6 +24,8 @@ struct client {
     int fd;   /* -1: not connected */
     struct session session;
     struct buf out, in, scratch, inflated;
+    struct general_gaps
+        gaps;           /* of out: the caller's elements, which are sent from where they lie */
     struct arena arena; /* of the last reply */
 };
 
@@ -121,9 +123,26 @@ static status build(struct client *c, const struct infer_request *r, struct err 
         buf_shrink(all[i], KEEP_BYTES);
     }
     arena_reset(&c->arena);
-    session_ask(&c->session, r, &c->out, &c->scratch);
+    session_ask_around(&c->session, r, &c->out, &c->scratch, &c->gaps);
     status s = buf_check(&c->scratch) != OK ? buf_check(&c->scratch) : buf_check(&c->out);
+    if (s == OK && c->out.len + c->gaps.bytes > c->out.max)
+        s = TOO_LARGE;
     return s == OK ? OK : err_set(e, s, "the request does not fit into %zu bytes", c->out.max);
+}
+
+static status send_request(struct client *c, uint64_t deadline_ns, struct err *e)
+{
+    struct iovec piece[2 * GENERAL_GAPS + 1];
+    size_t done = 0;
+    int count = 0;
+    for (int i = 0; i < c->gaps.count; i++) {
+        const struct general_gap *g = &c->gaps.gap[i];
+        piece[count++] = (struct iovec){ c->out.data + done, g->at - done };
+        piece[count++] = (struct iovec){ (void *)(uintptr_t)g->data, g->bytes };
+        done = g->at;
+    }
+    piece[count++] = (struct iovec){ c->out.data + done, c->out.len - done };
+    return transport_send_pieces(c->fd, piece, count, deadline_ns, e);
 }
 
 /* Sends the request that is built and cuts its answer, on the connection that is there or a new
@@ -134,7 +153,8 @@ static status exchange(struct client *c, uint64_t deadline_ns, struct answer *an
         TRY(transport_connect(&c->at, deadline_ns, &c->fd, e));
     buf_clear(&c->in);
     session_again(&c->session);
-    TRY(transport_send(c->fd, buf_view(&c->out), deadline_ns, e));
+    TRY(send_request(c, deadline_ns, e));
+    TRY(transport_wait(c->fd, deadline_ns, e)); /* nothing can be there yet */
     for (;;) {
         TRY(transport_receive(c->fd, &c->in, deadline_ns, e));
         struct parse got = session_cut(&c->session, buf_view(&c->in), answer);

@@ -13,8 +13,16 @@
 /* baidu_std over brpc
  * --------------------------------------------------------------------------------------------- */
 
+/* The message in scratch goes behind the head in out: gaps keep their places in it. */
+static void put_message(struct buf *out, const struct buf *message, struct general_gaps *gaps)
+{
+    for (int i = 0; i < gaps->count; i++)
+        gaps->gap[i].at += out->len;
+    buf_append(out, message->data, message->len);
+}
+
 static void ask_brpc(const struct session *s, const struct infer_request *r, struct buf *out,
-                     struct buf *scratch)
+                     struct buf *scratch, struct general_gaps *gaps)
 {
     struct baidu_meta meta = {
         .is_request = true,
@@ -22,9 +30,9 @@ static void ask_brpc(const struct session *s, const struct infer_request *r, str
         .method = STR("inference"),
         .correlation_id = (int64_t)s->id,
     };
-    general_request_to_pb(r, scratch);
-    baidu_std_put_head(out, &meta, scratch->len);
-    buf_append(out, scratch->data, scratch->len);
+    general_request_to_pb_around(r, scratch, gaps);
+    baidu_std_put_head(out, &meta, scratch->len + gaps->bytes);
+    put_message(out, scratch, gaps);
 }
 
 /* The error codes that other servers send besides the one number that our table gives each status
@@ -81,29 +89,29 @@ static struct parse cut_brpc(struct session *s, struct str bytes, struct answer 
  */
 
 static void put_post(const struct session *s, const char *type, const struct buf *body,
-                     struct buf *out)
+                     struct buf *out, struct general_gaps *gaps)
 {
     buf_printf(out,
                "POST /GeneralModelService/inference HTTP/1.1\r\n"
                "Host: %s\r\n"
                "Content-Type: %s\r\n"
                "Content-Length: %zu\r\n\r\n",
-               s->authority, type, body->len);
-    buf_append(out, body->data, body->len);
+               s->authority, type, body->len + gaps->bytes);
+    put_message(out, body, gaps);
 }
 
 static void ask_http(const struct session *s, const struct infer_request *r, struct buf *out,
-                     struct buf *scratch)
+                     struct buf *scratch, struct general_gaps *gaps)
 {
-    general_request_to_pb(r, scratch);
-    put_post(s, PROTO_TYPE, scratch, out);
+    general_request_to_pb_around(r, scratch, gaps);
+    put_post(s, PROTO_TYPE, scratch, out, gaps);
 }
 
 static void ask_http_json(const struct session *s, const struct infer_request *r, struct buf *out,
-                          struct buf *scratch)
+                          struct buf *scratch, struct general_gaps *gaps)
 {
     general_request_to_json(r, scratch);
-    put_post(s, JSON_TYPE, scratch, out);
+    put_post(s, JSON_TYPE, scratch, out, gaps);
 }
 
 static const char *model_of(const struct session *s)
@@ -138,19 +146,19 @@ static void ask_oip(const struct session *s, const struct infer_request *r, bool
 }
 
 static void ask_kserve(const struct session *s, const struct infer_request *r, struct buf *out,
-                       struct buf *scratch)
+                       struct buf *scratch, struct general_gaps *gaps)
 {
     ask_oip(s, r, true, out, scratch);
 }
 
 static void ask_kserve_json(const struct session *s, const struct infer_request *r, struct buf *out,
-                            struct buf *scratch)
+                            struct buf *scratch, struct general_gaps *gaps)
 {
     ask_oip(s, r, false, out, scratch);
 }
 
 static void ask_tfs(const struct session *s, const struct infer_request *r, struct buf *out,
-                    struct buf *scratch)
+                    struct buf *scratch, struct general_gaps *gaps)
 {
     tfs_request_to_json(r, scratch);
     put_post_to(s, "/v1/models/", ":predict", scratch, out);
@@ -331,13 +339,32 @@ void session_again(struct session *s)
     buf_clear(&s->body);
 }
 
-void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
-                 struct buf *scratch)
+void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
+                        struct buf *scratch, struct general_gaps *gaps)
 {
     session_again(s);
     s->id++;
     buf_clear(scratch);
-    s->protocol->ask(s, r, out, scratch);
+    *gaps = (struct general_gaps){ 0 };
+    s->protocol->ask(s, r, out, scratch, gaps);
+}
+
+void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
+                 struct buf *scratch)
+{
+    struct general_gaps gaps;
+    struct buf around;
+    buf_init(&around, out->max);
+    session_ask_around(s, r, &around, scratch, &gaps);
+    size_t done = 0;
+    for (int i = 0; i < gaps.count; i++) {
+        buf_append(out, around.data + done, gaps.gap[i].at - done);
+        buf_append(out, gaps.gap[i].data, gaps.gap[i].bytes);
+        done = gaps.gap[i].at;
+    }
+    if (buf_check(&around) == OK)
+        buf_append(out, around.data + done, around.len - done);
+    buf_deinit(&around);
 }
 
 struct parse session_cut(struct session *s, struct str bytes, struct answer *out)

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/parse.h"
 #include "codec/compress.h"
+#include "proto/general_model.h"
 #include "proto/http1.h"
 #include "tensor/call.h"
 
@@ -34,8 +35,9 @@ struct session;
 
 struct session_protocol {
     const char *name;
+    /* *gaps is empty at first, and stays so where elements are copied. */
     void (*ask)(const struct session *s, const struct infer_request *r, struct buf *out,
-                struct buf *scratch);
+                struct buf *scratch, struct general_gaps *gaps);
     struct parse (*cut)(struct session *s, struct str bytes, struct answer *out);
     /* A good answer's payload, inflated. */
     status (*reply)(const struct answer *answer, struct str payload, struct arena *a,
@@ -69,6 +71,9 @@ void session_deinit(struct session *s);
  * overwritten. Check both buffers with buf_check. */
 void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
                  struct buf *scratch);
+/* The same, but large elements stay where they lie: the request is out with the data of *gaps put in. out was empty. */
+void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
+                        struct buf *scratch, struct general_gaps *gaps);
 /* Expects the answer to the same request once more (the load generator sends one request's bytes
  * again and again). */
 void session_again(struct session *s);

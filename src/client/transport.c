@@ -105,13 +105,29 @@ status transport_connect(const struct endpoint *at, uint64_t deadline_ns, int *f
     return s == OK ? OK : err_prefix(e, s, "cannot connect to %s port %s: ", at->host, at->port);
 }
 
-status transport_send(int fd, struct str bytes, uint64_t deadline_ns, struct err *e)
+/* Takes n bytes that are sent off the front of the pieces; how many pieces are done. */
+static int take_sent(struct iovec *piece, int count, size_t n)
 {
-    while (bytes.n != 0) {
-        ssize_t n = send(fd, bytes.p, bytes.n, MSG_NOSIGNAL);
+    int done = 0;
+    while (done < count && n >= piece[done].iov_len)
+        n -= piece[done++].iov_len;
+    if (done < count) {
+        piece[done].iov_base = (char *)piece[done].iov_base + n;
+        piece[done].iov_len -= n;
+    }
+    return done;
+}
+
+status transport_send_pieces(int fd, struct iovec *piece, int count, uint64_t deadline_ns,
+                             struct err *e)
+{
+    while (count > 0) {
+        struct msghdr message = { .msg_iov = piece, .msg_iovlen = (size_t)count };
+        ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
         if (n >= 0) {
-            bytes.p += n;
-            bytes.n -= (size_t)n;
+            int done = take_sent(piece, count, (size_t)n);
+            piece += done;
+            count -= done;
         } else if (errno == EAGAIN) {
             TRY(wait_for(fd, POLLOUT, deadline_ns, e));
         } else if (errno != EINTR) {
@@ -119,6 +135,17 @@ status transport_send(int fd, struct str bytes, uint64_t deadline_ns, struct err
         }
     }
     return OK;
+}
+
+status transport_send(int fd, struct str bytes, uint64_t deadline_ns, struct err *e)
+{
+    struct iovec piece = { .iov_base = (void *)(uintptr_t)bytes.p, .iov_len = bytes.n };
+    return transport_send_pieces(fd, &piece, bytes.n != 0, deadline_ns, e);
+}
+
+status transport_wait(int fd, uint64_t deadline_ns, struct err *e)
+{
+    return wait_for(fd, POLLIN, deadline_ns, e);
 }
 
 status transport_receive(int fd, struct buf *in, uint64_t deadline_ns, struct err *e)

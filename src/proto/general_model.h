@@ -22,6 +22,27 @@ status general_request_from_pb(struct str bytes, struct arena *a, struct infer_r
 status general_request_from_json(struct str text, struct arena *a, struct infer_request *out,
                                  struct err *e);
 void general_request_to_pb(const struct infer_request *r, struct buf *out);
+
+/* Elements of a request that are too many to be copied: they stay where they lie, and the message is the bytes of `out` with
+ * each gap's data put in at its place (rising). Counted in `bytes`. */
+#define GENERAL_GAPS      8
+#define GENERAL_GAP_BYTES ((size_t)16 << 10) /* the fewest that a gap is made for */
+
+struct general_gap {
+    size_t at; /* in out, as it is without any data of gaps */
+    const void *data;
+    size_t bytes;
+};
+
+struct general_gaps {
+    struct general_gap gap[GENERAL_GAPS];
+    int count;
+    size_t bytes;
+};
+
+/* As general_request_to_pb; *gaps is filled. The data of the gaps are the request's. */
+void general_request_to_pb_around(const struct infer_request *r, struct buf *out,
+                                  struct general_gaps *gaps);
 void general_request_to_json(const struct infer_request *r, struct buf *out);
 
 status general_reply_from_pb(struct str bytes, struct arena *a, struct infer_reply *out,

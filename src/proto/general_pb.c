@@ -536,7 +536,19 @@ static void put_optional(struct buf *b, uint32_t field, struct str v)
         pb_put_bytes(b, field, v);
 }
 
-static void put_elements(struct buf *b, const struct outgoing *o)
+/* Leaves the elements where they lie, if that pays and the caller takes gaps (not NULL). */
+static bool leave_gap(struct buf *b, uint32_t number, struct str bytes, struct general_gaps *gaps)
+{
+    if (gaps == NULL || bytes.n < GENERAL_GAP_BYTES || gaps->count == GENERAL_GAPS)
+        return false;
+    pb_put_begin(b, number, bytes.n);
+    gaps->gap[gaps->count++] =
+        (struct general_gap){ .at = b->len, .data = bytes.p, .bytes = bytes.n };
+    gaps->bytes += bytes.n;
+    return true;
+}
+
+static void put_elements(struct buf *b, const struct outgoing *o, struct general_gaps *gaps)
 {
     const struct tensor *t = &o->named->tensor;
     uint32_t number = general_field[o->to].number;
@@ -546,7 +558,8 @@ static void put_elements(struct buf *b, const struct outgoing *o)
         while (general_next_string(&left, &one))
             pb_put_bytes(b, number, one);
     } else if (wire_of[o->to] != PB_VARINT) {
-        put_optional(b, number, bytes);
+        if (!leave_gap(b, number, bytes, gaps))
+            put_optional(b, number, bytes);
     } else if (o->values > 0) {
         pb_put_begin(b, number, o->data_bytes);
         for (int64_t i = 0; i < o->values; i++)
@@ -554,13 +567,14 @@ static void put_elements(struct buf *b, const struct outgoing *o)
     }
 }
 
-static void put_tensor(struct buf *b, uint32_t field, const struct named_tensor *named)
+static void put_tensor(struct buf *b, uint32_t field, const struct named_tensor *named,
+                       struct general_gaps *gaps)
 {
     struct outgoing o = measure(named);
     const struct lod *lod = &named->tensor.lod;
     pb_put_begin(b, field, o.size);
     if (o.to != GENERAL_CONTENT)
-        put_elements(b, &o);
+        put_elements(b, &o, gaps);
     if (named->tensor.dtype != 0)
         pb_put_u64(b, TENSOR_ELEM_TYPE, (uint64_t)named->tensor.dtype);
     if (o.shape_bytes > 0) {
@@ -574,19 +588,31 @@ static void put_tensor(struct buf *b, uint32_t field, const struct named_tensor 
     put_optional(b, TENSOR_NAME, named->name);
     put_optional(b, TENSOR_ALIAS, named->alias);
     if (o.to == GENERAL_CONTENT)
-        put_elements(b, &o);
+        put_elements(b, &o, gaps);
 }
 
-void general_request_to_pb(const struct infer_request *r, struct buf *out)
+static void put_request(const struct infer_request *r, struct buf *out, struct general_gaps *gaps)
 {
     for (int i = 0; i < r->feed_count; i++)
-        put_tensor(out, REQUEST_TENSOR, &r->feed[i]);
+        put_tensor(out, REQUEST_TENSOR, &r->feed[i], gaps);
     for (int i = 0; i < r->fetch_count; i++)
         pb_put_bytes(out, REQUEST_FETCH, r->fetch[i]);
     if (r->profile)
         pb_put_u64(out, REQUEST_PROFILE, 1);
     if (r->log_id != 0)
         pb_put_u64(out, REQUEST_LOG_ID, r->log_id);
+}
+
+void general_request_to_pb(const struct infer_request *r, struct buf *out)
+{
+    put_request(r, out, NULL);
+}
+
+void general_request_to_pb_around(const struct infer_request *r, struct buf *out,
+                                  struct general_gaps *gaps)
+{
+    *gaps = (struct general_gaps){ 0 };
+    put_request(r, out, gaps);
 }
 
 static void put_output(struct buf *b, const struct infer_output *o)
@@ -596,7 +622,7 @@ static void put_output(struct buf *b, const struct infer_output *o)
         size += pb_size_bytes(OUTPUT_TENSOR, measure(&o->tensor[i]).size);
     pb_put_begin(b, REPLY_OUTPUTS, size);
     for (int i = 0; i < o->tensor_count; i++)
-        put_tensor(b, OUTPUT_TENSOR, &o->tensor[i]);
+        put_tensor(b, OUTPUT_TENSOR, &o->tensor[i], NULL);
     put_optional(b, OUTPUT_ENGINE, o->engine);
 }
 

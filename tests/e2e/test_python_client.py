@@ -276,6 +276,16 @@ def test_http_none_and_the_reason(uci, capsys):
     assert "headers must be a dict" in capsys.readouterr().out
 
 
+def test_http_client_over_grpc(uci):
+    pytest.importorskip("grpc")
+    h = http(uci, set_use_grpc_client=True)
+    r = h.predict(feed={"x": ROW}, fetch=["price"])
+    if r is None and "http2 header with status" in str(h.last_error):
+        pytest.skip("this server speaks no gRPC")
+    assert abs(r.outputs[0].tensor[0].float_data[0] - PRICE) < 1e-5 and h.last_error is None
+    assert h.predict(feed={"x": ROW[:5]}, fetch=["price"]) is None and isinstance(h.last_error, errors.InvalidArgument)
+
+
 # ---- the rest of the package ----
 
 def test_multi_lang_client(uci):

@@ -94,6 +94,13 @@ def test_name_starts_http(tmp_path):
         assert ask(port).json() == {"result": {"price": [[pytest.approx(PRICE)]]}}
 
 
+def test_the_gpu_editions_name(tmp_path):
+    port = free_port()
+    with running(["-m", "paddle_serving_server_gpu.serve", "--model", UCI, "--thread", 10, "--port", port], [port], tmp_path):
+        assert connected(port).predict(feed={"x": ROW}) is not None
+    script("from paddle_serving_server_gpu.web_service import WebService; from paddle_serving_server_gpu import OpMaker, Server")
+
+
 def test_stop_and_kill(tmp_path):
     port = free_port()
     for command, status in (("stop", 0), ("kill", -signal.SIGKILL)):
@@ -230,7 +237,7 @@ def test_setters_that_are_misused(tmp_path):
 
 IMDB_SCRIPT = """
 from paddle_serving_server.web_service import WebService
-from paddle_serving_app.reader.imdb_reader import IMDBDataset
+from imdb_reader import IMDBDataset
 import sys
 
 
@@ -256,6 +263,26 @@ imdb_service.prepare_server(
 imdb_service.prepare_dict({"dict_file_path": sys.argv[4]})
 imdb_service.run_server()
 """
+
+
+def test_the_design_documents_imdb_service(tmp_path):
+    """The script as it stands there. Its get_words_only gives a tuple of one list, as the module beside it did then."""
+    port = free_port()
+    (tmp_path / "imdb.vocab").write_text("\n".join(f"w{i}" for i in range(400)))
+    (tmp_path / "imdb_reader.py").write_text(
+        "from paddle_serving_app.reader import imdb_reader\n"
+        "class IMDBDataset(imdb_reader.IMDBDataset):\n"
+        "    def get_words_only(self, line):\n"
+        "        return (super().get_words_only(line),)\n")
+    (tmp_path / "service.py").write_text(IMDB_SCRIPT)
+    url = f"http://127.0.0.1:{port}/imdb/prediction"
+    with running(["service.py", LSTM, tmp_path / "w", port, tmp_path / "imdb.vocab"], [port], tmp_path):
+        r = requests.post(url, json={"words": "w3 w17, w200 w5 | 0", "fetch": ["prediction"]}, timeout=20)
+        again = requests.post(url, json={"feed": [{"words": "w3 w17, w200 w5 | 0"}], "fetch": ["prediction"]}, timeout=20)
+        assert r.status_code == 200 and np.allclose(np.sum(r.json()["result"]["prediction"]), 1, atol=1e-5), r.text
+        assert again.json() == r.json()
+        gave_up = requests.post(url, json={"feed": [{"text": "w3"}], "fetch": ["prediction"]}, timeout=20)
+        assert gave_up.status_code == 400 and "gave this request up (exit(-1) in a hook)" in gave_up.json()["error"]
 
 
 UCI_SCRIPT = """
@@ -314,7 +341,7 @@ def test_a_worker_that_dies_takes_its_request_alone(tmp_path):
                 with contextlib.suppress(requests.ConnectionError):
                     assert ask(port).status_code == 200
                     break
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 3  # a second where the machine is free
             with contextlib.suppress(requests.ConnectionError):  # it may have been the dead one's neighbour
                 assert slow.result().status_code == 200
         while "ended with -9; another one takes its place" not in p.said():
@@ -378,3 +405,86 @@ def test_what_is_not_http(tmp_path):
             s.sendall(request + request)
             time.sleep(0.3)
             assert s.recv(4000).count(b"18.90") == 2
+
+
+# ---- several models ----
+
+def test_the_documented_ensemble(tmp_path, monkeypatch):
+    """One reader, two models side by side, a response of both: OpGraphMaker and load_model_config with a dict."""
+    monkeypatch.chdir(tmp_path)
+    maker, graph, server, port = OpMaker(), OpGraphMaker(), Server(), free_port()
+    read = maker.create("GeneralReaderOp")
+    cnn = maker.create("GeneralInferOp", engine_name="cnn", inputs=[read])
+    bow = maker.create("GeneralInferOp", engine_name="bow", inputs=[read])
+    for op in (read, cnn, bow, maker.create("GeneralResponseOp", inputs=[cnn, bow])):
+        graph.add_op(op)
+    server.set_op_graph(graph.get_op_graph())
+    server.load_model_config({cnn: ZOO / "imdb_cnn" / "pdmodel26", bow: ZOO / "imdb_bow" / "pdmodel26"})
+    server.prepare_server(workdir="work_dir1", port=port, device="cpu")
+    process = server.start()
+    try:
+        server.wait_ready()
+        both = connected(port, ZOO / "imdb_bow" / "pdmodel26").predict(feed={"words": [8, 233, 52, 401]}, fetch=["prediction"])
+        import oar
+        for name in ("cnn", "bow"):
+            model = oar.load(ZOO / f"imdb_{name}" / "pdmodel26")
+            alone = model.run({"words": np.array([[8], [233], [52], [401]]), "words.lod": [0, 4]})
+            assert np.allclose(both[name]["prediction"], next(iter(alone.values())), atol=1e-6)
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+IMAGE_SCRIPT = """
+from paddle_serving_server.web_service import WebService
+from paddle_serving_app.reader import Sequential, Base64ToImage, Resize, CenterCrop, RGB2BGR, Transpose, Div
+import numpy as np
+import sys
+
+
+class ImageService(WebService):
+    def init_image_setting(self):
+        self.seq = Sequential([
+            Base64ToImage(), Resize(28), CenterCrop(28), RGB2BGR(), Transpose((2, 0, 1)), Div(255)
+        ])
+
+    def preprocess(self, feed=[], fetch=[]):
+        feed_batch = []
+        for ins in feed:
+            if "image" not in ins:
+                raise ValueError("feed data error!")
+            feed_batch.append(self.seq(ins["image"])[:1][np.newaxis, :])
+        return {sys.argv[4]: np.concatenate(feed_batch, axis=0)}, fetch, True
+
+    def postprocess(self, feed=[], fetch=[], fetch_map={}):
+        score = next(iter(fetch_map.values()))
+        return {"label": [int(s.argmax()) for s in score], "prob": [float(s.max()) for s in score]}
+
+
+image_service = ImageService(name="image")
+image_service.load_model_config(sys.argv[1])
+image_service.init_image_setting()
+image_service.prepare_server(workdir=sys.argv[2], port=int(sys.argv[3]), device="cpu")
+image_service.run_rpc_service()
+image_service.run_web_service()
+"""
+
+
+def test_image_classification_with_sequential(tmp_path):
+    """The introduction's third example: what the client sends is base64, what it gets is a label."""
+    cv2 = pytest.importorskip("cv2")
+    import base64
+    import oar
+    folder, port = ZOO / "lenet_digits" / "pdmodel26", free_port()
+    model = oar.load(folder)
+    digit = np.zeros((56, 80, 3), np.uint8)
+    cv2.putText(digit, "7", (24, 46), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (255, 255, 255), 4)
+    png = cv2.imencode(".png", digit)[1].tobytes()
+    small = cv2.resize(digit, (40, 28))[:, 6:34]
+    want = next(iter(model.run((small[None, None, :, :, 0] / np.float32(255))).values()))
+    with running(["-c", IMAGE_SCRIPT, folder, tmp_path / "w", port, model.inputs[0].name], [port], tmp_path):
+        body = {"feed": [{"image": base64.b64encode(png).decode()}] * 2, "fetch": [model.outputs[0].name]}
+        got = requests.post(f"http://127.0.0.1:{port}/image/prediction", json=body, timeout=20).json()["result"]
+        assert got["label"] == [int(want.argmax())] * 2 and np.allclose(got["prob"], want.max(), atol=1e-2)
+        wrong = requests.post(f"http://127.0.0.1:{port}/image/prediction", json={**body, "feed": [{"x": 1}]}, timeout=20).json()
+        assert wrong == {"result": "feed data error!"}

@@ -208,7 +208,7 @@ PyObject *array_empty(int dtype, int rank, const int64_t *shape, void **data)
     PyObject *made =
         tuple != NULL ? PyObject_CallFunctionObjArgs(ext.numpy_empty, tuple, type, NULL) : NULL;
     Py_XDECREF(tuple);
-    struct array a;
+    struct array a = { 0 };
     if (made != NULL && view(made, -1, &a)) {
         *data = (void *)a.data;
         array_release(&a);
@@ -224,7 +224,7 @@ PyObject *array_empty(int dtype, int rank, const int64_t *shape, void **data)
 
 PyObject *array_out(int dtype, int rank, const int64_t *shape, const void *data)
 {
-    void *to;
+    void *to = NULL;
     PyObject *made = array_empty(dtype, rank, shape, &to);
     if (made == NULL)
         return NULL;

@@ -64,6 +64,8 @@ Py_ssize_t array_itemsize(int dtype);
 /* Sets the exception that ext.make_error makes of a failed call; returns NULL. */
 PyObject *ext_fail(int status, int code, const char *words);
 
+PyObject *ext_aes_ctr(PyObject *module, PyObject *args); /* crypt.c */
+
 PyObject *model_type(void);   /* a new reference to oar._oar.Model */
 PyObject *spec_type(void);    /* oar._oar.Spec */
 PyObject *channel_type(void); /* oar._oar.Channel */

@@ -32,6 +32,8 @@ static PyObject *set_error_maker(PyObject *module, PyObject *maker)
 static PyMethodDef functions[] = {
     { "set_error_maker", set_error_maker, METH_O,
       "set_error_maker(f): f(status, code, words) makes the exception of a failed call" },
+    { "aes_ctr", ext_aes_ctr, METH_VARARGS,
+      "aes_ctr(key, counter, data) -> bytes: AES in counter mode" },
     { 0 },
 };
 

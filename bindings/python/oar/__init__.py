@@ -15,11 +15,13 @@ Three things are enough to begin::
 Scripts of Paddle Serving need none of this: ``paddle_serving_client``, ``paddle_serving_server`` and
 ``paddle_serving_app`` are here under their own names.
 """
-from . import _oar, errors
+from . import _oar, errors as errors
 from ._oar import version as __version__
 
 _oar.set_error_maker(errors.make)
 
+from ._client import AsyncClient, Client, ModelInfo, TensorInfo  # noqa: E402
 from ._model import Model, Port, load  # noqa: E402
+from ._serve import Server, serve  # noqa: E402
 
-__all__ = ["Model", "Port", "load", "errors", "__version__"]
+__all__ = ["AsyncClient", "Client", "Model", "ModelInfo", "Port", "Server", "TensorInfo", "errors", "load", "serve", "__version__"]

@@ -4,6 +4,7 @@ import numpy as np
 
 version: str
 
+def aes_ctr(key: bytes, counter: bytes, data: bytes) -> bytes: ...
 def set_error_maker(f: Callable[[int, int, str], Exception]) -> None: ...
 
 _Row = Tuple[str, str, int, bool, Sequence[int]]

@@ -1,9 +1,10 @@
 """What a Paddle model takes and gives, read from its program without the framework: feeds, fetches, their types and shapes.
 
-The program's protobuf (framework.proto) is read as far as that needs; Paddle 3's JSON form through Oar's own importer.
+The program's protobuf (framework.proto) is read as far as that needs, and so is Paddle 3's JSON.
 """
 from __future__ import annotations
 
+import json
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -13,7 +14,7 @@ _proto.SCHEMAS["paddle.framework.proto"] = ("proto2", {
     "ProgramDesc": "1 repeated BlockDesc blocks",
     "BlockDesc": "1 int32 idx; 2 int32 parent_idx; 3 repeated VarDesc vars; 4 repeated OpDesc ops",
     "OpVar": "1 string parameter; 2 repeated string arguments",
-    "OpAttr": "1 string name; 2 int32 type; 3 int32 i",
+    "OpAttr": "1 string name; 2 int32 type; 3 int32 i; 4 float f; 5 string s; 6 repeated int32 ints; 10 bool b",
     "OpDesc": "1 repeated OpVar inputs; 2 repeated OpVar outputs; 3 string type; 4 repeated OpAttr attrs",
     "TensorDesc": "1 int32 data_type; 2 repeated int64 dims",
     "LoDTensorDesc": "1 TensorDesc tensor; 2 int32 lod_level",
@@ -77,7 +78,7 @@ def _column(op: Any) -> int:
 
 
 def _argument(slots: Any, parameter: str) -> str:
-    return next(s.arguments[0] for s in slots if s.parameter == parameter)
+    return str(next(s.arguments[0] for s in slots if s.parameter == parameter))
 
 
 def _from_protobuf(path: str) -> Tuple[List[Var], List[Var]]:
@@ -97,14 +98,35 @@ def _from_protobuf(path: str) -> Tuple[List[Var], List[Var]]:
             [_var(block, _argument(op.inputs, "X")) for op in fetches])
 
 
-def _from_importer(path: str) -> Tuple[List[Var], List[Var]]:
-    from ._model import DTYPES as NAMES, load
-    model = load(path)
-    code: Dict[str, int] = {n: i for i, n in enumerate(NAMES)}
-    return tuple([Var(p.real_name, code.get(p.dtype, -1), p.shape, int(p.ragged)) for p in ports]  # type: ignore[return-value]
-                 for ports in (model.inputs, model.outputs))
+PIR_DTYPES = {"t_i64": 0, "t_f32": 1, "t_i32": 2, "t_f64": 3, "t_i16": 4, "t_f16": 5, "t_bf16": 6, "t_ui8": 7, "t_i8": 8, "t_bool": 9,
+              "t_c64": 10, "t_c128": 11}
+
+
+def _pir_var(op: Dict[str, Any]) -> Tuple[int, Var]:
+    """(column, variable) of a data or fetch operation: its name is an attribute, its type that of its result."""
+    attrs = {a["N"]: a["AT"].get("D") for a in op["A"]}
+    tensor = op["O"][0]["TT"]["D"]
+    return int(attrs.get("col") or 0), Var(attrs["name"], PIR_DTYPES.get(tensor[0]["#"].split(".")[-1], -1), tuple(tensor[1]), 0)
+
+
+def _from_pir(path: str) -> Tuple[List[Var], List[Var]]:
+    """Paddle 3's JSON: feeds are its data operations in their order, fetches its fetch operations by column."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    try:
+        ops = json.loads(text)["program"]["regions"][0]["blocks"][0]["ops"]
+        found: Dict[str, List[Tuple[int, Var]]] = {"data": [], "fetch": []}
+        for op in ops:
+            kind = op["#"].split(".")[-1]
+            if kind in found:
+                found[kind].append(_pir_var(op))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+        raise ValueError(f"{path}: not a program of Paddle 3: {type(e).__name__}: {e}") from None
+    if not found["fetch"]:
+        raise ValueError(f"{path}: the program fetches nothing: was it saved for inference?")
+    return [v for _, v in found["data"]], [v for _, v in sorted(found["fetch"], key=lambda f: f[0])]
 
 
 def ports(path: str) -> Tuple[List[Var], List[Var]]:
     """(feeds, fetches) of a program file, in the order of its columns."""
-    return _from_importer(path) if path.endswith(".json") else _from_protobuf(path)
+    return _from_pir(path) if path.endswith(".json") else _from_protobuf(path)

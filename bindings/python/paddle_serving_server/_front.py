@@ -39,8 +39,27 @@ class Refused(Exception):
 
 
 class Request:
-    """One request, read whole. `headers` has lower-case names."""
+    """One request, read whole. `headers` has lower-case names, and may be shared with other requests: read only."""
     __slots__ = ("method", "path", "headers", "body", "keep_alive")
+
+
+HEADS, HEAD_KEPT_BYTES = 256, 2048  # heads that are remembered: a caller sends the same one again and again
+_heads = {}
+
+
+def known_head(head):
+    """parse_head, remembered."""
+    found = _heads.get(head)
+    if found is None:
+        r, need = parse_head(head)
+        found = (r.method, r.path, r.headers, r.keep_alive, need)
+        if len(head) <= HEAD_KEPT_BYTES:
+            if len(_heads) >= HEADS:
+                _heads.clear()
+            _heads[head] = found
+    r = Request()
+    r.method, r.path, r.headers, r.keep_alive, need = found
+    return r, need
 
 
 class Connection:
@@ -254,7 +273,7 @@ class Worker:
                 if len(c.data) > HEAD_BYTES:
                     raise Refused(431, f"a request head larger than {HEAD_BYTES} bytes")
                 return None
-            c.head, c.need = parse_head(c.data[:end].lstrip(b"\r\n"))
+            c.head, c.need = known_head(c.data[:end].lstrip(b"\r\n"))
             c.data = c.data[end + 4:]
         if c.need < 0:
             body, used = take_chunks(c.data)
@@ -310,16 +329,22 @@ class Worker:
         extra = ""
         if packed and len(body) >= 512:
             body, extra = gzip.compress(body, 1), "Content-Encoding: gzip\r\n"
-        head = (f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-                f"{extra}{'' if keep_alive else 'Connection: close' + chr(13) + chr(10)}\r\n").encode()
-        c.socket.settimeout(SEND_S)
+        end = "\r\n" if keep_alive else "Connection: close\r\n\r\n"
+        head = f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}{end}".encode()
+        data = head + body
         try:
-            c.socket.sendall(head + body)
-        finally:
+            sent = c.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            c.socket.settimeout(SEND_S)
             try:
-                c.socket.setblocking(False)
-            except OSError:
-                pass
+                c.socket.sendall(memoryview(data)[sent:])
+            finally:
+                try:
+                    c.socket.setblocking(False)
+                except OSError:
+                    pass
 
 
 def listen(host, port):

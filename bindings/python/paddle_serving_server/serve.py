@@ -151,7 +151,8 @@ def start(args):
     if not port_is_available(args.port):
         raise SystemExit("Port {} is already used".format(args.port))
     if args.use_encryption_model:
-        raise SystemExit("--use_encryption_model: encrypted models are not served yet; serve the plain one")
+        from . import encryption
+        return encryption.run(args, make_server)
     server = make_server(args)
     dump_pid_file([args.port], args.model)
     if args.name:

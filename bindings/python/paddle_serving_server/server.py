@@ -361,7 +361,10 @@ class Server:
         if self.use_local_bin:
             print("Use local bin : {}".format(self.bin_path))
         print("Going to Run Comand\n{}".format(" ".join(command)), flush=True)
-        self.process = subprocess.Popen(command, env={**os.environ, "OAR_DIES_WITH_PARENT": "1"})
+        env = dict(os.environ)
+        if threading.current_thread() is threading.main_thread():  # what the system calls a parent is the thread
+            env["OAR_DIES_WITH_PARENT"] = "1"
+        self.process = subprocess.Popen(command, env=env)
         return self.process
 
     def wait_ready(self, seconds=60):

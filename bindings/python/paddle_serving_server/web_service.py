@@ -56,19 +56,21 @@ class Instances(list):
         return self._one().items()
 
 
-class _Encoder(json.JSONEncoder):
-    def default(self, value):
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        if isinstance(value, np.generic):
-            return value.item()
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        return super().default(value)
+def _plain(value):
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise TypeError(f"{type(value).__name__} cannot be answered as JSON")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, ensure_ascii=False)
 
 
 def to_json(value):
-    return json.dumps(value, cls=_Encoder, ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 class WebService:
@@ -88,6 +90,7 @@ class WebService:
         self._server_options = {}
         self._local = None
         self._pipeline = None
+        self._post_arity = None
 
     # ---- the pipeline form ----
 
@@ -320,14 +323,20 @@ class WebService:
             return self._local.run(feed, [fetch] if isinstance(fetch, str) else list(fetch) or None)
         # not predict(): its last_error belongs to the object, which many threads share here
         client = self.client
-        names = client._fetch_names(fetch)
-        feed = client._feed_dict(feed)
+        try:
+            names = client._fetches[fetch if type(fetch) is str else tuple(fetch)]
+        except (KeyError, TypeError):
+            names = client._fetch_names(fetch)
+        if type(feed) is not dict:
+            feed = client._feed_dict(feed)
         result = client._groups[0][1].call(client._config.spec, feed, names, is_batch, False, 0, client.rpc_timeout_ms, False)
         if result is None:
             raise InternalError("the model gave nothing")
         return result
 
     def _postprocess(self, feed, fetch, fetch_map):
-        if len(inspect.signature(self.postprocess).parameters) >= 3:
+        if self._post_arity is None:
+            self._post_arity = len(inspect.signature(self.postprocess).parameters)
+        if self._post_arity >= 3:
             return self.postprocess(feed, fetch, fetch_map)
         return self.postprocess(fetch_map)

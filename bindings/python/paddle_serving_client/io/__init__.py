@@ -8,7 +8,7 @@ import shutil
 
 from google.protobuf import text_format
 
-from oar import _program, _proto
+from oar import _crypt, _program, _proto
 
 __all__ = ["save_model", "save_dygraph_model", "inference_model_to_serving"]
 
@@ -77,13 +77,28 @@ def _place(files, server_folder, model_filename, params_filename):
     return os.path.join(server_folder, program)
 
 
+def _encrypt(files, server_folder):
+    """encrypt_model and encrypt_params in the server's folder, and their key in the file `key` here."""
+    if files.params is None or files.program.endswith(".json"):
+        raise ValueError(f"{files.program}: encryption wants a program with combined parameters (*.pdmodel with *.pdiparams, or "
+                         "__model__ with __params__)")
+    key = _crypt.new_key()
+    os.makedirs(server_folder, exist_ok=True)
+    for path, name in ((files.program, "encrypt_model"), (files.params, "encrypt_params")):
+        with open(path, "rb") as f, open(os.path.join(server_folder, name), "wb") as out:
+            out.write(_crypt.encrypt(f.read(), key))
+    with open(os.open("key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(key)
+
+
 def _finish(files, config, server_folder, client_folder, encryption, show_proto, model_filename=None, params_filename=None):
     if show_proto:
         print(text_format.MessageToString(config))
         return
     if encryption:
-        raise NotImplementedError("encryption=True: models are not encrypted yet; leave it out and guard the files")
-    _place(files, server_folder, model_filename, params_filename)
+        _encrypt(files, server_folder)
+    else:
+        _place(files, server_folder, model_filename, params_filename)
     _write_configs(config, server_folder, client_folder)
 
 
@@ -120,7 +135,11 @@ def _var_of(variable):
         level = int(getattr(variable, "lod_level", 0) or 0)
     except Exception:
         level = 0
-    return _program.Var(variable.name, CODES.get(dtype, -1), tuple(int(d) for d in variable.shape), level)
+    try:
+        name = variable.name
+    except Exception:  # a result in Paddle 3's form has none until it is saved
+        name = "?"
+    return _program.Var(name, CODES.get(dtype, -1), tuple(int(d) for d in variable.shape), level)
 
 
 def save_model(server_model_folder, client_config_folder, feed_var_dict, fetch_var_dict, main_program=None, encryption=False,

@@ -5,6 +5,7 @@ Op.run_batch is the whole life of some requests in one operator; it runs in a th
 """
 import concurrent.futures
 import enum
+import functools
 import inspect
 import io
 import sys
@@ -67,7 +68,12 @@ class Failure(Exception):
         self.code, self.words = code, words
 
 
-def _arity(function):
+def _arity(method):
+    return _count(getattr(method, "__func__", method)) - hasattr(method, "__func__")
+
+
+@functools.lru_cache(maxsize=1024)
+def _count(function):
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in inspect.signature(function).parameters.values())
 
 

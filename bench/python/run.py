@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""bench/python/run.py MODEL: what Python costs. MODEL is the fit_a_line folder (one row of 13 numbers to one).
+
+The package must be importable (the wheel installed, or PYTHONPATH at it); with Flask installed WebService is compared with the
+same handler on Flask. CPU is user + system time of the calling process, from getrusage, so that other work on the machine
+disturbs it little; each figure is the median of five runs. --json prints one object.
+"""
+import argparse
+import concurrent.futures
+import http.client
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+import oar
+from oar import _program, _proto
+from paddle_serving_client import Client
+from paddle_serving_server.util import free_port, port_is_available
+
+ROW = np.array([[0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]], "float32")
+FIGURES = {}
+
+
+def note(name, value, unit):
+    FIGURES[name] = round(value, 3)
+    print(f"{name:48} {value:12.2f} {unit}", file=sys.stderr, flush=True)
+
+
+def cpu_s():
+    r = resource.getrusage(resource.RUSAGE_SELF)
+    return r.ru_utime + r.ru_stime
+
+
+def per_call(call, count):
+    """(CPU us, wall us) of one call: medians of five runs."""
+    for _ in range(min(count, 200)):
+        call()
+    runs = []
+    for _ in range(5):
+        cpu, wall = cpu_s(), time.perf_counter()
+        for _ in range(count):
+            call()
+        runs.append(((cpu_s() - cpu) / count * 1e6, (time.perf_counter() - wall) / count * 1e6))
+    return tuple(statistics.median(r[i] for r in runs) for i in (0, 1))
+
+
+def image_model(folder):
+    """image [3, 224, 224] -> its mean: the model costs next to nothing, the request is 602 kB."""
+    m = _proto.messages("paddle.framework.proto")
+    block = (program := m["ProgramDesc"]()).blocks.add(idx=0, parent_idx=-1)
+    for name, kind, shape in (("feed", 9, []), ("fetch", 10, []), ("image", 7, [-1, 3, 224, 224]), ("pooled", 7, [-1, 3, 1, 1])):
+        v = block.vars.add(name=name, persistable=kind != 7)
+        v.type.type = kind
+        if kind == 7:
+            v.type.lod_tensor.tensor.data_type = 5
+            v.type.lod_tensor.tensor.dims.extend(shape)
+
+    def op(kind, source, target, **attrs):
+        o = block.ops.add(type=kind)
+        o.inputs.add(parameter="X", arguments=[source])
+        o.outputs.add(parameter="Out", arguments=[target])
+        for name, (number, value) in attrs.items():
+            o.attrs.add(name=name, type=number, **value)
+
+    op("feed", "feed", "image", col=(0, {"i": 0}))
+    op("pool2d", "image", "pooled", global_pooling=(6, {"b": True}), pooling_type=(2, {"s": "avg"}), ksize=(3, {"ints": [1, 1]}))
+    op("fetch", "pooled", "fetch", col=(0, {"i": 0}))
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "__model__"), "wb") as f:
+        f.write(program.SerializeToString())
+    with open(os.path.join(folder, "serving_server_conf.prototxt"), "w") as f:
+        f.write('feed_var { name: "image" alias_name: "image" feed_type: 1 shape: 3 shape: 224 shape: 224 }\n'
+                'fetch_var { name: "pooled" alias_name: "score" fetch_type: 1 shape: 3 }\n')
+
+
+def connected(address, config):
+    c = Client()
+    c.load_client_config(config)
+    c.connect([address])
+    return c
+
+
+def bench_in_process(model):
+    feed = {"x": ROW}
+    run = oar.load(model).run
+    note("oar.load().run, fit_a_line: CPU", per_call(lambda: run(feed), 20000)[0], "us")
+
+
+def bench_client(model, scratch):
+    with oar.serve(model, quiet=True) as server:
+        c, feed = connected(server.address, model), {"x": ROW}
+        cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["price"], batch=True), 4000)
+        note("Client.predict, fit_a_line: CPU", cpu, "us")
+        note("Client.predict, fit_a_line: latency", wall, "us")
+        for threads in (1, 2, 4, 8):
+            note(f"one Client, {threads} threads: calls a second", shared(c, feed, threads), "/s")
+    image = os.path.join(scratch, "image_model")
+    image_model(image)
+    with oar.serve(image, quiet=True) as server:
+        c, feed = connected(server.address, image), {"image": np.random.default_rng(0).random((3, 224, 224), "float32")}
+        assert c.predict(feed=feed, fetch=["score"]) is not None, c.last_error
+        cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["score"]), 300)
+        note("Client.predict, 3x224x224 image: CPU", cpu, "us")
+        note("Client.predict, 3x224x224 image: latency", wall, "us")
+
+
+def shared(client, feed, threads, seconds=1.0):
+    stop, counts = threading.Event(), [0] * threads
+
+    def work(i):
+        while not stop.is_set():
+            client.predict(feed=feed, fetch=["price"], batch=True)
+            counts[i] += 1
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(threads)]
+    begin = time.perf_counter()
+    for w in workers:
+        w.start()
+    time.sleep(seconds)
+    stop.set()
+    for w in workers:
+        w.join()
+    return sum(counts) / (time.perf_counter() - begin)
+
+
+# ---- WebService against Flask ----
+
+HANDLER = """
+import sys
+import numpy as np
+
+def preprocess(feed, fetch):
+    return {"x": np.array([f["x"] for f in feed], "float32")}, fetch, True
+"""
+OURS = HANDLER + """
+from paddle_serving_server.web_service import WebService
+
+class Uci(WebService):
+    def preprocess(self, feed=[], fetch=[]):
+        return preprocess(feed, fetch)
+
+service = Uci(name="uci")
+service.load_model_config(sys.argv[1])
+service.prepare_server(workdir=sys.argv[3] + "/w", port=int(sys.argv[2]), device="cpu")
+service.run_rpc_service()
+service.run_web_service()
+"""
+FLASK = HANDLER + """
+import logging
+from flask import Flask, request
+from paddle_serving_client import Client
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+client = Client()
+client.load_client_config(sys.argv[1])
+client.connect([sys.argv[3]])
+app = Flask("uci")
+
+@app.route("/uci/prediction", methods=["POST"])
+def run():
+    feed, fetch, batch = preprocess(request.json["feed"], request.json["fetch"])
+    fetch_map = client.predict(feed=feed, fetch=fetch, batch=batch)
+    return {"result": {k: v.tolist() for k, v in fetch_map.items()}}
+
+app.run(host="127.0.0.1", port=int(sys.argv[2]), threaded=True)
+"""
+
+
+def hammer(port, seconds):
+    """Requests a second of one process with one connection that is kept."""
+    body = json.dumps({"feed": [{"x": ROW[0].tolist()}], "fetch": ["price"]})
+    connection, count = http.client.HTTPConnection("127.0.0.1", port, timeout=10), 0
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        connection.request("POST", "/uci/prediction", body, {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        data = reply.read()
+        assert reply.status == 200, data
+        count += 1
+        if reply.will_close:
+            connection.close()
+    return count / seconds
+
+
+def cpu_of_tree(pid):
+    """CPU seconds of a process and its children, living ones included."""
+    total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
+    for p in os.listdir("/proc"):
+        if p.isdigit():
+            try:
+                with open(f"/proc/{p}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(p) == pid or int(fields[1]) == pid:
+                total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+def service_figures(source, arguments, port, scratch, clients=4, seconds=3.0):
+    """(requests a second, CPU us of the service a request)"""
+    process = subprocess.Popen([sys.executable, "-c", source, *arguments], cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while port_is_available(port):
+            assert process.poll() is None, "the service does not start"
+            time.sleep(0.05)
+        hammer(port, 0.3)
+        before = cpu_of_tree(process.pid)
+        with multiprocessing.get_context("spawn").Pool(clients) as pool:
+            rate = sum(pool.starmap(hammer, [(port, seconds)] * clients))
+        return rate, (cpu_of_tree(process.pid) - before) / (rate * seconds) * 1e6
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def bench_web_service(model, scratch):
+    port = free_port(15000)
+    ours = service_figures(OURS, [model, str(port), scratch], port, scratch)
+    note("WebService: requests a second, 4 callers", ours[0], "/s")
+    note("WebService: CPU of the service", ours[1], "us")
+    try:
+        import flask  # noqa: F401
+    except ImportError:
+        print("Flask is not installed: no comparison", file=sys.stderr)
+        return
+    with oar.serve(model, quiet=True) as server:
+        port = free_port(16000)
+        flask_ = service_figures(FLASK, [model, str(port), server.address], port, scratch)
+    note("Flask: requests a second, 4 callers", flask_[0], "/s")
+    note("Flask: CPU of the service", flask_[1], "us")
+    note("WebService over Flask: throughput", ours[0] / flask_[0], "times")
+    note("WebService over Flask: CPU", flask_[1] / ours[1], "times less")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    model = os.path.abspath(args.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        bench_in_process(model)
+        bench_client(model, scratch)
+        bench_web_service(model, scratch)
+    if args.json:
+        print(json.dumps(FIGURES))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,352 @@
+"""Client: calls to any number of servers that do the same work."""
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import http.client
+import json
+import struct
+import threading
+import time
+from types import TracebackType
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar, Union
+from urllib.parse import quote
+
+import numpy as np
+
+from . import _balance
+from .errors import InvalidArgument, InternalError, OarError, TimedOut, Unavailable, make
+
+Arrays = Dict[str, "np.ndarray[Any, Any]"]
+_T = TypeVar("_T")
+
+# protocol -> (name in liboar_client, or "" where Python speaks it)
+PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "kserve": ""}
+
+# Open Inference Protocol's names of types
+_OIP = {"int64": "INT64", "float32": "FP32", "int32": "INT32", "float64": "FP64", "int16": "INT16", "float16": "FP16", "uint8": "UINT8",
+        "int8": "INT8", "bool": "BOOL", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64"}
+_NUMPY = {v: k for k, v in _OIP.items()}
+_STATUS = {400: -1, 404: -2, 408: -8, 413: -7, 429: -3, 501: -5, 503: -3, 504: -8}
+
+
+class TensorInfo(NamedTuple):
+    """One input or output as the server describes it; -1 in shape where a request decides."""
+    name: str
+    dtype: str
+    shape: Tuple[int, ...]
+
+
+class ModelInfo(NamedTuple):
+    """A model as the server describes it."""
+    name: str
+    versions: Tuple[str, ...]
+    platform: str
+    inputs: Tuple[TensorInfo, ...]
+    outputs: Tuple[TensorInfo, ...]
+
+
+def _info(body: Mapping[str, Any]) -> ModelInfo:
+    def tensors(rows: Sequence[Mapping[str, Any]]) -> Tuple[TensorInfo, ...]:
+        return tuple(TensorInfo(r["name"], _NUMPY.get(r["datatype"], r["datatype"].lower()), tuple(int(d) for d in r["shape"])) for r in rows)
+    return ModelInfo(body["name"], tuple(body.get("versions") or ()), body.get("platform", ""), tensors(body.get("inputs", ())),
+                     tensors(body.get("outputs", ())))
+
+
+class _Http:
+    """Requests over kept connections, one for each thread and server."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def ask(self, address: str, method: str, path: str, body: Optional[bytes], headers: Mapping[str, str],
+            timeout_s: float) -> Tuple[Mapping[str, str], bytes]:
+        """(headers by lower-case name, body) of a good answer; an OarError otherwise."""
+        kept: Dict[str, http.client.HTTPConnection] = self._local.__dict__.setdefault("kept", {})
+        for attempt in (0, 1):
+            fresh = address not in kept
+            if fresh:
+                host, _, port = address.rpartition(":")
+                kept[address] = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
+            connection = kept[address]
+            connection.timeout = timeout_s
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout_s)
+            try:
+                connection.request(method, path, body, dict(headers))
+                reply = connection.getresponse()
+                data = reply.read()
+            except (OSError, http.client.HTTPException) as e:
+                connection.close()
+                del kept[address]
+                if isinstance(e, TimeoutError):
+                    raise make(-8, 0, f"{address}: no answer within {timeout_s:g} s") from e
+                if fresh or attempt:
+                    raise make(-11, 0, f"{address}: {e}") from e
+                continue  # closed while it was idle
+            if reply.status // 100 != 2:
+                raise make(_STATUS.get(reply.status, -1 if reply.status < 500 else -6), reply.status,
+                           f"{address}: HTTP {reply.status}: {_words(data)}")
+            return {k.lower(): v for k, v in reply.headers.items()}, data
+        raise InternalError("unreachable")
+
+
+def _words(data: bytes) -> str:
+    try:
+        body = json.loads(data)
+        return str(body.get("error", body)) if isinstance(body, dict) else str(body)
+    except ValueError:
+        return data.decode(errors="replace").strip()
+
+
+def _oip_body(feed: Mapping[str, Any], outputs: Optional[Sequence[str]]) -> Tuple[bytes, int]:
+    """A request of the Open Inference Protocol with its tensors as bytes behind the JSON; (body, length of the JSON)."""
+    inputs: List[Dict[str, Any]] = []
+    parts: List[bytes] = []
+    for name, value in feed.items():
+        array = np.asarray(value)
+        if array.dtype.kind in "US" or array.dtype == object:
+            texts = [v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist()]
+            data, kind = b"".join(struct.pack("<I", len(t)) + t for t in texts), "BYTES"
+        elif array.dtype.name in _OIP:
+            data, kind = np.ascontiguousarray(array).tobytes(), _OIP[array.dtype.name]
+        else:
+            raise InvalidArgument(f"feed '{name}': arrays of {array.dtype} are not sent")
+        inputs.append({"name": name, "shape": list(array.shape), "datatype": kind, "parameters": {"binary_data_size": len(data)}})
+        parts.append(data)
+    request: Dict[str, Any] = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    if outputs:
+        request["outputs"] = [{"name": n, "parameters": {"binary_data": True}} for n in outputs]
+    head = json.dumps(request).encode()
+    return b"".join([head, *parts]), len(head)
+
+
+def _oip_result(headers: Mapping[str, str], data: bytes) -> Arrays:
+    length = int(headers.get("inference-header-content-length") or len(data))
+    body, at, result = json.loads(data[:length]), length, {}
+    for t in body["outputs"]:
+        size = (t.get("parameters") or {}).get("binary_data_size")
+        if t["datatype"] not in _NUMPY:
+            raise InternalError(f"output '{t['name']}' is {t['datatype']}, which has no NumPy type here")
+        if size is None:
+            array = np.array(t["data"], dtype=_NUMPY[t["datatype"]])
+        else:
+            array = np.frombuffer(data, dtype=_NUMPY[t["datatype"]], count=size // np.dtype(_NUMPY[t["datatype"]]).itemsize, offset=at).copy()
+            at += size
+        result[t["name"]] = array.reshape(t["shape"])
+    return result
+
+
+class Client:
+    """A client of one server, or of several that do the same work.
+
+    >>> client = oar.Client("127.0.0.1:9292")
+    >>> client.infer({"x": np.zeros((1, 13), "float32")})
+    {'price': array([[22.53]], dtype=float32)}
+
+    One object may be shared by any number of threads; connections are kept and the GIL is free while a call waits. What
+    goes wrong is raised as an :class:`oar.errors.OarError` whose class says what to do about it.
+
+    ``address``
+        "host:port", or a list of them. Calls go to servers that are up, by the ``balance`` policy: "locality_aware" (by
+        how much each gets done, the default), "least_loaded", "round_robin", "random", or "consistent_hash" (by the
+        ``key`` of the call).
+    ``protocol``
+        "auto" (baidu_std; "kserve" where ``model`` is given), "brpc", "http" (protobuf), "http-json", or "kserve" (the Open
+        Inference Protocol over HTTP, which names its model).
+    ``timeout``
+        Seconds for one attempt of a call.
+    ``retries``
+        How often a call is sent again when that can do no harm: the server could not be reached, hung up, was stopping or
+        overloaded. Retries come out of a budget (a fifth of the calls), so that they cannot make an overload worse.
+    ``hedge_after``
+        Seconds after which a call that has no answer yet is sent to a second server as well; the first answer counts.
+    ``health_interval``
+        Seconds between checks of GET /v2/health/ready of each server in the background; one that fails is left out until it
+        answers again. Without it servers are left out when calls to them fail.
+    """
+
+    def __init__(self, address: Union[str, Sequence[str]], *, protocol: str = "auto", model: Optional[str] = None, timeout: float = 20.0,
+                 retries: int = 2, balance: str = "locality_aware", hedge_after: Optional[float] = None,
+                 health_interval: Optional[float] = None) -> None:
+        if protocol not in PROTOCOLS:
+            raise InvalidArgument(f"no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
+        if timeout <= 0:
+            raise InvalidArgument(f"a timeout is more than 0 seconds, not {timeout}")
+        addresses = [address] if isinstance(address, str) else list(address)
+        self.model = model
+        self.timeout = timeout
+        self.protocol = "kserve" if protocol == "auto" and model is not None else protocol
+        if self.protocol != "kserve" and model is not None:
+            raise InvalidArgument(f"protocol {protocol!r} asks the server's first model; to name one use protocol='kserve'")
+        self._budget = _balance.Budget()
+        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol] or "http", balance, retries, self._budget)
+        self._http = _Http()
+        self._hedge_after = hedge_after
+        self._pool: Optional[concurrent.futures.ThreadPoolExecutor] = None
+        self._pool_lock = threading.Lock()
+        self._closed = threading.Event()
+        if health_interval is not None:
+            threading.Thread(target=self._watch, args=(health_interval,), daemon=True, name="oar-health").start()
+
+    # ---- calls ----
+
+    def infer(self, feed: Mapping[str, Any], outputs: Optional[Sequence[str]] = None, *, timeout: Optional[float] = None,
+              key: Any = None, log_id: int = 0) -> Arrays:
+        """Runs the model on ``feed``, arrays by input name with their batch dimension; a ragged input gives its offsets under
+        ``name + ".lod"``. ``outputs`` names what is wanted (everything without it). ``key`` decides the server under
+        balance="consistent_hash"; ``log_id`` is for the server's log.
+
+        Arrays of the right dtype are sent as they lie; nothing is converted silently, except for Python lists.
+        """
+        if self._closed.is_set():
+            raise InvalidArgument("the client is closed")
+        timeout_s = self.timeout if timeout is None else timeout
+        names = [outputs] if isinstance(outputs, str) else (list(outputs) if outputs else None)
+        if self._hedge_after is not None and len(self._group.servers) > 1:
+            return self._hedged(feed, names, timeout_s, key, log_id)
+        return self._call(feed, names, timeout_s, key, log_id, ())
+
+    def _call(self, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float, key: Any, log_id: int,
+              without: Sequence[_balance.Server]) -> Arrays:
+        if self.protocol == "kserve":
+            return self._retried(lambda s: self._ask_oip(s, feed, names, timeout_s), key, without)
+        whole = feed if type(feed) is dict else dict(feed)
+        timeout_ms = max(int(timeout_s * 1000), 1)
+        return self._retried(lambda s: self._checked(s.channel.call(None, whole, names, True, True, log_id, timeout_ms, False)), key, without)
+
+    @staticmethod
+    def _checked(result: Any) -> Arrays:
+        return result  # type: ignore[no-any-return]
+
+    def _retried(self, ask: Callable[[_balance.Server], _T], key: Any, without: Sequence[_balance.Server]) -> _T:
+        tried: List[_balance.Server] = list(without)
+        attempts = 0
+        while True:
+            server = self._group.choose(key, tried)
+            try:
+                result = ask(server)
+            except OarError as e:
+                if isinstance(e, Unavailable):
+                    server.failed()
+                attempts += 1
+                if not e.retryable or attempts > self._group.retries or not self._budget.spend():
+                    raise
+                tried.append(server)
+                continue
+            if server.failures:
+                server.worked()
+            self._budget.earn()
+            return result
+
+    def _ask_oip(self, server: _balance.Server, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float) -> Arrays:
+        if self.model is None:
+            raise InvalidArgument("protocol 'kserve' names its model: Client(address, model='NAME')")
+        body, length = _oip_body(feed, names)
+        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
+        return _oip_result(*self._http.ask(server.address, "POST", f"/v2/models/{quote(self.model)}/infer", body, headers, timeout_s))
+
+    def _hedged(self, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float, key: Any, log_id: int) -> Arrays:
+        """The first answer of a call and of its double; a double that fails leaves the other its time."""
+        first_server = self._group.choose(key)
+        others = [s for s in self._group.servers if s is not first_server]
+        pool = self._workers()
+        calls = {pool.submit(self._call, feed, names, timeout_s, key, log_id, others)}
+        done, _ = concurrent.futures.wait(calls, timeout=self._hedge_after)
+        if not done and self._budget.spend():
+            calls.add(pool.submit(self._call, feed, names, timeout_s, key, log_id, [first_server]))
+        error: Optional[BaseException] = None
+        pending = calls
+        while pending:
+            done, pending = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
+            for d in done:
+                error = d.exception()
+                if error is None:
+                    return d.result()
+        assert error is not None
+        raise error
+
+    async def infer_async(self, feed: Mapping[str, Any], outputs: Optional[Sequence[str]] = None, *, timeout: Optional[float] = None,
+                          key: Any = None, log_id: int = 0) -> Arrays:
+        """:meth:`infer` for asyncio: the call runs on a thread of the client's, so the loop goes on. A call that is cancelled
+        is forgotten; its connection is free again when the server has answered or the timeout has passed."""
+        call = lambda: self.infer(feed, outputs, timeout=timeout, key=key, log_id=log_id)  # noqa: E731
+        return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
+
+    def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
+        with self._pool_lock:
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=64, thread_name_prefix="oar-client")
+            return self._pool
+
+    # ---- what the server says of itself ----
+
+    def metadata(self, model: Optional[str] = None) -> ModelInfo:
+        """What a model takes and gives, as the server describes it; the server's first model where none is named."""
+        name = model or self.model or self._first_model()
+        return _info(self._json("GET", f"/v2/models/{quote(name)}"))
+
+    def models(self) -> List[str]:
+        """Names of the models that the server has."""
+        return [str(m["name"]) for m in self._json("POST", "/v2/repository/index", b"{}")]
+
+    def ready(self) -> bool:
+        """Whether a server can be asked."""
+        try:
+            self._retried(lambda s: self._http.ask(s.address, "GET", "/v2/health/ready", None, {}, self.timeout), None, ())
+            return True
+        except OarError:
+            return False
+
+    def _first_model(self) -> str:
+        names = self.models()
+        if not names:
+            raise make(-2, 404, "the server has no model")
+        return names[0]
+
+    def _json(self, method: str, path: str, body: Optional[bytes] = None) -> Any:
+        ask = lambda s: self._http.ask(s.address, method, path, body, {"Content-Type": "application/json"}, self.timeout)  # noqa: E731
+        return json.loads(self._retried(ask, None, ())[1])
+
+    def _watch(self, interval_s: float) -> None:
+        while not self._closed.wait(interval_s):
+            for server in self._group.servers:
+                try:
+                    self._http.ask(server.address, "GET", "/v2/health/ready", None, {}, min(interval_s, self.timeout))
+                    server.worked()
+                except OarError:
+                    server.failures += 1
+                    server.down_until = time.monotonic() + 2 * interval_s
+
+    # ---- life ----
+
+    def close(self) -> None:
+        """Ends the connections and threads. Calls after it are refused."""
+        self._closed.set()
+        self._group.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<oar.Client {self.protocol} {', '.join(s.address for s in self._group.servers)}>"
+
+
+class AsyncClient(Client):
+    """The same with ``await``: ``await client.infer({...})``."""
+
+    async def infer(self, feed: Mapping[str, Any], outputs: Optional[Sequence[str]] = None, *,  # type: ignore[override]
+                    timeout: Optional[float] = None, key: Any = None, log_id: int = 0) -> Arrays:
+        call = lambda: Client.infer(self, feed, outputs, timeout=timeout, key=key, log_id=log_id)  # noqa: E731
+        return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
