@@ -5,6 +5,8 @@
 
 #include "graph/attrs.h"
 
+#define LEVELS_MAX 16 /* of a pyramid */
+
 /* prior_box: inputs feature [N, C, H, W], image [N, C, h, w]; outputs boxes and variances [H, W, priors, 4], in parts of
  * the image. For each of min_sizes: a box of each ratio, and one of sqrt(min * max), max after the ratios, or in front of
  * those that are not 1 where max_early. */
@@ -75,6 +77,15 @@ struct nms_attrs {
     bool pixels, gaussian, nothing, merge;
 };
 
+/* retina_boxes: RetinaNet's last step. Inputs, `levels` of each: deltas [N, M, 4], scores [N, M, classes], anchors [M, 4];
+ * then info [N, 3] (height, width, scale). Of each level the best nms_top_k scores above the threshold (above 0 in the last
+ * level) become boxes, which are suppressed class by class; the best keep_top_k come out as rows label (from 1 on), score,
+ * box, and int64 offsets. */
+struct retina_attrs {
+    int32_t levels, nms_top_k, keep_top_k; /* nms_top_k: -1 for all */
+    float score_threshold, nms_threshold, eta;
+};
+
 /* nms_ordered: boxes [n, 4], the best first; out int64: the places of those that overlap no kept one by more than
  * threshold. */
 struct ordered_attrs {
@@ -101,7 +112,6 @@ struct distribute_attrs {
     int32_t min_level, max_level, refer_level, refer_scale;
     bool pixels;
 };
-#define LEVELS_MAX 16
 
 /* collect_rois: `levels` rois [n, 4], as many scores [n, 1], as many counts (or, by_offsets, offsets); outputs the best
  * `top` rois by image, int32 counts, int64 offsets. */

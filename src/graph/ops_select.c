@@ -234,6 +234,71 @@ static status infer_collect(const struct node *n, const struct type *in, struct 
     return OK;
 }
 
+/* ---- retina_boxes ---- */
+
+static status check_retina(const struct retina_attrs *a, const struct node *n, struct err *e)
+{
+    if (a->levels < 1 || a->levels > LEVELS_MAX || n->in_count != 3 * a->levels + 1)
+        return err_set(e, INVALID, "%d inputs for %d levels", n->in_count, a->levels);
+    if (a->nms_top_k < -1 || a->keep_top_k < 0 || isnan(a->nms_threshold) || isnan(a->eta))
+        return err_set(e, INVALID, "it keeps %d of each level and %d in all", a->nms_top_k,
+                       a->keep_top_k);
+    return OK;
+}
+
+/* Level i's boxes of one image go to *kept. */
+static status check_retina_level(const struct retina_attrs *a, const struct type *in, int i,
+                                 int64_t *kept, struct err *e)
+{
+    const struct type *delta = &in[i], *score = &in[a->levels + i],
+                      *anchor = &in[2 * a->levels + i];
+    const struct shape *s = &score->shape, *first = &in[a->levels].shape;
+    for (int k = 0; k < 3; k++)
+        TRY(want_dtype(&in[k * a->levels + i], DTYPE_F32, "its levels", e));
+    if (delta->shape.rank != 3 || s->rank != 3 || anchor->shape.rank != 2 ||
+        delta->shape.dim[2] != 4 || anchor->shape.dim[1] != 4 || s->dim[1] != delta->shape.dim[1] ||
+        s->dim[1] != anchor->shape.dim[0] || s->dim[0] != delta->shape.dim[0] ||
+        s->dim[0] != first->dim[0] || s->dim[2] != first->dim[2])
+        return err_set(e, INVALID, "deltas, scores and anchors of level %d do not agree", i);
+    if (s->dim[0] >= SIZE_LIMIT || shape_numel(s) < 0 || s->dim[2] > 1 << 20 ||
+        shape_numel(s) >= SIZE_LIMIT)
+        return err_set(e, TOO_LARGE, "too many boxes");
+    int64_t boxes = shape_numel(s) > 0 ? s->dim[1] * s->dim[2] : 0;
+    *kept += a->nms_top_k > -1 ? smaller(a->nms_top_k, boxes) : boxes;
+    return OK;
+}
+
+static status infer_retina(const struct node *n, const struct type *in, struct type *out,
+                           struct err *e)
+{
+    const struct retina_attrs *a = n->attrs;
+    struct type four[4];
+    int64_t kept = 0;
+    TRY(check_retina(a, n, e));
+    for (int i = 0; i < a->levels; i++)
+        TRY(check_retina_level(a, in, i, &kept, e));
+    const struct type *info = &in[3 * a->levels];
+    int64_t images = in[0].shape.dim[0];
+    TRY(want_dtype(info, DTYPE_F32, "its image sizes", e));
+    if (info->shape.rank != 2 || info->shape.dim[0] != images || info->shape.dim[1] != 3)
+        return err_set(e, INVALID, "expected image sizes [%lld, 3]", (long long)images);
+    int64_t rows = images * smaller(kept, a->keep_top_k);
+    TRY(put_selected(images, rows, 6, DTYPE_F32, four, e));
+    out[0] = four[0];
+    out[1] = four[3];
+    return OK;
+}
+
+static const struct attr_field retina_fields[] = {
+    FIELD(retina_attrs, levels, ATTR_I32),
+    FIELD(retina_attrs, nms_top_k, ATTR_I32),
+    FIELD(retina_attrs, keep_top_k, ATTR_I32),
+    FIELD(retina_attrs, score_threshold, ATTR_F32),
+    FIELD(retina_attrs, nms_threshold, ATTR_F32),
+    FIELD(retina_attrs, eta, ATTR_F32),
+    { 0 },
+};
+
 static const struct attr_field nms_fields[] = {
     FIELD(nms_attrs, background, ATTR_I32),
     FIELD(nms_attrs, nms_top_k, ATTR_I32),
@@ -281,6 +346,7 @@ const struct op ops_select[] = {
     { "matrix_nms",      2, 2,              4,       OP_DYNAMIC, nms_fields,        sizeof(struct nms_attrs),        infer_matrix_nms },
     { "nms_ordered",     1, 1,              1,       OP_DYNAMIC, ordered_fields,    sizeof(struct ordered_attrs),    infer_ordered },
     { "proposals",       5, 5,              4,       OP_DYNAMIC, proposals_fields,  sizeof(struct proposals_attrs),  infer_proposals },
+    { "retina_boxes",    4, 3 * LEVELS_MAX + 1, 2,   OP_DYNAMIC, retina_fields,     sizeof(struct retina_attrs),     infer_retina },
     { "distribute_rois", 1, 3,              OUT_ANY, OP_DYNAMIC, distribute_fields, sizeof(struct distribute_attrs), infer_distribute },
     { "collect_rois",    3, 3 * LEVELS_MAX, 3,       OP_DYNAMIC, collect_fields,    sizeof(struct collect_attrs),    infer_collect },
     { 0 },

@@ -20,7 +20,7 @@ static const struct kernel *const families[] = {
     ref_fill, ref_array,
     ref_norm, ref_conv_nd, ref_pool_nd, ref_resize, ref_rearrange,
     ref_attention,
-    ref_detect, ref_roi, ref_select,
+    ref_detect, ref_roi, ref_select, ref_retina,
 };
 // clang-format on
 

@@ -10,7 +10,7 @@ extern const struct kernel ref_unary[], ref_binary[], ref_matmul[], ref_conv[], 
     ref_softmax[], ref_shape[], ref_index[], ref_sequence[], ref_rnn[];
 extern const struct kernel dnnl_columns[], cpu_channels[];
 extern const struct kernel ref_norm[], ref_conv_nd[], ref_pool_nd[], ref_resize[], ref_rearrange[],
-    ref_detect[], ref_roi[], ref_select[];
+    ref_detect[], ref_roi[], ref_select[], ref_retina[];
 extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
 extern const struct kernel ref_fill[], ref_array[];
 extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];

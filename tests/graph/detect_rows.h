@@ -6,6 +6,7 @@
 #define DENSE  "sizes=[4] densities=[2] ratios=[1,2] variances=[1,1,1,1] "
 #define YOLO   "anchors=[2,3,4,5] classes=3 downsample=8 "
 #define ROI    "height=2 width=3 scale=0.5 "
+#define RETINA "levels=2 nms_top_k=-1 keep_top_k=5 "
 #define NMS    "nms_top_k=-1 keep_top_k=-1 background=-1 "
 #define RPN    "pre_top=5 post_top=3 threshold=0.5 "
 #define FPN    "min_level=2 max_level=3 refer_level=2 refer_scale=8 "
@@ -78,6 +79,12 @@ static const struct row detect_rows[] = {
     { "multiclass_nms", NMS, "f[5,3,4] f[5,3] f{2,3}", "!expected int32 or int64 counts" },
     { "multiclass_nms", NMS "merge=true", "f[2,5,4] f[2,3,5]", "f[30,6] i[30,1] i[2] l[3]" },
     { "multiclass_nms", NMS "merge=true", "f[5,3,4] f[5,3]", "!merging boxes that come in parts" },
+    { "retina_boxes", RETINA, "f[2,5,4] f[2,3,4] f[2,5,2] f[2,3,2] f[5,4] f[3,4] f[2,3]", "f[10,6] l[3]" },
+    { "retina_boxes", RETINA "keep_top_k=99 nms_top_k=4", "f[2,5,4] f[2,3,4] f[2,5,2] f[2,3,2] f[5,4] f[3,4] f[2,3]", "f[16,6] l[3]" },
+    { "retina_boxes", RETINA, "f[2,5,4] f[2,3,4] f[2,5,2] f[2,3,2] f[5,4] f[4,4] f[2,3]", "!of level 1 do not agree" },
+    { "retina_boxes", RETINA, "f[2,5,4] f[2,5,2] f[5,4] f[2,3]", "!4 inputs for 2 levels" },
+    { "retina_boxes", RETINA, "f[2,5,4] f[2,3,4] f[2,5,2] f[2,3,2] f[5,4] f[3,4] f[2,2]", "!expected image sizes [2, 3]" },
+    { "retina_boxes", RETINA "keep_top_k=-1", "f[2,5,4] f[2,3,4] f[2,5,2] f[2,3,2] f[5,4] f[3,4] f[2,3]", "!and -1 in all" },
     { "nms_ordered", "threshold=0.5", "f[5,4]", "l[5]" },
     { "nms_ordered", "threshold=0.5", "f[5,3]", "!boxes of 3 numbers" },
     { "decode_assign", "limit=4", "f[5,4] f[4] f[5,12] f[5,3]", "f[5,12] f[5,4]" },

@@ -100,6 +100,12 @@ def nms():
     for more in variants[:6]:
         yield Case("locality_aware_nms", {"BBoxes": boxes(2, 9, size=9.0), "Scores": uniform(0, 0.98, 2, 2, 9)},
                    {**base, **more}, {"Out": "float32"}, open_dims=0)
+    for more in ({}, {"nms_top_k": 5}, {"keep_top_k": 3}, {"nms_threshold": 0.8, "nms_eta": 0.7}, {"score_threshold": 2.0}):
+        yield Case("retinanet_detection_output",
+                   {"BBoxes": [normal(2, m, 4) * np.float32(0.2) for m in (6, 4)], "Scores": [uniform(0.01, 0.98, 2, m, 3) for m in (6, 4)],
+                    "Anchors": [boxes(m) for m in (6, 4)], "ImInfo": np.float32([[18, 20, 1], [30, 36, 1.5]])},
+                   {"score_threshold": 0.3, "nms_top_k": 100, "nms_threshold": 0.4, "keep_top_k": 50, "nms_eta": 1.0, **more},
+                   {"Out": "float32"}, open_dims=0)
     yield Case("nms", {"Boxes": boxes(12, size=9.0)}, {"iou_threshold": 0.2}, {"KeepBoxesIdxs": "int64"})
     matrix = {k: v for k, v in base.items() if not k.startswith("nms_t") and k != "nms_eta"}
     for more in ({}, {"use_gaussian": True}, {"keep_top_k": 4, "background_label": 1}, {"nms_top_k": 5, "normalized": False}, {"score_threshold": 0.99}):

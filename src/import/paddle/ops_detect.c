@@ -286,6 +286,35 @@ static status import_nms(struct site *s)
                          !str_is(s->op->type, "multiclass_nms3"));
 }
 
+static status import_retina(struct site *s)
+{
+    static const char *const slot[] = { "BBoxes", "Scores", "Anchors" };
+    struct value **v, *in[3 * LEVELS_MAX + 1];
+    struct node *n;
+    int levels = 0, count;
+    for (int i = 0; i < 3; i++) {
+        TRY(site_ins(s, slot[i], &v, &count));
+        if (count > LEVELS_MAX || (i > 0 && count != levels))
+            return site_fault(s, INVALID, "%d variables as input %s, %d as %s", count, slot[i],
+                              levels, slot[0]);
+        levels = count;
+        memcpy(in + i * levels, v, (size_t)levels * sizeof(*in));
+    }
+    TRY(site_in(s, "ImInfo", &in[3 * levels]));
+    TRY(site_add(s, "retina_boxes", in, 3 * levels + 1, &n));
+    *(struct retina_attrs *)node_attrs(n) =
+        (struct retina_attrs){ .levels = levels,
+                               .nms_top_k = attr_i32(s, "nms_top_k", -1),
+                               .keep_top_k = attr_i32(s, "keep_top_k", 0),
+                               .score_threshold = (float)attr_f64(s, "score_threshold", 0),
+                               .nms_threshold = (float)attr_f64(s, "nms_threshold", 0.3),
+                               .eta = (float)attr_f64(s, "nms_eta", 1) };
+    n->out[0]->dtype = DTYPE_F32;
+    TRY(site_bind(s, "Out", n->out[0]));
+    set_lod(n->out[0], n->out[1]);
+    return OK;
+}
+
 static status import_ordered(struct site *s)
 {
     struct value *x;
@@ -437,6 +466,7 @@ const struct op_row paddle_boxes[] = {
     { "multiclass_nms2",          "multiclass_nms",    import_nms,          LOD_OWN },
     { "multiclass_nms3",          "multiclass_nms",    import_nms,          LOD_OWN },
     { "locality_aware_nms",       "multiclass_nms",    import_nms,          LOD_OWN },
+    { "retinanet_detection_output", "retina_boxes",    import_retina,       LOD_OWN },
     { "nms",                      "nms_ordered",       import_ordered,      LOD_OWN },
     { "box_decoder_and_assign",   "decode_assign",     import_assign_boxes, LOD_OWN },
     { "matrix_nms",               "matrix_nms",        import_matrix_nms,   LOD_OWN },

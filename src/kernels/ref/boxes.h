@@ -45,6 +45,9 @@ static inline status images_next(const struct images *m, const void *counts, con
     return OK;
 }
 
+/* Sorts indices by falling score, equal ones by rising index; NaN comes last (select.c). */
+void boxes_sort(const float *score, int32_t *index, int64_t n);
+
 /* pixels: a box from element 3 to element 3 is 1 wide. */
 static inline float box_area(const float *b, bool pixels)
 {

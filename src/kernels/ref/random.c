@@ -73,6 +73,13 @@ static double draw(const struct random_attrs *a, struct chance *c)
     return a->a + (a->b - a->a) * unit(c);
 }
 
+/* v rounded down, below `end`, within what `most` says of the dtype; 0 for what is no number. */
+static int64_t whole(double v, double end, double most)
+{
+    double n = fmin(floor(v), end - 1);
+    return n > -most ? (int64_t)(n < most ? n : most) : n <= -most ? (int64_t)-most : 0;
+}
+
 static status run_random(const void *state, const struct kernel_io *io)
 {
     const struct random *s = state;
@@ -81,8 +88,8 @@ static status run_random(const void *state, const struct kernel_io *io)
         double v = draw(&s->attrs, &c);
         switch (s->attrs.dtype) {
         case DTYPE_F64: ((double *)io->out[0])[i] = v; break;
-        case DTYPE_I32: ((int32_t *)io->out[0])[i] = (int32_t)fmin(floor(v), s->attrs.b - 1); break;
-        case DTYPE_I64: ((int64_t *)io->out[0])[i] = (int64_t)fmin(floor(v), s->attrs.b - 1); break;
+        case DTYPE_I32: ((int32_t *)io->out[0])[i] = (int32_t)whole(v, s->attrs.b, INT32_MAX); break;
+        case DTYPE_I64: ((int64_t *)io->out[0])[i] = whole(v, s->attrs.b, 0x1p62); break;
         default: ((float *)io->out[0])[i] = (float)v; break;
         }
     }

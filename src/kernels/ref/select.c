@@ -26,7 +26,7 @@ static void sink(const float *score, int32_t *index, int64_t i, int64_t n)
     index[i] = v;
 }
 
-static void sort_by_score(const float *score, int32_t *index, int64_t n)
+void boxes_sort(const float *score, int32_t *index, int64_t n)
 {
     for (int64_t i = n / 2; i-- > 0;)
         sink(score, index, i, n);
@@ -146,7 +146,7 @@ static int64_t candidates(const struct nms_state *s, const struct view *v, int64
         if (x->score[b] > s->attrs.score_threshold && (!s->attrs.merge || x->kept[b]))
             x->order[n++] = (int32_t)b;
     }
-    sort_by_score(x->score, x->order, n);
+    boxes_sort(x->score, x->order, n);
     return s->attrs.nms_top_k > -1 ? smaller(n, s->attrs.nms_top_k) : n;
 }
 
@@ -199,7 +199,7 @@ static int64_t keep_best(const struct nms_state *s, struct nms_scratch *x, int64
         x->kept[i] = top == n;
     }
     if (top < n)
-        sort_by_score(x->score, x->order, n);
+        boxes_sort(x->score, x->order, n);
     for (int64_t i = 0; i < top; i++)
         x->kept[x->order[i]] = true;
     return top;
@@ -358,7 +358,7 @@ static int64_t decay_image(const struct nms_state *s, const struct view *v, stru
         x->score[i] = x->found[i].score;
         x->order[i] = (int32_t)i;
     }
-    sort_by_score(x->score, x->order, n);
+    boxes_sort(x->score, x->order, n);
     for (int64_t i = 0; i < top; i++, row += 6) {
         const struct found *f = &x->found[x->order[i]];
         row[0] = (float)f->label;
@@ -502,7 +502,7 @@ static int64_t propose(const struct proposals_state *s, const struct kernel_io *
         x->score[i] = score[i % s->anchors * s->places + i / s->anchors];
         x->order[i] = (int32_t)i;
     }
-    sort_by_score(x->score, x->order, n);
+    boxes_sort(x->score, x->order, n);
     n = s->attrs.pre_top > 0 ? smaller(n, s->attrs.pre_top) : n;
     for (int64_t k = 0; k < n; k++) {
         int32_t i = x->order[k];
@@ -706,7 +706,7 @@ static status run_collect(const void *state, const struct kernel_io *io)
     x.order = (int32_t *)(x.score + s->total);
     x.image = x.order + s->total;
     TRY(note_levels(s, io, &x));
-    sort_by_score(x.score, x.order, s->images > 0 ? s->total : 0);
+    boxes_sort(x.score, x.order, s->images > 0 ? s->total : 0);
     offset[0] = 0;
     for (int64_t i = 0; i < s->images; i++) {
         int64_t before = n;
