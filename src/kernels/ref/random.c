@@ -88,7 +88,9 @@ static status run_random(const void *state, const struct kernel_io *io)
         double v = draw(&s->attrs, &c);
         switch (s->attrs.dtype) {
         case DTYPE_F64: ((double *)io->out[0])[i] = v; break;
-        case DTYPE_I32: ((int32_t *)io->out[0])[i] = (int32_t)whole(v, s->attrs.b, INT32_MAX); break;
+        case DTYPE_I32:
+            ((int32_t *)io->out[0])[i] = (int32_t)whole(v, s->attrs.b, INT32_MAX);
+            break;
         case DTYPE_I64: ((int64_t *)io->out[0])[i] = whole(v, s->attrs.b, 0x1p62); break;
         default: ((float *)io->out[0])[i] = (float)v; break;
         }
