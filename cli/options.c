@@ -242,11 +242,11 @@ int command_failed(const struct command *c, const struct err *e)
 
 int command_misused(const struct command *c, const char *fmt, ...)
 {
-    char text[ERR_TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    fprintf(stderr, "%s: ", c->name);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
     va_end(ap);
-    fprintf(stderr, "%s: %s\n", c->name, text);
     return EXIT_USAGE;
 }

@@ -77,8 +77,8 @@ struct server_options {
  * and all that it starts, and ignores SIGPIPE. The words say what is wrong with which option. */
 status server_start(const struct server_options *opt, struct server **out, struct err *e);
 int server_port(const struct server *s);
-/* Waits for SIGTERM or SIGINT (SIGHUP reads keys and certificates again), drains, and returns the process's exit status: 0. A second signal ends the process at once
- * with status 1. From the thread that started the server. */
+/* Waits for SIGTERM or SIGINT (SIGHUP reads keys and certificates again), drains, and returns the process's exit status:
+ * 0. A second signal ends the process at once with status 1. From the thread that started the server. */
 int server_wait(struct server *s);
 /* Readiness off, no new connections, connections close when their admitted requests are answered. Any thread. */
 void server_drain(struct server *s);
