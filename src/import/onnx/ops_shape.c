@@ -60,7 +60,7 @@ static void number_from(const struct tensor *t, struct fill_attrs *a)
     case DTYPE_BF16: a->value = (double)bf16_to_f32(*(const uint16_t *)t->data); break;
     case DTYPE_I32: a->value = (double)(a->integer = *(const int32_t *)t->data); break;
     case DTYPE_I16: a->value = (double)(a->integer = *(const int16_t *)t->data); break;
-    case DTYPE_I8: a->value = (double)(a->integer = (int64_t)*(const int8_t *)t->data); break;
+    case DTYPE_I8: a->value = (double)(a->integer = (int64_t) * (const int8_t *)t->data); break;
     default: a->value = (double)a->integer;
     }
 }
