@@ -44,7 +44,7 @@ static const struct option options[] = {
     { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
     { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "model: the working memory that one run may have", 1, 1e15, NULL },
-    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http|kserve-http|tfs", "brpc", "server: how to ask", 0, 0, NULL },
+    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|grpc|http|kserve-http|kserve-grpc|tfs", "brpc", "server: how to ask", 0, 0, NULL },
     { "model", OPT_TEXT, FIELD(model), "NAME", "default", "server: the model to ask, where requests name one", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "server: the body over HTTP", 0, 0, NULL },
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, at most one call in flight on each", 1, 60000, NULL },

@@ -20,8 +20,8 @@ struct call_args {
 // clang-format off
 static const struct option options[] = {
     FEEDS_OPTIONS(FIELD(feeds)),
-    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http|kserve-http|tfs", "brpc", "how to ask", 0, 0, NULL },
-    { "model", OPT_TEXT, FIELD(model), "NAME", "default", "the model to ask, where requests name one (kserve-http, tfs)", 0, 0, NULL },
+    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|grpc|http|kserve-http|kserve-grpc|tfs", "brpc", "how to ask", 0, 0, NULL },
+    { "model", OPT_TEXT, FIELD(model), "NAME", "default", "the model to ask, where requests name one (kserve-http, kserve-grpc, tfs)", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "the body over HTTP (kserve-http: binary tensors or JSON alone)", 0, 0, NULL },
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the answer goes; without it, it is printed", 0, 0, NULL },
     { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "20000", "for the whole call", 1, 86400000, NULL },
@@ -31,7 +31,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar call",
-    .usage = "HOST:PORT --in in.npz [--protocol brpc|http|kserve-http|tfs] [options]",
+    .usage = "HOST:PORT --in in.npz [--protocol brpc|grpc|http|kserve-http|kserve-grpc|tfs] [options]",
     .about = "Asks a server for one inference (GeneralModelService) and prints the answer, one "
              "array a line.\n"
              "Arrays are fed under their own names, which must be the model's. inN stands for the "

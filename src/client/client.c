@@ -145,24 +145,50 @@ static status send_request(struct client *c, uint64_t deadline_ns, struct err *e
     return transport_send_pieces(c->fd, piece, count, deadline_ns, e);
 }
 
+static status send_due(struct client *c, uint64_t deadline_ns, struct err *e)
+{
+    struct str due = session_output(&c->session, buf_view(&c->out));
+    if (due.n > 0)
+        TRY(transport_send(c->fd, due, deadline_ns, e));
+    session_sent(&c->session, due.n);
+    return OK;
+}
+
+/* The request, with what it left where it lies; over HTTP/2, which copies, in frames. */
+static status send_first(struct client *c, uint64_t deadline_ns, struct err *e)
+{
+    if (c->session.protocol->path != NULL)
+        return send_due(c, deadline_ns, e);
+    session_sent(&c->session, c->out.len);
+    return send_request(c, deadline_ns, e);
+}
+
+static status connect_to(struct client *c, uint64_t deadline_ns, struct err *e)
+{
+    TRY(transport_connect(&c->at, deadline_ns, &c->fd, e));
+    session_connected(&c->session);
+    return OK;
+}
+
 /* Sends the request that is built and cuts its answer, on the connection that is there or a new
  * one. */
 static status exchange(struct client *c, uint64_t deadline_ns, struct answer *answer, struct err *e)
 {
     if (c->fd < 0)
-        TRY(transport_connect(&c->at, deadline_ns, &c->fd, e));
+        TRY(connect_to(c, deadline_ns, e));
     buf_clear(&c->in);
-    session_again(&c->session);
-    TRY(send_request(c, deadline_ns, e));
+    session_again(&c->session, buf_view(&c->out));
+    TRY(send_first(c, deadline_ns, e));
     TRY(transport_wait(c->fd, deadline_ns, e)); /* nothing can be there yet */
     for (;;) {
+        TRY(send_due(c, deadline_ns, e));
         TRY(transport_receive(c->fd, &c->in, deadline_ns, e));
         struct parse got = session_cut(&c->session, buf_view(&c->in), answer);
         if (got.state == PARSE_BAD)
             return err_set(e, got.why, "the answer is not one of protocol %s (%s)",
                            c->session.protocol->name, status_text(got.why));
         if (got.state == PARSE_DONE)
-            return OK;
+            return send_due(c, deadline_ns, e);
     }
 }
 

@@ -22,7 +22,6 @@
 struct load_conn {
     int fd;
     bool waits_to_write, busy;
-    size_t sent;
     uint64_t begin_ns;
     struct session session;
     struct buf in;
@@ -76,13 +75,14 @@ static status watch(struct load *l, struct load_conn *c, int how, bool write, st
 /* Sends what the socket takes of the request; the rest follows when it says that it can. */
 static status push(struct load *l, struct load_conn *c, struct err *e)
 {
-    while (c->sent < l->request.len) {
-        ssize_t n = send(c->fd, l->request.data + c->sent, l->request.len - c->sent, MSG_NOSIGNAL);
+    struct str due;
+    while ((due = session_output(&c->session, buf_view(&l->request))).n > 0) {
+        ssize_t n = send(c->fd, due.p, due.n, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             return c->waits_to_write ? OK : watch(l, c, EPOLL_CTL_MOD, true, e);
         if (n < 0 && errno != EINTR)
             return err_set(e, IO_FAILED, "sending: %s", strerror(errno));
-        c->sent += n > 0 ? (size_t)n : 0;
+        session_sent(&c->session, n > 0 ? (size_t)n : 0);
     }
     return c->waits_to_write ? watch(l, c, EPOLL_CTL_MOD, false, e) : OK;
 }
@@ -95,8 +95,7 @@ static status next_call(struct load *l, struct load_conn *c, struct err *e)
     if (!c->busy)
         return OK;
     buf_clear(&c->in);
-    session_again(&c->session);
-    c->sent = 0;
+    session_again(&c->session, buf_view(&l->request));
     c->begin_ns = now;
     if (l->interval_ns > 0) {
         c->begin_ns = due_ns(l);
@@ -128,6 +127,7 @@ static status connect_and_call(struct load *l, struct load_conn *c, struct err *
 {
     TRY(transport_connect(&l->at, clock_ns() + CONNECT_NS, &c->fd, e));
     TRY(watch(l, c, EPOLL_CTL_ADD, false, e));
+    session_connected(&c->session);
     return next_call(l, c, e);
 }
 
@@ -159,7 +159,7 @@ static status on_bytes(struct load *l, struct load_conn *c, struct err *e)
     struct answer answer;
     struct parse got = session_cut(&c->session, buf_view(&c->in), &answer);
     if (got.state == PARSE_MORE)
-        return OK;
+        return push(l, c, e);
     if (got.state == PARSE_BAD)
         return err_set(e, got.why, "the answer is not one of protocol %s",
                        c->session.protocol->name);

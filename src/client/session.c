@@ -3,7 +3,9 @@
 #include "base/limits.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
+#include "proto/grpc.h"
 #include "proto/oip.h"
+#include "proto/oip_pb.h"
 #include "proto/tfs.h"
 
 #define JSON_TYPE    "application/json"
@@ -297,14 +299,49 @@ static status tfs_reply(const struct answer *answer, struct str payload, struct 
     return tfs_reply_from_json(payload, a, out, e);
 }
 
+/* gRPC: `out` is the message behind its head; session_h2.c sends it
+ * ------------------------------------------------------------------------------------- */
+
+static void put_framed(struct buf *message, struct buf *out)
+{
+    uint8_t head[GRPC_HEAD_BYTES];
+    grpc_put_head(head, message->len, false);
+    buf_append(out, head, sizeof(head));
+    buf_append(out, message->data, message->len);
+}
+
+static void ask_grpc(const struct session *s, const struct infer_request *r, struct buf *out,
+                     struct buf *scratch, struct general_gaps *gaps)
+{
+    general_request_to_pb(r, scratch);
+    put_framed(scratch, out);
+}
+
+static void ask_kserve_grpc(const struct session *s, const struct infer_request *r, struct buf *out,
+                            struct buf *scratch, struct general_gaps *gaps)
+{
+    oip_request_to_pb(r, str_of(s->model), STR(""), scratch);
+    put_framed(scratch, out);
+}
+
+static status oip_pb_reply(const struct answer *answer, struct str payload, struct arena *a,
+                           struct infer_reply *out, struct err *e)
+{
+    return oip_reply_from_pb(payload, a, out, e);
+}
+
 // clang-format off
 static const struct session_protocol protocols[] = {
-    { "brpc",             ask_brpc,        cut_brpc, general_reply },
-    { "http",             ask_http,        cut_http, general_reply },
-    { "http-json",        ask_http_json,   cut_http, general_reply },
-    { "kserve-http",      ask_kserve,      cut_http, oip_reply },
-    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply },
-    { "tfs",              ask_tfs,         cut_http, tfs_reply },
+    { "brpc",             ask_brpc,        cut_brpc, general_reply, NULL },
+    { "http",             ask_http,        cut_http, general_reply, NULL },
+    { "http-json",        ask_http_json,   cut_http, general_reply, NULL },
+    { "kserve-http",      ask_kserve,      cut_http, oip_reply, NULL },
+    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply, NULL },
+    { "tfs",              ask_tfs,         cut_http, tfs_reply, NULL },
+    { "grpc",             ask_grpc,        session_h2_cut, general_reply,
+      "/" GENERAL_MODEL_SERVICE "/inference" },
+    { "kserve-grpc",      ask_kserve_grpc, session_h2_cut, oip_pb_reply,
+      "/inference.GRPCInferenceService/ModelInfer" },
 };
 // clang-format on
 
@@ -325,24 +362,56 @@ void session_init(struct session *s, const struct session_protocol *p, const cha
 {
     *s = (struct session){ .protocol = p, .authority = authority };
     buf_init(&s->body, LIMIT_BODY_BYTES);
+    buf_init(&s->wire, 2 * LIMIT_BODY_BYTES);
 }
 
 void session_deinit(struct session *s)
 {
+    session_h2_close(s);
     buf_deinit(&s->body);
+    buf_deinit(&s->wire);
 }
 
-void session_again(struct session *s)
+static void forget_answer(struct session *s)
 {
     s->seen = s->head_bytes = s->taken = 0;
     s->chunks = (struct http_chunked){ 0 };
     buf_clear(&s->body);
 }
 
+void session_connected(struct session *s)
+{
+    buf_clear(&s->wire);
+    if (s->protocol->path != NULL)
+        session_h2_open(s);
+}
+
+void session_again(struct session *s, struct str request)
+{
+    forget_answer(s);
+    s->sent = 0;
+    if (s->protocol->path != NULL)
+        session_h2_begin(s, request);
+}
+
+struct str session_output(const struct session *s, struct str request)
+{
+    return s->protocol->path != NULL ? buf_view(&s->wire)
+                                     : (struct str){ request.p + s->sent, request.n - s->sent };
+}
+
+void session_sent(struct session *s, size_t n)
+{
+    if (s->protocol->path != NULL)
+        buf_consume(&s->wire, n);
+    else
+        s->sent += n;
+}
+
 void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
                         struct buf *scratch, struct general_gaps *gaps)
 {
-    session_again(s);
+    forget_answer(s);
     s->id++;
     buf_clear(scratch);
     *gaps = (struct general_gaps){ 0 };

@@ -33,6 +33,7 @@ struct answer {
 
 struct session;
 
+/* How a protocol is spoken: its name, and what turns a request into bytes and bytes into an answer. */
 struct session_protocol {
     const char *name;
     /* *gaps is empty at first, and stays so where elements are copied. */
@@ -42,7 +43,10 @@ struct session_protocol {
     /* A good answer's payload, inflated. */
     status (*reply)(const struct answer *answer, struct str payload, struct arena *a,
                     struct infer_reply *out, struct err *e);
+    const char *path; /* of gRPC: the method, whose message `ask` makes; NULL: not over HTTP/2 */
 };
+
+struct session_h2; /* session_h2.c */
 
 struct session {
     const struct session_protocol *protocol;
@@ -57,9 +61,12 @@ struct session {
     struct http_chunked chunks;
     bool chunked;
     struct buf body; /* chunks joined */
+    struct session_h2 *h2;
+    struct buf wire; /* over HTTP/2: what is to be sent */
+    size_t sent;     /* else: of the request */
 };
 
-/* "brpc", "http", "http-json", "kserve-http", "kserve-http-json", "tfs"; NULL: no such protocol. session_protocol_at: NULL behind the last.
+/* "brpc", "http", "http-json", "kserve-http", "kserve-http-json", "tfs", "grpc", "kserve-grpc"; NULL: no such protocol. session_protocol_at: NULL behind the last.
  */
 const struct session_protocol *session_protocol_find(struct str name);
 const struct session_protocol *session_protocol_at(size_t index);
@@ -74,9 +81,14 @@ void session_ask(struct session *s, const struct infer_request *r, struct buf *o
 /* The same, but large elements stay where they lie: the request is out with the data of *gaps put in. out was empty. */
 void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
                         struct buf *scratch, struct general_gaps *gaps);
-/* Expects the answer to the same request once more (the load generator sends one request's bytes
- * again and again). */
-void session_again(struct session *s);
+/* A new connection: what was agreed on with the old one is forgotten. */
+void session_connected(struct session *s);
+/* Begins a call with a request that session_ask made (the load generator sends one request's bytes again and again). */
+void session_again(struct session *s, struct str request);
+/* What is still to be sent: of the request, over HTTP/2 of frames, of which there may be more after each session_cut. The view
+ * ends with the next call on s. */
+struct str session_output(const struct session *s, struct str request);
+void session_sent(struct session *s, size_t n); /* n bytes of it were */
 
 /* Looks for the answer in bytes: everything that came since the request, always from the same
  * start. MORE: call again with more bytes behind them. DONE: *out is filled; `used` bytes belong to
@@ -88,3 +100,9 @@ struct parse session_cut(struct session *s, struct str bytes, struct answer *out
  * words come back as they are. */
 status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
                      struct infer_reply *out, struct err *e);
+
+/* ---- HTTP/2 (session_h2.c), for session.c ---- */
+void session_h2_open(struct session *s);
+void session_h2_close(struct session *s);
+void session_h2_begin(struct session *s, struct str message);
+struct parse session_h2_cut(struct session *s, struct str bytes, struct answer *out);

@@ -11,6 +11,8 @@
 #include "client/session.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
+#include "proto/grpc.h"
+#include "proto/h2.h"
 #include "proto/oip.h"
 #include "proto/tfs.h"
 
@@ -108,6 +110,12 @@ static void check_answer(const struct answer *a)
     arena_deinit(&arena);
 }
 
+/* Those over HTTP/2 come last, and have a test of their own: they want to be answered before they have an answer. */
+static bool speaks_alone(size_t p)
+{
+    return session_protocol_at(p) != NULL && session_protocol_at(p)->path == NULL;
+}
+
 struct fixture {
     struct session s;
     struct buf out, scratch, answer;
@@ -170,7 +178,7 @@ static void read_body(const struct session *s, const struct http_head *head, str
 
 static void what_is_asked_is_what_servers_read(void **state)
 {
-    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+    for (size_t p = 0; speaks_alone(p); p++) {
         struct fixture f;
         struct arena a;
         struct infer_request got;
@@ -199,13 +207,13 @@ static void what_is_asked_is_what_servers_read(void **state)
 
 static void answers_come_whole_or_byte_by_byte(void **state)
 {
-    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+    for (size_t p = 0; speaks_alone(p); p++) {
         struct fixture f;
         struct answer a;
         begin(&f, p);
         assert_int_equal(session_cut(&f.s, buf_view(&f.answer), &a).state, PARSE_DONE);
         check_answer(&a);
-        session_again(&f.s);
+        session_again(&f.s, buf_view(&f.out));
         for (size_t n = 1; n < f.answer.len; n++) {
             struct str part = { (char *)f.answer.data, n };
             assert_int_equal(session_cut(&f.s, part, &a).state, PARSE_MORE);
@@ -259,7 +267,7 @@ static void refusals_keep_their_words(void **state)
 
 static void bytes_that_are_no_answer_are_bad(void **state)
 {
-    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+    for (size_t p = 0; speaks_alone(p); p++) {
         struct fixture f;
         struct answer a;
         begin(&f, p);
@@ -269,9 +277,106 @@ static void bytes_that_are_no_answer_are_bad(void **state)
     }
 }
 
+/* ---- gRPC, against a server's session ---- */
+
+struct grpc_server {
+    struct h2 *h2;
+    struct h2_pool pool;
+    struct buf out;
+    bool fault;
+    const char *protocol;
+};
+
+static void on_head(void *arg, struct h2_stream *s)
+{
+}
+
+static void on_closed(void *arg, struct h2_stream *s, uint32_t error)
+{
+}
+
+static void on_request(void *arg, struct h2_stream *s)
+{
+    struct grpc_server *server = arg;
+    const struct http_header head[] = { { STR(":status"), STR("200") } };
+    const struct http_header good[] = { { STR("grpc-status"), STR("0") } };
+    const struct http_header bad[] = { { STR(":status"), STR("200") },
+                                       { STR("grpc-status"), STR("3") },
+                                       { STR("grpc-message"), STR("no input%20y") } };
+    struct buf body;
+    uint8_t prefix[GRPC_HEAD_BYTES];
+    if (server->fault) {
+        h2_answer(s, bad, ARRAY_LEN(bad), true);
+        return;
+    }
+    buf_init(&body, 1 << 20);
+    put_reply(server->protocol, &body);
+    grpc_put_head(prefix, body.len, false);
+    h2_answer(s, head, 1, false);
+    h2_write(s, (struct str){ (char *)prefix, sizeof(prefix) });
+    h2_write(s, buf_view(&body));
+    h2_finish(s, good, 1);
+    buf_deinit(&body);
+}
+
+static struct parse converse(struct fixture *f, struct grpc_server *server, size_t piece,
+                             struct answer *a)
+{
+    buf_clear(&f->answer);
+    session_again(&f->s, buf_view(&f->out));
+    for (;;) {
+        struct str due = session_output(&f->s, buf_view(&f->out));
+        assert_int_equal(h2_feed(server->h2, due), OK);
+        session_sent(&f->s, due.n);
+        buf_clear(&server->out);
+        assert_int_equal(h2_pump(server->h2, &server->out, SIZE_MAX / 4), OK);
+        assert_true(server->out.len > 0 || due.n > 0);
+        for (size_t at = 0; at < server->out.len; at += piece) {
+            size_t n = server->out.len - at < piece ? server->out.len - at : piece;
+            buf_append(&f->answer, server->out.data + at, n);
+            struct parse p = session_cut(&f->s, buf_view(&f->answer), a);
+            if (p.state != PARSE_MORE)
+                return p;
+        }
+    }
+}
+
+static void calls_of_grpc_are_answered(void **state)
+{
+    static const struct h2_events events = { on_head, on_head, on_request, on_closed };
+    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+        struct grpc_server server = { .protocol = session_protocol_at(p)->name };
+        struct h2_options opt = { &events, &server, &server.pool, false, 1 << 20, 1 << 20, 8 };
+        struct fixture f;
+        struct answer a;
+        if (speaks_alone(p))
+            continue;
+        h2_pool_init(&server.pool);
+        buf_init(&server.out, 1 << 20);
+        assert_int_equal(h2_new(&opt, &server.h2), OK);
+        begin(&f, p);
+        session_connected(&f.s);
+        for (size_t piece = 1; piece < 300; piece += 98) { /* calls one after another */
+            assert_int_equal(converse(&f, &server, piece, &a).state, PARSE_DONE);
+            assert_int_equal(a.refused, OK);
+            if (strcmp(server.protocol, "grpc") == 0)
+                check_answer(&a);
+        }
+        server.fault = true;
+        assert_int_equal(converse(&f, &server, 7, &a).state, PARSE_DONE);
+        assert_int_equal(a.refused, INVALID);
+        assert_true(str_is(a.words, "no input y") && a.keep_alive);
+        end(&f);
+        h2_free(server.h2);
+        h2_pool_deinit(&server.pool);
+        buf_deinit(&server.out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calls_of_grpc_are_answered),
         cmocka_unit_test(what_is_asked_is_what_servers_read),
         cmocka_unit_test(answers_come_whole_or_byte_by_byte),
         cmocka_unit_test(frames_of_others_are_stepped_over),

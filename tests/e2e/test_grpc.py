@@ -14,7 +14,7 @@ grpc = pytest.importorskip("grpc", reason="grpcio is not here: make test install
 triton = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here: make test installs it where there is a network")
 grpc_tools = pytest.importorskip("grpc_tools.protoc", reason="grpcio-tools is not here: make test installs it where there is a network")
 
-from conftest import ROOT, ZOO, Server, assert_close, cases  # noqa: E402
+from conftest import ROOT, ZOO, Server, assert_close, cases, run_oar  # noqa: E402
 from wire import ROW  # noqa: E402
 
 MODEL = ROOT / "tests" / "data" / "uci_housing"
@@ -279,6 +279,22 @@ def test_bytes_that_are_no_message(channel):
     fails(grpc.StatusCode.NOT_FOUND, call, b"\xff\xff\xff")
     nobody = channel.unary_unary("/inference.GRPCInferenceService/Nothing")
     assert "Nothing" in fails(grpc.StatusCode.UNIMPLEMENTED, nobody, b"")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "kserve-grpc"])
+def test_oar_call_and_bench(server, protocol, tmp_path):
+    for rows in (1, 100000):
+        np.savez(tmp_path / "in.npz", x=np.repeat(X, rows, 0))
+        done = run_oar("call", server.address, "--protocol", protocol, "--model", "uci", "--in", tmp_path / "in.npz", "--out", tmp_path / "out.npz")
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_allclose(np.load(tmp_path / "out.npz")["price"], np.full((rows, 1), PRICE), rtol=1e-6)
+    np.savez(tmp_path / "in.npz", x=X)
+    done = run_oar("bench", server.address, "--protocol", protocol, "--model", "uci", "--in", tmp_path / "in.npz", "--concurrency", 4, "--seconds", 0.3,
+                   "--json")
+    assert done.returncode == 0 and '"errors":0' in done.stdout.replace(" ", "")
+    np.savez(tmp_path / "in.npz", y=X)
+    done = run_oar("call", server.address, "--protocol", protocol, "--model", "uci", "--in", tmp_path / "in.npz")
+    assert done.returncode != 0 and "code 3" in done.stderr and "y" in done.stderr
 
 
 def test_words_in_utf8(oip, channel):
