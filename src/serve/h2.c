@@ -11,8 +11,7 @@
 #define HELD_BYTES \
     ((size_t)64 << 20) /* of unfinished bodies on one connection, over the largest one */
 #define PUMP_BYTES ((size_t)256 << 10) /* output that is made before the socket is asked again */
-#define STALLED_NS 60000000000u
-#define FIELDS     24 /* header fields of an answer */
+#define FIELDS     24                  /* header fields of an answer */
 
 struct h2_conn {
     struct conn *conn;
@@ -266,12 +265,13 @@ void h2_send(struct conn *c)
 static void end_if_stalled(struct h2_conn *h)
 {
     uint64_t sent = h2_sent(h->h2);
-    if (h2_unsent(h->h2) == 0) {
+    uint64_t limit_ns = (uint64_t)h->conn->lane->server->options.write_timeout_s * 1000000000;
+    if (h2_unsent(h->h2) == 0 || limit_ns == 0) {
         h->stalled_ns = 0;
     } else if (h->stalled_ns == 0 || sent != h->sent) {
         h->stalled_ns = clock_ns();
         h->sent = sent;
-    } else if (clock_ns() - h->stalled_ns > STALLED_NS) {
+    } else if (clock_ns() - h->stalled_ns > limit_ns) {
         net_conn_close(h->conn->net);
     }
 }

@@ -187,6 +187,21 @@ def test_a_peer_that_does_not_read_costs_itself_alone(server):
     raw.socket.close()
 
 
+def test_a_peer_that_takes_nothing_is_let_go_though_it_speaks():
+    with Server("--model", f"uci={MODEL}", "--write-timeout", "1") as s:
+        raw = Raw(s)
+        raw.socket.sendall(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))  # no window for any answer
+        raw.send(HEADERS, 5, 1, GET)
+        begin = time.monotonic()
+        try:
+            while time.monotonic() - begin < 15:
+                raw.send(PING, 0, 0, b"12345678")
+                time.sleep(0.2)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert 0.8 < time.monotonic() - begin < 10
+
+
 def test_drain_answers_what_is_open():
     with Server("--model", f"uci={MODEL}") as s:
         raw = Raw(s)
