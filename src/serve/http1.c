@@ -128,6 +128,7 @@ static void answer(const struct http_request *r, const struct http_answer *a)
 static void refuse(struct conn *c, int code, const char *words)
 {
     struct buf b;
+    forget_body(c->state); /* before the peer hears of it and comes again */
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
     http_put_error(&b, words);
     put_answer(c,
@@ -161,10 +162,10 @@ static void done(struct call *call)
 {
     struct conn *c = call->conn;
     if (c->net != NULL) {
+        forget_body(c->state);
         answer_call(c, call);
         net_conn_owe(c->net, -1);
         ((struct http *)c->state)->busy = false;
-        forget_body(c->state);
         if (!c->feeding)
             net_conn_resume(c->net);
     }
