@@ -148,6 +148,19 @@ static void many_callers_at_once(void **state)
     server_free(s);
 }
 
+/* Listening ends on the loop that listens, soon behind the drain's beginning, which callers of other loops may outrun. */
+static bool refuses_soon(int port)
+{
+    for (int ms = 0; ms < 5000; ms += 10) {
+        int fd = dial(port);
+        if (fd < 0)
+            return true;
+        close(fd);
+        usleep(10000);
+    }
+    return false;
+}
+
 static void a_drain_under_load_gives_no_wrong_answer(void **state)
 {
     struct server *s = start(2);
@@ -160,7 +173,7 @@ static void a_drain_under_load_gives_no_wrong_answer(void **state)
         assert_int_equal(c[i].wrong, 0);
         assert_true(c[i].right > 0);
     }
-    assert_true(dial(server_port(s)) < 0);
+    assert_true(refuses_soon(server_port(s)));
     server_free(s);
 }
 
