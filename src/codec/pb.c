@@ -118,6 +118,22 @@ void pb_skip(struct pb *r)
     }
 }
 
+void pb_take_ints(struct pb *r, int64_t *to, int *count, int max)
+{
+    if (r->wire != PB_BYTES) {
+        int64_t v = (int64_t)pb_varint(r);
+        if (*count < max)
+            to[(*count)++] = v;
+        return;
+    }
+    struct pb packed;
+    pb_init(&packed, pb_bytes(r));
+    while (pb_more(&packed) && *count < max)
+        to[(*count)++] = (int64_t)pb_raw_varint(&packed);
+    if (!pb_ok(&packed))
+        r->bad = true;
+}
+
 size_t pb_count_varints(struct str packed)
 {
     size_t n = 0;

@@ -44,6 +44,8 @@ void pb_skip(struct pb *r);
  * A struct pb over the packed bytes has no fields: take its values with these until pb_more is false. */
 bool pb_more(const struct pb *packed);
 uint64_t pb_raw_varint(struct pb *packed);
+/* Appends the field ahead, one integer or a packed list of them, to to[*count]; what is beyond max is passed over. */
+void pb_take_ints(struct pb *r, int64_t *to, int *count, int max);
 /* How many varints the bytes hold (bytes without a continuation bit); a last byte that continues counts as a fault by
  * the reader, not here. */
 size_t pb_count_varints(struct str packed);

@@ -113,13 +113,10 @@ static int join_captures(struct onnx_site *s, const struct branch b[2], struct v
 static status add_node(struct onnx_site *s, const char *op, struct value *const *in, int in_count,
                        int out_count, struct node **out)
 {
-    const char *origin = arena_printf(&s->scope->graph->arena, "%.*s '%.*s', node %d",
-                                      STR_ARG(s->node->type), STR_ARG(s->node->name), s->index);
     if (in_count > UINT8_MAX)
         return onnx_fault(s, UNSUPPORTED, "its graphs look at %d values outside, at most %d",
                           in_count, UINT8_MAX);
-    return graph_add_node_outs(s->scope->graph, op_find(op), origin, in, in_count, out_count, out,
-                               s->import->err);
+    return onnx_add_outs(s, op, in, in_count, out_count, out);
 }
 
 static void declare_like(struct value *v, const struct value *like)
@@ -247,14 +244,6 @@ static status close_loop(struct onnx_site *s, struct loop *l, struct value *cond
     return OK;
 }
 
-/* A value of the graph outside, seen inside. */
-static status look_at(struct onnx_site *s, struct loop *l, struct value *v, struct value **out)
-{
-    struct str name = str_of(arena_printf(s->import->scratch, "%p", (void *)v));
-    onnx_bind_name(s->import, l->scope.outer, name, v);
-    return onnx_resolve(s->import, &l->scope, name, out);
-}
-
 /* ---- Loop ---- */
 
 /* As a scalar, whatever its shape. */
@@ -297,7 +286,7 @@ static status import_loop(struct onnx_site *s)
         TRY(as_scalar(s, limit, &limit));
     TRY(loop_condition(s, limit, &condition));
     if (limit != NULL)
-        TRY(look_at(s, &l, limit, &l.length));
+        TRY(onnx_look_at(s->import, &l.scope, limit, &l.length));
     struct onnx_site at = inside(s, &l.scope);
     TRY(onnx_add_constant(&at, DTYPE_BOOL, &(struct shape){ 0 }, &yes, &true_inside));
     onnx_bind_name(s->import, &l.scope, l.source->in[0].name, l.inner[0]);
@@ -335,7 +324,7 @@ static status take_slice(struct onnx_site *s, struct loop *l, int states, int i,
     struct onnx_site at = inside(s, &l->scope);
     struct value *whole, *seen, *slice;
     TRY(onnx_in(s, states + i, &whole));
-    TRY(look_at(s, l, whole, &seen));
+    TRY(onnx_look_at(s->import, &l->scope, whole, &seen));
     int64_t axis = i < axes.count ? axes.v[i] : 0;
     bool turned = i < backwards.count && backwards.v[i] != 0;
     TRY(build_gather(&at, seen, counter[turned], (int32_t)axis, &slice));
@@ -354,7 +343,7 @@ static status count_steps(struct onnx_site *s, struct loop *l, int states, struc
     TRY(onnx_in(s, states, &first));
     TRY(build_dim(s, first, axes.count > 0 ? (int)axes.v[0] : 0, &length));
     TRY(as_scalar(s, length, &length));
-    TRY(look_at(s, l, length, &l->length));
+    TRY(onnx_look_at(s->import, &l->scope, length, &l->length));
     TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &none, &zero));
     TRY(build2(s, "less", zero, length, condition));
     counter[0] = l->inner[0];

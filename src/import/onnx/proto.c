@@ -72,21 +72,6 @@ static size_t count_numbers(struct str message, uint32_t field, enum pb_wire wir
     return n;
 }
 
-static void take_ints(struct pb *r, int64_t *to, int *count, int max)
-{
-    if (r->wire != PB_BYTES) {
-        int64_t v = (int64_t)pb_varint(r);
-        if (*count < max)
-            to[(*count)++] = v;
-        return;
-    }
-    struct pb packed;
-    pb_init(&packed, pb_bytes(r));
-    while (pb_more(&packed) && *count < max)
-        to[(*count)++] = (int64_t)pb_raw_varint(&packed);
-    r->bad = r->bad || !pb_ok(&packed);
-}
-
 static void take_floats(struct pb *r, float *to, int *count, int max)
 {
     if (r->wire != PB_BYTES) {
@@ -135,7 +120,7 @@ static status decode_tensor(struct decode *d, struct str message, struct onnx_te
     pb_init(&r, message);
     while (pb_next(&r)) {
         switch (r.field) {
-        case 1: take_ints(&r, dim, &rank, SHAPE_MAX + 1); break;
+        case 1: pb_take_ints(&r, dim, &rank, SHAPE_MAX + 1); break;
         case 2: t->data_type = (int32_t)pb_varint(&r); break;
         case 8: t->name = pb_bytes(&r); break;
         case 9: t->raw = pb_bytes(&r); break;
@@ -292,7 +277,7 @@ static status decode_attr(struct decode *d, struct str message, struct onnx_attr
         case 5: TRY(decode_attr_tensor(d, pb_bytes(&r), a)); break;
         case 6: TRY(decode_attr_graph(d, pb_bytes(&r), a)); break;
         case 7: take_floats(&r, a->floats, &a->float_count, (int)max); break;
-        case 8: take_ints(&r, a->ints, &a->int_count, (int)max); break;
+        case 8: pb_take_ints(&r, a->ints, &a->int_count, (int)max); break;
         case 9: a->strings[a->string_count++] = pb_bytes(&r); break;
         case 20: a->type = (int32_t)pb_varint(&r); break;
         case 21: a->ref = pb_bytes(&r); break;

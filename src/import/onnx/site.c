@@ -57,8 +57,8 @@ static bool grow_captures(struct onnx_import *import, struct onnx_scope *scope)
 }
 
 /* A value of the graph outside becomes a constant or one more input of the graph inside. */
-static status capture(struct onnx_import *import, struct onnx_scope *scope, struct str name,
-                      struct value *v, struct value **out)
+status onnx_look_at(struct onnx_import *import, struct onnx_scope *scope, struct value *v,
+                    struct value **out)
 {
     if (v->constant != NULL) {
         TRY(graph_add_constant(scope->graph, NULL, v->constant, out, import->err));
@@ -69,7 +69,6 @@ static status capture(struct onnx_import *import, struct onnx_scope *scope, stru
         scope->from[scope->capture_count] = v;
         scope->to[scope->capture_count++] = *out;
     }
-    onnx_bind_name(import, scope, name, *out);
     return OK;
 }
 
@@ -86,7 +85,11 @@ status onnx_resolve(struct onnx_import *import, struct onnx_scope *scope, struct
         return OK;
     struct value *v;
     TRY(onnx_resolve(import, scope->outer, name, &v));
-    return v != NULL ? capture(import, scope, name, v, out) : OK;
+    if (v == NULL)
+        return OK;
+    TRY(onnx_look_at(import, scope, v, out));
+    onnx_bind_name(import, scope, name, *out);
+    return OK;
 }
 
 /* ---- inputs ---- */
@@ -159,15 +162,22 @@ status onnx_const_ints(struct onnx_site *s, int i, const char *what, struct attr
 
 /* ---- results ---- */
 
-status onnx_add(struct onnx_site *s, const char *name, struct value *const *in, int in_count,
-                struct node **out)
+status onnx_add_outs(struct onnx_site *s, const char *name, struct value *const *in, int in_count,
+                     int out_count, struct node **out)
 {
     const struct op *op = op_find(name);
     if (op == NULL)
         return onnx_fault(s, UNSUPPORTED, "the engine has no operator '%s'", name);
     const char *origin = arena_printf(&s->scope->graph->arena, "%.*s '%.*s', node %d",
                                       STR_ARG(s->node->type), STR_ARG(s->node->name), s->index);
-    return graph_add_node(s->scope->graph, op, origin, in, in_count, out, s->import->err);
+    return graph_add_node_outs(s->scope->graph, op, origin, in, in_count,
+                               out_count > 0 ? out_count : op->out_count, out, s->import->err);
+}
+
+status onnx_add(struct onnx_site *s, const char *name, struct value *const *in, int in_count,
+                struct node **out)
+{
+    return onnx_add_outs(s, name, in, in_count, 0, out);
 }
 
 status onnx_add1(struct onnx_site *s, const char *name, struct value *const *in, int in_count,

@@ -78,10 +78,17 @@ status onnx_const_ints(struct onnx_site *s, int i, const char *what, struct attr
 status onnx_resolve(struct onnx_import *import, struct onnx_scope *scope, struct str name,
                     struct value **out);
 
+/* A value of the graph outside, seen in the graph of this scope: a constant, or one more input of it. */
+status onnx_look_at(struct onnx_import *import, struct onnx_scope *scope, struct value *v,
+                    struct value **out);
+
 /* ---- results ---- */
 
 status onnx_add(struct onnx_site *s, const char *op, struct value *const *in, int in_count,
                 struct node **out);
+/* The same for an operator that makes as many values as the node says (OUT_ANY). */
+status onnx_add_outs(struct onnx_site *s, const char *op, struct value *const *in, int in_count,
+                     int out_count, struct node **out);
 /* The same for an operator with one output; it takes over dtype and shape of in[0]. */
 status onnx_add1(struct onnx_site *s, const char *op, struct value *const *in, int in_count,
                  struct value **out);

@@ -78,24 +78,7 @@ static size_t count_ints(struct str message, uint32_t a, uint32_t b, uint32_t c)
     return n;
 }
 
-/* Takes the field ahead, which is one integer or a packed list; at most max in all are kept. */
-static void take_ints(struct pb *r, int64_t *to, int *count, int max)
-{
-    if (r->wire != PB_BYTES) {
-        int64_t v = (int64_t)pb_varint(r);
-        if (*count < max)
-            to[(*count)++] = v;
-        return;
-    }
-    struct pb packed;
-    pb_init(&packed, pb_bytes(r));
-    while (pb_more(&packed) && *count < max)
-        to[(*count)++] = (int64_t)pb_raw_varint(&packed);
-    if (!pb_ok(&packed))
-        r->bad = true;
-}
-
-/* The same for a list of float (4 bytes each, field 7) or double (field 16). */
+/* A list of float (4 bytes each, field 7) or double (field 16). */
 static size_t count_floats(struct str message)
 {
     struct pb r;
@@ -146,7 +129,7 @@ static status decode_tensor(struct decode *d, struct str message, struct var_des
     while (pb_next(&r)) {
         switch (r.field) {
         case 1: v->data_type = (int32_t)pb_varint(&r); break;
-        case 2: take_ints(&r, dim, &rank, SHAPE_MAX + 1); break;
+        case 2: pb_take_ints(&r, dim, &rank, SHAPE_MAX + 1); break;
         default: pb_skip(&r);
         }
     }
@@ -305,7 +288,7 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         case 5: a->s = pb_bytes(&r); break;
         case 6:                                                                   /* ints */
         case 11:                                                                  /* bools */
-        case 15: take_ints(&r, a->ints, &a->int_count, (int)max); break;          /* longs */
+        case 15: pb_take_ints(&r, a->ints, &a->int_count, (int)max); break;       /* longs */
         case 7:                                                                   /* floats */
         case 16: take_floats(&r, a->floats, &a->float_count, (int)floats); break; /* float64s */
         case 21: take_scalar(pb_bytes(&r), a, max, floats); break;
