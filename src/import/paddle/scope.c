@@ -109,28 +109,11 @@ status scope_capture(struct scope *s, struct value *outer, struct value **inner,
     return OK;
 }
 
-/* Narrow floats as float32, in the graph's arena: that is what they are computed in. */
-static status widen(struct scope *s, const struct tensor *t, struct tensor *out, struct err *e)
-{
-    int64_t n = shape_numel(&t->shape);
-    const uint16_t *from = t->data;
-    float *to = n < 0 ? NULL : arena_try_array(&s->graph->arena, (size_t)n + 1, sizeof(*to));
-    if (to == NULL)
-        return err_set(e, NO_MEMORY, "no memory for %lld numbers", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        to[i] = t->dtype == DTYPE_F16 ? f16_to_f32(from[i]) : bf16_to_f32(from[i]);
-    *out = (struct tensor){ .dtype = DTYPE_F32, .shape = t->shape, .data = to };
-    return OK;
-}
-
 static status make_constant(struct scope *s, struct str name, const struct tensor *t,
                             struct value **out, struct err *e)
 {
     const char *copy = arena_strndup(s->scratch, name.p, name.n);
-    struct tensor wide = *t;
-    if (t->dtype == DTYPE_F16 || t->dtype == DTYPE_BF16)
-        TRY(widen(s, t, &wide, e));
-    TRY(graph_add_constant(s->graph, copy, &wide, out, e));
+    TRY(graph_add_constant(s->graph, copy, t, out, e));
     scope_bind(s, name, *out);
     return OK;
 }
