@@ -77,10 +77,24 @@ def compiled():
     return build / "python" / "oar"
 
 
+# Loaded by name when they are first needed, so ldd does not show them.
+LOADED_LATER = ("libdnnl.so.2", "libcurl.so.4")
+
+
+def loaded_later():
+    """name -> where the dynamic linker finds it."""
+    known = subprocess.run(["/sbin/ldconfig", "-p"], check=True, capture_output=True, text=True).stdout
+    found = dict(reversed(re.findall(r"^\s*(\S+) \(libc6,x86-64[^)]*\) => (\S+)$", known, re.M)))
+    missing = [name for name in LOADED_LATER if name not in found]
+    if missing:
+        raise SystemExit(f"{', '.join(missing)}: not here, and belongs into the wheel")
+    return {name: found[name] for name in LOADED_LATER}
+
+
 def libraries(paths):
     """The shared libraries that these files want and that come along: name -> where it lies here."""
-    found = {}
-    for path in paths:
+    found = loaded_later()
+    for path in [*paths, *found.values()]:
         for line in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.splitlines():
             match = re.match(r"\s*(\S+) => (\S+)", line)
             if match and match[2] == "not":

@@ -2,8 +2,8 @@
 
 #include "base/mem.h"
 #include "codec/json.h"
+#include "serve/curl_library.h"
 
-#include <curl/curl.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -33,6 +33,7 @@ struct source_row {
 struct source {
     struct source_options options;
     const struct source_row *row;
+    struct curl_library library;
     CURL *curl; /* NULL for a directory */
 };
 
@@ -158,43 +159,44 @@ static size_t into_file(char *p, size_t size, size_t n, void *arg)
 
 static void begin(struct source *s, const char *url)
 {
+    const struct curl_library *lib = &s->library;
     CURL *c = s->curl;
-    curl_easy_reset(c);
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L); /* WebHDFS sends one on to a data node */
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, 5L);
-    curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(c, CURLOPT_FILETIME, 1L);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https,ftp,ftps");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)s->options.timeout_s);
+    lib->easy_reset(c);
+    lib->easy_setopt(c, CURLOPT_URL, url);
+    lib->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    lib->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L); /* WebHDFS sends one on to a data node */
+    lib->easy_setopt(c, CURLOPT_MAXREDIRS, 5L);
+    lib->easy_setopt(c, CURLOPT_FAILONERROR, 1L);
+    lib->easy_setopt(c, CURLOPT_FILETIME, 1L);
+    lib->easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https,ftp,ftps");
+    lib->easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    lib->easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+    lib->easy_setopt(c, CURLOPT_TIMEOUT, (long)s->options.timeout_s);
     if (s->options.user != NULL && s->options.user[0] != '\0' &&
         strcmp(s->row->type, "hdfs") != 0) {
-        curl_easy_setopt(c, CURLOPT_USERNAME, s->options.user);
-        curl_easy_setopt(c, CURLOPT_PASSWORD,
+        lib->easy_setopt(c, CURLOPT_USERNAME, s->options.user);
+        lib->easy_setopt(c, CURLOPT_PASSWORD,
                          s->options.password != NULL ? s->options.password : "");
     }
 }
 
 static status perform(struct source *s, const char *url, struct err *e)
 {
-    CURLcode code = curl_easy_perform(s->curl);
+    CURLcode code = s->library.easy_perform(s->curl);
     long answer = 0;
     if (code == CURLE_OK)
         return OK;
-    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &answer);
+    s->library.easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &answer);
     bool missing = code == CURLE_REMOTE_FILE_NOT_FOUND || answer == 404 || answer == 550;
     return err_set(e, missing ? NOT_FOUND : IO_FAILED, "%s: %s%s%.0ld", url,
-                   curl_easy_strerror(code), answer > 0 ? ", the server says " : "", answer);
+                   s->library.easy_strerror(code), answer > 0 ? ", the server says " : "", answer);
 }
 
 static status get(struct source *s, const char *url, struct buf *out, struct err *e)
 {
     begin(s, url);
-    curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, into_buf);
-    curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, out);
+    s->library.easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, into_buf);
+    s->library.easy_setopt(s->curl, CURLOPT_WRITEDATA, out);
     return perform(s, url, e);
 }
 
@@ -204,8 +206,8 @@ static status get_file(struct source *s, const char *url, const char *to, struct
     if (out == NULL)
         return err_set(e, IO_FAILED, "%s: %s", to, strerror(errno));
     begin(s, url);
-    curl_easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, into_file);
-    curl_easy_setopt(s->curl, CURLOPT_WRITEDATA, out);
+    s->library.easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, into_file);
+    s->library.easy_setopt(s->curl, CURLOPT_WRITEDATA, out);
     status code = perform(s, url, e);
     if (fclose(out) != 0 && code == OK)
         code = err_set(e, IO_FAILED, "%s: %s", to, strerror(errno));
@@ -218,10 +220,10 @@ static status stamp_url(struct source *s, const char *url, struct arena *a, cons
 {
     curl_off_t time = -1, size = -1;
     begin(s, url);
-    curl_easy_setopt(s->curl, CURLOPT_NOBODY, 1L);
+    s->library.easy_setopt(s->curl, CURLOPT_NOBODY, 1L);
     TRY(perform(s, url, e));
-    curl_easy_getinfo(s->curl, CURLINFO_FILETIME_T, &time);
-    curl_easy_getinfo(s->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size);
+    s->library.easy_getinfo(s->curl, CURLINFO_FILETIME_T, &time);
+    s->library.easy_getinfo(s->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size);
     *out = arena_printf(a, "%lld %lld", (long long)time, (long long)size);
     return OK;
 }
@@ -235,9 +237,9 @@ static const char *escaped(struct source *s, const char *path, struct arena *a)
         more = str_cut(&rest, '/', &part);
         if (part.n == 0)
             continue;
-        char *text = curl_easy_escape(s->curl, part.p, (int)part.n);
+        char *text = s->library.easy_escape(s->curl, part.p, (int)part.n);
         out = arena_printf(a, "%s/%s", out, text != NULL ? text : "");
-        curl_free(text);
+        s->library.free(text);
     }
     return out;
 }
@@ -273,10 +275,10 @@ static void take_links(struct source *s, const char *page, struct listing *l)
         size_t n = (size_t)(end - p);
         bool is_dir = n > 0 && p[n - 1] == '/';
         int length = 0;
-        char *name = curl_easy_unescape(s->curl, p, (int)(is_dir ? n - 1 : n), &length);
+        char *name = s->library.easy_unescape(s->curl, p, (int)(is_dir ? n - 1 : n), &length);
         if (name != NULL && strpbrk(name, "?#:") == NULL)
             add_file(l, (struct str){ name, (size_t)length }, is_dir);
-        curl_free(name);
+        s->library.free(name);
         p = end;
     }
 }
@@ -290,7 +292,7 @@ static status list_http(struct source *s, const char *path, struct arena *a,
     buf_init(&page, LIST_BYTES_MAX);
     status code = get(s, arena_printf(a, "%s/", http_url(s, path, a)), &page, e);
     if (code == OK)
-        curl_easy_getinfo(s->curl, CURLINFO_CONTENT_TYPE, &type);
+        s->library.easy_getinfo(s->curl, CURLINFO_CONTENT_TYPE, &type);
     if (code == OK && (type == NULL || strncmp(type, "text/html", 9) != 0))
         code = err_set(e, UNSUPPORTED, "%s: no page that lists files", path);
     buf_byte(&page, 0);
@@ -373,11 +375,11 @@ static const char *hdfs_url(struct source *s, const char *path, const char *op, 
 {
     const char *user =
         s->options.user != NULL && s->options.user[0] != '\0' ? s->options.user : NULL;
-    char *name = user != NULL ? curl_easy_escape(s->curl, user, 0) : NULL;
+    char *name = user != NULL ? s->library.easy_escape(s->curl, user, 0) : NULL;
     const char *url =
         arena_printf(a, "%s/webhdfs/v1%s?op=%s%s%s", s->options.host, escaped(s, path, a), op,
                      name != NULL ? "&user.name=" : "", name != NULL ? name : "");
-    curl_free(name);
+    s->library.free(name);
     return url;
 }
 
@@ -498,6 +500,13 @@ static const struct source_row rows[] = {
 
 /* ---- life ---- */
 
+static status open_curl(struct source *s, struct err *e)
+{
+    TRY(curl_library_load(&s->library, e));
+    s->curl = s->library.easy_init();
+    return s->curl != NULL ? OK : err_set(e, IO_FAILED, "libcurl does not start");
+}
+
 status source_open(const struct source_options *opt, struct source **out, struct err *e)
 {
     const struct source_row *row = NULL;
@@ -513,9 +522,12 @@ status source_open(const struct source_options *opt, struct source **out, struct
     s->row = row;
     if (s->options.timeout_s <= 0)
         s->options.timeout_s = TIMEOUT_S;
-    s->curl = row->takes == takes_dir ? NULL : curl_easy_init();
-    *out = s;
-    return OK;
+    status code = row->takes == takes_dir ? OK : open_curl(s, e);
+    if (code != OK)
+        mem_free(s);
+    else
+        *out = s;
+    return code;
 }
 
 void source_close(struct source *s)
@@ -523,7 +535,7 @@ void source_close(struct source *s)
     if (s == NULL)
         return;
     if (s->curl != NULL)
-        curl_easy_cleanup(s->curl);
+        s->library.easy_cleanup(s->curl);
     mem_free(s);
 }
 

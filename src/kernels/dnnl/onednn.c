@@ -3,18 +3,10 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "graph/attrs_image.h"
+#include "kernels/dnnl/library.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <stdatomic.h>
 #include <string.h>
-
-#if DNNL_VERSION_MAJOR != 2
-#error "this file is written for oneDNN 2.x (Debian 12 has 2.6)"
-#endif
-
-/* OpenMP's, which oneDNN runs on. The setting belongs to the calling thread, so each call says it: most of our parallelism
- * is requests, and a team of threads for one small layer costs more than it brings. */
-void omp_set_num_threads(int count);
 
 #define ARGS_MAX 6
 #define SLOTS    4
@@ -41,11 +33,22 @@ struct onednn {
     struct slot slot[SLOTS];
 };
 
+/* The setting belongs to the calling thread, so each call says it: most of our parallelism is requests, and a team of
+ * threads for one small layer costs more than it brings. */
+static void use_threads(int count)
+{
+    dnnl_library()->set_num_threads(count);
+}
+
 static status fault(dnnl_status_t s, const char *what, struct err *e)
 {
-    return s == dnnl_success ? OK
-                             : err_set(e, s == dnnl_out_of_memory ? NO_MEMORY : UNSUPPORTED,
-                                       "oneDNN: %s failed with status %d", what, (int)s);
+    if (s == dnnl_success)
+        return OK;
+    if (dnnl_library_fault() != NULL)
+        return err_set(e, UNSUPPORTED, "oneDNN: %s; install Debian's libdnnl2 or its like",
+                       dnnl_library_fault());
+    return err_set(e, s == dnnl_out_of_memory ? NO_MEMORY : UNSUPPORTED,
+                   "oneDNN: %s failed with status %d", what, (int)s);
 }
 
 static dnnl_memory_desc_t typed_desc(int rank, const dnnl_dim_t *dim, dnnl_data_type_t type,
@@ -226,7 +229,7 @@ static status make_desc(struct onednn *o, const void *op_desc, const struct tail
                         struct err *e)
 {
     dnnl_primitive_attr_t attr;
-    omp_set_num_threads(o->threads);
+    use_threads(o->threads);
     if (o->engine == NULL)
         TRY(fault(dnnl_engine_create(&o->engine, dnnl_cpu, 0), "an engine", e));
     TRY(fault(dnnl_primitive_attr_create(&attr), "attributes", e));
@@ -670,7 +673,7 @@ static dnnl_status_t point(const struct onednn *o, struct slot *s, const struct 
 status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e)
 {
     struct slot *s = take_slot(o);
-    omp_set_num_threads(o->threads);
+    use_threads(o->threads);
     dnnl_status_t status_now = point(o, s, d);
     if (status_now == dnnl_success)
         status_now = dnnl_primitive_execute(o->primitive, s->stream, o->arg_count, s->arg);
@@ -684,7 +687,7 @@ status onednn_run(struct onednn *o, const struct onednn_data *d, struct err *e)
 
 status onednn_sgemm(const struct sgemm *g)
 {
-    omp_set_num_threads(g->threads > 0 ? g->threads : 1);
+    use_threads(g->threads > 0 ? g->threads : 1);
     dnnl_status_t s = dnnl_sgemm(g->trans_a ? 'T' : 'N', g->trans_b ? 'T' : 'N', g->m, g->n, g->k,
                                  g->alpha, g->a, g->lda, g->b, g->ldb, 0, g->c, g->ldc);
     return s == dnnl_success ? OK : INTERNAL;
