@@ -65,6 +65,9 @@ OAR_API int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_cou
                              int *result_count);
 /* The same with everything that a call can say. The answer points into the client until its next call. */
 OAR_API int oar_client_call(oar_client *c, const oar_call *call, oar_answer *answer);
+/* Which of the versions that share a name answered last, where the server divides its traffic: the variant's tag; "" otherwise.
+ * Until the next call. */
+OAR_API const char *oar_client_variant(const oar_client *c);
 OAR_API const char *oar_client_error(const oar_client *c);
 /* The server's own number for the last refusal (baidu_std error_code, HTTP status); 0: the last call was answered, or failed
  * before a server had said anything. */

@@ -110,6 +110,11 @@ void client_set_timeout_ms(struct client *c, int64_t timeout_ms)
     c->timeout_ms = timeout_or(timeout_ms, CLIENT_TIMEOUT_MS);
 }
 
+const char *client_variant(const struct client *c)
+{
+    return c->session.variant;
+}
+
 int client_code(const struct client *c)
 {
     return c->code;
@@ -211,5 +216,7 @@ status client_infer(struct client *c, const struct infer_request *r, int64_t tim
         c->code = answer.code;
     if (s == OK)
         s = session_reply(&answer, &c->arena, &c->inflated, out, e);
+    if (s == OK)
+        out->variant = str_of(c->session.variant);
     return s == OK ? OK : err_prefix(e, s, "%s: ", c->authority);
 }

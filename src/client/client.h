@@ -28,5 +28,7 @@ void client_set_timeout_ms(struct client *c,
  * The words begin with the endpoint. */
 status client_infer(struct client *c, const struct infer_request *r, int64_t timeout_ms,
                     struct infer_reply *out, struct err *e);
+/* Which of divided traffic's variants answered last, also where it refused; "": traffic is not divided. */
+const char *client_variant(const struct client *c);
 /* The server's own number for the last refusal: baidu_std error_code, HTTP status; 0: there was none. */
 int client_code(const struct client *c);

@@ -159,6 +159,11 @@ int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
     return s;
 }
 
+const char *oar_client_variant(const oar_client *c)
+{
+    return c->client != NULL ? client_variant(c->client) : "";
+}
+
 int oar_client_code(const oar_client *c)
 {
     return c->client != NULL ? client_code(c->client) : 0;

@@ -8,9 +8,12 @@
 #include "proto/oip_pb.h"
 #include "proto/tfs.h"
 
+#include <string.h>
+
 #define JSON_TYPE    "application/json"
 #define PROTO_TYPE   "application/proto"
 #define HEADER_BYTES "Inference-Header-Content-Length"
+#define VARIANT      "x-oar-variant"
 
 /* baidu_std over brpc
  * --------------------------------------------------------------------------------------------- */
@@ -74,6 +77,7 @@ static struct parse cut_brpc(struct session *s, struct str bytes, struct answer 
             continue;
         if (!known_compression(frame.meta.compress_type))
             return parse_bad(UNSUPPORTED);
+        session_note_variant(s, frame.meta.variant);
         *out = (struct answer){
             .refused = refused_by_rpc(frame.meta.error_code),
             .code = frame.meta.error_code,
@@ -215,6 +219,7 @@ static struct parse keep_head(struct session *s, const struct http_head *h, size
     uint64_t json_bytes;
     struct str header = http_header_find(h, HEADER_BYTES);
     s->head.json_bytes = str_to_u64(header, &json_bytes) ? (size_t)json_bytes : SIZE_MAX;
+    session_note_variant(s, http_header_find(h, VARIANT));
     s->chunked = h->chunked;
     s->length = empty ? 0 : h->content_length;
     s->taken = s->head_bytes = used;
@@ -376,7 +381,16 @@ static void forget_answer(struct session *s)
 {
     s->seen = s->head_bytes = s->taken = 0;
     s->chunks = (struct http_chunked){ 0 };
+    s->variant[0] = '\0';
     buf_clear(&s->body);
+}
+
+void session_note_variant(struct session *s, struct str tag)
+{
+    size_t n = tag.n < SESSION_VARIANT_BYTES ? tag.n : SESSION_VARIANT_BYTES;
+    if (n > 0)
+        memcpy(s->variant, tag.p, n);
+    s->variant[n] = '\0';
 }
 
 void session_connected(struct session *s)

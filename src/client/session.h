@@ -48,6 +48,8 @@ struct session_protocol {
 
 struct session_h2; /* session_h2.c */
 
+#define SESSION_VARIANT_BYTES 64 /* of a tag; a longer one is cut */
+
 struct session {
     const struct session_protocol *protocol;
     const char *authority; /* "host:port", borrowed */
@@ -60,7 +62,8 @@ struct session {
     struct answer head;
     struct http_chunked chunks;
     bool chunked;
-    struct buf body; /* chunks joined */
+    char variant[SESSION_VARIANT_BYTES + 1]; /* which of divided traffic's variants answered */
+    struct buf body;                         /* chunks joined */
     struct session_h2 *h2;
     struct buf wire; /* over HTTP/2: what is to be sent */
     size_t sent;     /* else: of the request */
@@ -100,6 +103,9 @@ struct parse session_cut(struct session *s, struct str bytes, struct answer *out
  * words come back as they are. */
 status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
                      struct infer_reply *out, struct err *e);
+
+/* ---- for session.c and session_h2.c ---- */
+void session_note_variant(struct session *s, struct str tag);
 
 /* ---- HTTP/2 (session_h2.c), for session.c ---- */
 void session_h2_open(struct session *s);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 struct session_h2 {
+    struct session *session; /* whose it is */
     struct h2 *h2;
     struct h2_pool pool;
     struct h2_stream *stream; /* the call's; NULL: it has ended */
@@ -76,6 +77,7 @@ static void on_end(void *arg, struct h2_stream *s)
     if (s != h->stream)
         return;
     h->done = true;
+    session_note_variant(h->session, h2_field(&s->head, "x-oar-variant"));
     if (s->too_large) {
         h->refused = TOO_LARGE;
         return;
@@ -125,6 +127,7 @@ void session_h2_open(struct session *s)
 {
     session_h2_close(s);
     struct session_h2 *h = mem_zalloc(sizeof(*h));
+    h->session = s;
     struct h2_options opt = { .events = &events,
                               .arg = h,
                               .pool = &h->pool,

@@ -167,12 +167,16 @@ static void keep_answer(struct flow_run *r, status s)
         cache_put(r->flow->cache, r->key, r->call->reply);
 }
 
-/* What is the caller's fault, or nobody's (too many, too late), says nothing of the flow. */
+bool flow_is_at_fault(status s)
+{
+    return status_http(s) == 500 || status_http(s) == 501;
+}
+
 static void count_end(struct flow *f, status s)
 {
     if (s == OK)
         atomic_fetch_add_explicit(&f->good, 1, memory_order_relaxed);
-    else if (status_http(s) == 500 || status_http(s) == 501)
+    else if (flow_is_at_fault(s))
         atomic_fetch_add_explicit(&f->bad, 1, memory_order_relaxed);
 }
 

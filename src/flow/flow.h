@@ -92,6 +92,8 @@ status flow_start(struct flow *f, struct flow_call *c);
 status flow_run(struct flow *f, struct flow_call *c);
 /* Whether flow_start may say LATER: what a call looks at must then outlive the calling function. */
 bool flow_may_wait(const struct flow *f);
+/* Whether a call's end is the flow's own fault, and not the caller's, or nobody's (too many, too late). */
+bool flow_is_at_fault(status s);
 /* How many calls were answered, and how many failed by the flow's own fault. */
 void flow_ends(const struct flow *f, uint64_t *good, uint64_t *bad);
 /* Typical time that a call took its threads so far in nanoseconds, waiting left out (a moving average); 0 where it is not

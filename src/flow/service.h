@@ -5,6 +5,7 @@
 #pragma once
 
 #include "flow/spec.h"
+#include "flow/warm.h"
 #include "flow/yaml.h"
 
 struct service_model {
@@ -17,6 +18,7 @@ struct service {
     const char *name;
     struct flow_spec spec; /* node i has the model i, whose path may be NULL */
     const struct service_model *model;
+    struct warm_options warm;
 };
 
 /* Whether path is a service's file, or a directory that holds infer_service.prototxt. */

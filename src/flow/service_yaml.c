@@ -230,12 +230,13 @@ static status add_ends(struct reading *r)
 status service_from_yaml(struct str text, const char *path, struct arena *a, struct service *out,
                          struct err *e)
 {
-    static const char *const keys[] = { "service", "nodes" };
+    static const char *const keys[] = { "service", "nodes", "warm_up" };
     struct reading r = { .file = arena_strndup(a, path, strlen(path)), .arena = a, .err = e };
     struct yaml *top;
     TRY(yaml_parse(text, r.file, a, &top, e));
     TRY(yaml_keys(top, r.file, keys, ARRAY_LEN(keys), e));
-    const struct yaml *name = yaml_get(top, "service"), *nodes = yaml_get(top, "nodes");
+    const struct yaml *name = yaml_get(top, "service"), *nodes = yaml_get(top, "nodes"),
+                      *warm = yaml_get(top, "warm_up");
     if (nodes == NULL)
         return fault(&r, 1, "'nodes' is missing", "");
     TRY(yaml_is(nodes, r.file, YAML_LIST, e));
@@ -247,6 +248,8 @@ status service_from_yaml(struct str text, const char *path, struct arena *a, str
     TRY(add_ends(&r));
     if (name != NULL)
         TRY(yaml_text(name, r.file, &out->name, e));
+    if (warm != NULL)
+        TRY(warm_options_read(warm, r.file, r.dir, a, &out->warm, e));
     out->spec = (struct flow_spec){ .file = r.file, .node = r.node, .node_count = r.count };
     out->model = r.model;
     return OK;

@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "codec/pb.h"
 
+#include <string.h>
+
 /* Field numbers of brpc's baidu_rpc_meta.proto. */
 enum {
     META_REQUEST = 1,
@@ -12,6 +14,7 @@ enum {
     META_CORRELATION_ID = 4,
     META_ATTACHMENT_SIZE = 5,
     META_AUTHENTICATION = 7,
+    META_USER_FIELDS = 9, /* a map: each entry a message */
 
     REQUEST_SERVICE = 1,
     REQUEST_METHOD = 2,
@@ -20,6 +23,9 @@ enum {
 
     RESPONSE_ERROR_CODE = 1,
     RESPONSE_ERROR_TEXT = 2,
+
+    ENTRY_KEY = 1,
+    ENTRY_VALUE = 2,
 };
 
 static const char magic[4] = { 'P', 'R', 'P', 'C' };
@@ -74,6 +80,22 @@ static bool read_response(struct str bytes, struct baidu_meta *out)
     return pb_ok(&r);
 }
 
+static bool read_user_field(struct str bytes, struct baidu_meta *out)
+{
+    struct pb r;
+    struct str key = { NULL, 0 }, value = { NULL, 0 };
+    for (pb_init(&r, bytes); pb_next(&r);) {
+        switch (r.field) {
+        case ENTRY_KEY: key = pb_bytes(&r); break;
+        case ENTRY_VALUE: value = pb_bytes(&r); break;
+        default: pb_skip(&r);
+        }
+    }
+    if (str_is(key, BAIDU_VARIANT_KEY))
+        out->variant = value;
+    return pb_ok(&r);
+}
+
 static bool read_meta(struct str bytes, struct baidu_meta *out)
 {
     struct pb r;
@@ -87,6 +109,7 @@ static bool read_meta(struct str bytes, struct baidu_meta *out)
         case META_CORRELATION_ID: out->correlation_id = (int64_t)pb_varint(&r); break;
         case META_ATTACHMENT_SIZE: out->attachment_bytes = read_i32(&r); break;
         case META_AUTHENTICATION: out->authentication = pb_bytes(&r); break;
+        case META_USER_FIELDS: parts_ok = read_user_field(pb_bytes(&r), out); break;
         default: pb_skip(&r);
         }
     }
@@ -170,6 +193,19 @@ static void put_response(struct buf *out, const struct baidu_meta *m)
         pb_put_bytes(out, RESPONSE_ERROR_TEXT, m->error_text);
 }
 
+static size_t entry_size(const struct baidu_meta *m)
+{
+    return pb_size_bytes(ENTRY_KEY, strlen(BAIDU_VARIANT_KEY)) +
+           pb_size_bytes(ENTRY_VALUE, m->variant.n);
+}
+
+static void put_variant(struct buf *out, const struct baidu_meta *m)
+{
+    pb_put_begin(out, META_USER_FIELDS, entry_size(m));
+    pb_put_bytes(out, ENTRY_KEY, STR(BAIDU_VARIANT_KEY));
+    pb_put_bytes(out, ENTRY_VALUE, m->variant);
+}
+
 static size_t meta_size(const struct baidu_meta *m)
 {
     size_t request = m->is_request ? pb_size_bytes(META_REQUEST, request_size(m)) : 0;
@@ -177,7 +213,9 @@ static size_t meta_size(const struct baidu_meta *m)
     return request + response + size_nonzero(META_COMPRESS_TYPE, widen(m->compress_type)) +
            pb_size_u64(META_CORRELATION_ID, (uint64_t)m->correlation_id) +
            size_nonzero(META_ATTACHMENT_SIZE, (uint64_t)m->attachment_bytes) +
-           (m->authentication.n != 0 ? pb_size_bytes(META_AUTHENTICATION, m->authentication.n) : 0);
+           (m->authentication.n != 0 ? pb_size_bytes(META_AUTHENTICATION, m->authentication.n)
+                                     : 0) +
+           (m->variant.n != 0 ? pb_size_bytes(META_USER_FIELDS, entry_size(m)) : 0);
 }
 
 static void put_big_endian(struct buf *out, uint32_t v)
@@ -209,4 +247,6 @@ void baidu_std_put_head(struct buf *out, const struct baidu_meta *meta, size_t p
     put_nonzero(out, META_ATTACHMENT_SIZE, (uint64_t)meta->attachment_bytes);
     if (meta->authentication.n != 0)
         pb_put_bytes(out, META_AUTHENTICATION, meta->authentication);
+    if (meta->variant.n != 0)
+        put_variant(out, meta);
 }

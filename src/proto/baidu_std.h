@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define BAIDU_STD_HEAD_BYTES 12
+#define BAIDU_VARIANT_KEY    "x-oar-variant"
 
 struct baidu_meta {
     bool is_request, is_response;
@@ -23,6 +24,7 @@ struct baidu_meta {
     int32_t compress_type; /* enum compression, unchecked */
     int64_t correlation_id;
     int64_t attachment_bytes;
+    struct str variant; /* responses: user_fields[BAIDU_VARIANT_KEY]; empty: it is not there */
     struct str authentication; /* authentication_data; of a connection's first request */
 };
 

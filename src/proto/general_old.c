@@ -28,6 +28,7 @@ enum {
 
     REPLY_OUTPUTS = 1,
     REPLY_TIMES = 2,
+    LANG_TAG = 2,
     LANG_ERR_CODE = 3,
     OUTPUT_INSTS = 1,
     OUTPUT_ENGINE = 2,
@@ -451,5 +452,7 @@ void general_multi_lang_reply(const struct infer_reply *r, bool raw, struct buf 
 {
     for (int i = 0; i < r->output_count; i++)
         put_output(out, &r->output[i], raw);
+    if (r->variant.n > 0)
+        pb_put_bytes(out, LANG_TAG, r->variant);
     pb_put_u64(out, LANG_ERR_CODE, 0); /* required */
 }

@@ -121,6 +121,11 @@ struct call *call_new(struct conn *conn)
     return c;
 }
 
+struct str call_variant(const struct call *c)
+{
+    return c->traffic != NULL ? str_of(traffic_at(c->traffic, c->variant)->tag) : STR("");
+}
+
 static void forget(struct buf *b)
 {
     buf_clear(b);
@@ -173,7 +178,8 @@ void call_free(struct call *c)
     forget(&c->plain);
     forget(&c->reply);
     flow_unref(c->flow);
-    c->flow = NULL;
+    flow_unref(c->before);
+    c->flow = c->before = NULL;
     if (lane->spare_count < SPARE_MAX) {
         list_push_front(&lane->spare, &c->node);
         lane->spare_count++;
@@ -248,6 +254,34 @@ static uint64_t end_stage(struct call *c, enum stage stage)
     return c->since_ns = now;
 }
 
+static void let_go(void *flow)
+{
+    flow_unref(flow);
+}
+
+/* The old one is held until the call ends, since what was decoded may look at its ports. */
+static void change_flow(struct call *c, struct flow *f)
+{
+    arena_defer(&c->arena, let_go, c->flow);
+    c->flow = f;
+}
+
+/* Traffic that is divided by something in the body: which version answers is known only now. */
+static void pick_by_body(struct call *c)
+{
+    int i = traffic_pick_by_body(c->traffic, &c->request);
+    if (i < 0 || i == c->variant)
+        return;
+    struct flow *f =
+        server_variant(c->conn->lane->server, c->traffic, i, flow_name(c->flow));
+    if (f == NULL)
+        return;
+    change_flow(c, f);
+    flow_unref(c->before);
+    c->before = NULL;
+    c->variant = i;
+}
+
 static status prepare(struct call *c, struct err *e)
 {
     c->request = (struct infer_request){ 0 };
@@ -258,6 +292,8 @@ static status prepare(struct call *c, struct err *e)
     TRY(inflate_body(c, e));
     TRY(c->format->decode(c, c->body, &c->request, e));
     c->rows = rows_of(&c->request);
+    if (c->traffic != NULL && traffic_sticky_body(c->traffic))
+        pick_by_body(c);
     /* Again: the request itself may have brought a deadline. */
     return check_deadline(c, end_stage(c, STAGE_PARSE), e);
 }
@@ -282,9 +318,6 @@ static void note_variant(struct call *c)
     if (c->result != OK)
         return;
     c->score = score_of(&c->answer);
-    c->headers =
-        arena_printf(&c->arena, "%sx-oar-variant: %s\r\n", c->headers != NULL ? c->headers : "",
-                     traffic_at(c->traffic, c->variant)->tag);
     shadow_start(c);
 }
 
@@ -318,6 +351,7 @@ static void end(struct call *c, status s)
     end_stage(c, STAGE_COMPUTE);
     c->stage_ns[STAGE_BATCH] = c->run.waited_ns;
     c->stage_ns[STAGE_COMPUTE] -= c->run.waited_ns;
+    c->answer.variant = call_variant(c);
     c->result = s == OK ? put_reply(c, &c->answer, &c->err) : s;
     if (c->traffic != NULL)
         note_variant(c);
@@ -328,10 +362,34 @@ static void end(struct call *c, status s)
         trace_call(c, c->conn->lane->server->trace);
 }
 
+/* A new version failed by its own fault: the one before it answers, and the caller sees nothing of it. */
+static bool falls_back(struct call *c, status s)
+{
+    if (c->before == NULL || !flow_is_at_fault(s))
+        return false;
+    change_flow(c, c->before);
+    c->before = NULL;
+    return true;
+}
+
+static void ask_again(struct job *j, int worker)
+{
+    struct call *c = LIST_ENTRY(j, struct call, job);
+    c->run.exec = c->conn->lane->server->worker_exec[worker];
+    status s = flow_start(c->flow, &c->run);
+    if (s == FLOW_LATER)
+        return;
+    end(c, s);
+    call_return(c);
+}
+
 /* The flow's last thread: what the answer is made of is there until this returns. */
 static void finished(struct flow_call *f, status s)
 {
     struct call *c = LIST_ENTRY(f, struct call, run);
+    c->job.run = ask_again;
+    if (falls_back(c, s) && workers_submit(c->conn->lane->server->workers, &c->job))
+        return;
     end(c, s);
     call_return(c);
 }
@@ -355,6 +413,8 @@ static bool run(struct call *c, struct exec *exec)
         return true;
     c->run.deadline_ns = c->deadline_ns;
     status s = flow_start(c->flow, &c->run);
+    if (s != FLOW_LATER && falls_back(c, s))
+        s = flow_start(c->flow, &c->run);
     if (s == FLOW_LATER)
         return false;
     end(c, s);
@@ -425,7 +485,8 @@ static status start_detour(struct call *c, struct buf *in, size_t used)
 /* A flow that may go on elsewhere looks at the body when the connection's buffer has long moved on. */
 static status run_here(struct call *c, struct buf *in, size_t used, bool *ended)
 {
-    bool waits = flow_may_wait(c->flow);
+    bool waits = flow_may_wait(c->flow) || c->before != NULL ||
+                 (c->traffic != NULL && traffic_sticky_body(c->traffic)); /* another flow may */
     *ended = false;
     if (waits)
         TRY(take_body(c, in, used));
@@ -433,11 +494,19 @@ static status run_here(struct call *c, struct buf *in, size_t used, bool *ended)
     return OK;
 }
 
+static void take_before(struct call *c)
+{
+    struct flow *before = table_before(lane_table(c->conn->lane), c->flow);
+    c->before = before != NULL ? flow_ref(before) : NULL;
+}
+
 void call_start(struct call *c, struct buf *in, size_t used)
 {
     bool ended = false;
     c->score = NAN;
     lane_take_pick(c->conn->lane, c);
+    if (c->flow != NULL)
+        take_before(c);
     status s = c->detour != NULL ? start_detour(c, in, used)
                : is_quick(c)     ? run_here(c, in, used, &ended)
                                  : submit(c, in, used);

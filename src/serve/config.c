@@ -75,9 +75,10 @@ static status read_items(struct reading *r, const struct yaml *list,
 
 static status read_ours(struct reading *r, const struct yaml *top)
 {
-    static const char *const keys[] = { "version_policy", "batch", "pad", "trim", "cache_bytes" };
+    static const char *const keys[] = { "version_policy", "batch", "pad",
+                                        "trim",           "cache_bytes", "warm_up" };
     const struct yaml *policy = yaml_get(top, "version_policy"), *batch = yaml_get(top, "batch"),
-                      *cache = yaml_get(top, "cache_bytes");
+                      *cache = yaml_get(top, "cache_bytes"), *warm = yaml_get(top, "warm_up");
     TRY(yaml_keys(top, r->file, keys, ARRAY_LEN(keys), r->err));
     if (policy != NULL) {
         const char *text;
@@ -93,6 +94,8 @@ static status read_ours(struct reading *r, const struct yaml *top)
         TRY(yaml_i64(cache, r->file, 0, INT64_C(1) << 50, &bytes, r->err));
         r->out->cache_bytes = (size_t)bytes;
     }
+    if (warm != NULL)
+        TRY(warm_options_read(warm, r->file, r->out->dir, r->arena, &r->out->warm, r->err));
     r->out->pad_count = r->out->trim_count = 0;
     TRY(read_items(r, yaml_get(top, "pad"), read_pad));
     return read_items(r, yaml_get(top, "trim"), read_trim);
@@ -216,6 +219,89 @@ static status triton_instances(struct reading *r, const struct yaml *n)
     return OK;
 }
 
+/* ---- Triton's model_warmup: made-up requests ---- */
+
+/* A map's entries, which are {key, value} in protobuf's text. */
+struct entry {
+    const char *key;
+    const struct yaml *value;
+};
+
+static status entry_of(struct reading *r, const struct yaml *n, struct entry *out)
+{
+    const struct yaml *key = yaml_get(n, "key");
+    *out = (struct entry){ n->key, n };
+    if (n->key != NULL && key == NULL)
+        return OK;
+    out->value = yaml_get(n, "value");
+    if (key == NULL || out->value == NULL)
+        return err_set(r->err, INVALID, "%s:%d: an input of model_warmup has key and value",
+                       r->file, n->line);
+    return yaml_text(key, r->file, &out->key, r->err);
+}
+
+static status triton_sample_input(struct reading *r, const struct entry *from, int64_t batch,
+                                  struct warm_input *in)
+{
+    static const char *const keys[] = { "data_type", "dims", "zero_data", "random_data",
+                                        "input_data_file" };
+    const struct yaml *dims = yaml_get(from->value, "dims"),
+                      *file = yaml_get(from->value, "input_data_file");
+    TRY(yaml_keys(from->value, r->file, keys, ARRAY_LEN(keys), r->err));
+    in->name = from->key;
+    if (batch > 0)
+        in->shape.dim[in->shape.rank++] = batch;
+    for (const struct yaml *d = first_of(dims); d != NULL; d = after(dims, d)) {
+        if (in->shape.rank == SHAPE_MAX)
+            return err_set(r->err, INVALID, "%s:%d: more than %d dimensions", r->file, d->line,
+                           SHAPE_MAX);
+        TRY(yaml_i64(d, r->file, 0, INT32_MAX, &in->shape.dim[in->shape.rank++], r->err));
+    }
+    in->fill = yaml_get(from->value, "random_data") != NULL ? WARM_RANDOM : WARM_VALUE;
+    if (file == NULL)
+        return OK;
+    in->fill = WARM_FILE;
+    return warm_path(file, r->file, arena_printf(r->arena, "%s/warmup", r->out->dir), r->arena,
+                     &in->path, r->err);
+}
+
+/* In JSON the inputs are one map; in protobuf's text one entry, or a list of them. */
+static status triton_sample(struct reading *r, const struct yaml *n, struct warm_step *w)
+{
+    static const char *const keys[] = { "name", "batch_size", "inputs", "count" };
+    const struct yaml *inputs = yaml_get(n, "inputs");
+    int64_t batch = 0;
+    TRY(yaml_keys(n, r->file, keys, ARRAY_LEN(keys), r->err));
+    TRY(triton_number(r, n, "batch_size", 1 << 20, &batch));
+    TRY(triton_number(r, n, "count", 1000000, &w->times));
+    bool one = inputs != NULL && yaml_get(inputs, "key") != NULL;
+    const struct yaml *first = inputs == NULL ? NULL : one ? inputs : inputs->child;
+    w->input = arena_zalloc(r->arena, WARM_INPUTS_MAX * sizeof(*w->input));
+    for (const struct yaml *i = first; i != NULL; i = one ? NULL : i->next) {
+        struct entry entry;
+        if (w->input_count == WARM_INPUTS_MAX)
+            return err_set(r->err, INVALID, "%s:%d: too many inputs", r->file, i->line);
+        TRY(entry_of(r, i, &entry));
+        TRY(triton_sample_input(r, &entry, batch, &w->input[w->input_count++]));
+    }
+    return OK;
+}
+
+static status triton_warmup(struct reading *r, const struct yaml *n)
+{
+    struct warm_options *o = &r->out->warm;
+    o->count = 0;
+    for (const struct yaml *s = first_of(n); s != NULL; s = after(n, s)) {
+        if (o->count == WARM_MAX)
+            return err_set(r->err, INVALID, "%s:%d: more than %d samples", r->file, s->line,
+                           WARM_MAX);
+        struct warm_step *w = &o->step[o->count++];
+        *w = (struct warm_step){ .tolerance = -1 };
+        TRY(triton_sample(r, s, w));
+    }
+    return OK;
+}
+
 static status triton_rows(struct reading *r, const struct yaml *n)
 {
     int64_t rows;
@@ -242,10 +328,11 @@ static const struct triton_key triton_keys[] = {
     { "dynamic_batching", triton_batching },
     { "instance_group",   triton_instances },
     { "response_cache",   triton_cache },
+    { "model_warmup",     triton_warmup },
     { "name", nothing }, { "platform", nothing }, { "backend", nothing }, { "runtime", nothing },
     { "input", nothing }, { "output", nothing }, { "optimization", nothing }, { "parameters", nothing },
     { "default_model_filename", nothing }, { "cc_model_filenames", nothing }, { "metric_tags", nothing },
-    { "model_warmup", nothing }, { "model_operations", nothing }, { "model_transaction_policy", nothing },
+    { "model_operations", nothing }, { "model_transaction_policy", nothing },
     { "model_repository_agents", nothing }, { "batch_input", nothing }, { "batch_output", nothing },
     { "model_metrics", nothing },
 };

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "exec/model.h"
 #include "flow/batch.h"
+#include "flow/warm.h"
 #include "serve/policy.h"
 
 struct config_pad {
@@ -18,7 +19,7 @@ struct config_trim {
     int axis, input_axis;
 };
 
-/* Everything begins as the server's options have it. Strings live in the arena that it was read with. */
+/* Everything begins as the server's options have it, and dir as where the configuration's files lie. Strings live in the arena that it was read with. */
 struct model_config {
     struct version_policy policy;
     struct batch_options batch;
@@ -27,6 +28,8 @@ struct model_config {
     int pad_count;
     struct config_trim trim[BATCH_PADS_MAX];
     int trim_count;
+    const char *dir;
+    struct warm_options warm;
 };
 
 /* Changes what the text says. Words begin with `file`. */

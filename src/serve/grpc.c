@@ -44,36 +44,54 @@ bool grpc_is(const struct h2_stream *s)
 
 /* ---- what goes out ---- */
 
-static void begin_answer(struct h2_stream *s, compression packed)
+static void begin_tagged(struct h2_stream *s, compression packed, struct str variant)
 {
-    const struct http_header head[] = {
+    struct http_header head[4] = {
         { STR(":status"), STR("200") },
         { STR("content-type"), STR("application/grpc") },
-        { STR("grpc-encoding"), str_of(grpc_encoding_name(packed)) },
     };
+    int count = 2;
+    if (packed != COMPRESSION_NONE)
+        head[count++] = (struct http_header){ STR("grpc-encoding"),
+                                              str_of(grpc_encoding_name(packed)) };
+    if (variant.n > 0)
+        head[count++] = (struct http_header){ STR("x-oar-variant"), variant };
     if (!s->answered)
-        h2_answer(s, head, packed != COMPRESSION_NONE ? 3 : 2, false);
+        h2_answer(s, head, count, false);
+}
+
+static void begin_answer(struct h2_stream *s, compression packed)
+{
+    begin_tagged(s, packed, STR(""));
 }
 
 /* The status as trailers, or, where nothing was sent, as the whole answer. */
-static void end_answer(struct h2_stream *s, enum grpc_code code, const char *words)
+static void end_tagged(struct h2_stream *s, enum grpc_code code, const char *words,
+                       struct str variant)
 {
     char number[12];
     struct buf text;
     buf_init(&text, WORDS_MAX * 3);
     grpc_put_message(&text, (struct str){ words, strnlen(words, WORDS_MAX) });
-    struct http_header field[] = {
+    struct http_header field[5] = {
         { STR(":status"), STR("200") },
         { STR("content-type"), STR("application/grpc") },
         { STR("grpc-status"), { number, (size_t)snprintf(number, sizeof(number), "%d", code) } },
         { STR("grpc-message"), buf_view(&text) },
     };
     int tail = text.len > 0 ? 2 : 1;
+    if (variant.n > 0)
+        field[2 + tail++] = (struct http_header){ STR("x-oar-variant"), variant };
     if (s->answered)
         h2_finish(s, field + 2, tail);
     else
         h2_answer(s, field, 2 + tail, true);
     buf_deinit(&text);
+}
+
+static void end_answer(struct h2_stream *s, enum grpc_code code, const char *words)
+{
+    end_tagged(s, code, words, STR(""));
 }
 
 static void end_well(struct h2_stream *s)
@@ -121,7 +139,8 @@ static void put_reply(struct h2_stream *s, struct call *call)
     struct buf *reply = &call->reply;
     bool has_room = call->compressed || call->reply_compression == COMPRESSION_NONE;
     uint8_t head[GRPC_HEAD_BYTES];
-    begin_answer(s, call->compressed ? call->reply_compression : COMPRESSION_NONE);
+    begin_tagged(s, call->compressed ? call->reply_compression : COMPRESSION_NONE,
+                 call_variant(call));
     if (has_room) {
         grpc_put_head(reply->data, reply->len - GRPC_HEAD_BYTES, call->compressed);
     } else {
@@ -141,7 +160,8 @@ static void done(struct call *call)
         if (call->result == OK)
             put_reply(s, call);
         else
-            end_answer(s, (enum grpc_code)status_grpc(call->result), call->err.text);
+            end_tagged(s, (enum grpc_code)status_grpc(call->result), call->err.text,
+                       call_variant(call));
     }
     h2_call_over(call);
     if (s != NULL)

@@ -207,9 +207,12 @@ static const char *call_lines(const struct call *call, struct http_answer_room *
 {
     const struct server *s = call->conn->lane->server;
     struct lines l = { room->extra, sizeof(room->extra), 0 };
-    if (call->note == NULL && s->options.cors_origin == NULL && call->result == OK)
+    if (call->note == NULL && s->options.cors_origin == NULL && call->result == OK &&
+        call->traffic == NULL)
         return call->headers;
     put_line(&l, "%s", call->headers != NULL && call->result == OK ? call->headers : "");
+    if (call->traffic != NULL)
+        put_line(&l, "x-oar-variant: %s\r\n", call_variant(call).p);
     if (call->result != OK)
         put_line(&l, "x-bd-error-code: %d\r\n", status_brpc(call->result));
     if (status_http(call->result) == 503)

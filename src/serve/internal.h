@@ -97,6 +97,9 @@ struct flow *lane_flow(struct lane *lane, struct str name, struct str version, s
 struct flow *lane_first_flow(struct lane *lane, status *code, struct err *e);
 /* Where the last two divided traffic: what it gave goes with the call that it was for. */
 void lane_take_pick(struct lane *lane, struct call *c);
+/* Whom a variant means, with a reference; name: whose traffic is divided. NULL: it is not ready. Any thread. */
+struct flow *server_variant(struct server *s, const struct traffic *t, int variant,
+                            const char *name);
 /* For repository_options.changed: makes every loop let go of the table that it had. arg: struct server. Any thread. */
 void lanes_refresh(void *arg);
 
@@ -186,6 +189,7 @@ struct call {
 
     const struct call_format *format;
     struct flow *flow;
+    struct flow *before; /* one reference: who answers where the flow, which is new, fails; or NULL */
     struct str body;
     compression body_compression, reply_compression;
     size_t compress_from; /* smaller replies go as they are */
@@ -222,6 +226,8 @@ struct call {
 };
 
 struct call *call_new(struct conn *c);
+/* The tag of the variant that it went to; empty: its model's traffic is not divided. */
+struct str call_variant(const struct call *c);
 /* The ports of a model as codecs want them, in the call's arena. */
 struct call_ports call_ports(struct call *c, const struct port *port, int count);
 /* Runs it at once, or on a worker when its model is not a quick one, and consumes its `used` bytes of the connection's

@@ -41,23 +41,41 @@ static struct str key_of(const struct lane *lane, const struct traffic *t)
                                                   : (struct str){ NULL, 0 };
 }
 
-/* NULL: no variant is ready, and the current version answers. */
-static struct flow *pick(struct lane *lane, const struct served_model *m)
+/* NULL: it is not ready. */
+static struct flow *find_variant(const struct table *t, const struct traffic_variant *v,
+                                 const char *name)
 {
     const struct served *found;
     char version[24] = "";
-    int i = traffic_pick(m->traffic, key_of(lane, m->traffic), address_of(lane->asker));
-    if (i < 0)
-        return NULL;
-    const struct traffic_variant *v = traffic_at(m->traffic, i);
     if (v->version > 0)
         snprintf(version, sizeof(version), "%lld", (long long)v->version);
-    if (table_find(lane->table, str_of(v->model != NULL ? v->model : m->name), str_of(version),
-                   &found, NULL) != OK)
+    status s =
+        table_find(t, str_of(v->model != NULL ? v->model : name), str_of(version), &found, NULL);
+    return s == OK ? found->flow : NULL;
+}
+
+struct flow *server_variant(struct server *s, const struct traffic *t, int variant,
+                            const char *name)
+{
+    struct table *table = repository_table(s->models);
+    struct flow *f = find_variant(table, traffic_at(t, variant), name);
+    if (f != NULL)
+        flow_ref(f);
+    table_unref(table);
+    return f;
+}
+
+/* NULL: no variant is ready, and the current version answers. */
+static struct flow *pick(struct lane *lane, const struct served_model *m)
+{
+    int i = traffic_pick(m->traffic, key_of(lane, m->traffic), address_of(lane->asker));
+    struct flow *f =
+        i >= 0 ? find_variant(lane->table, traffic_at(m->traffic, i), m->name) : NULL;
+    if (f == NULL)
         return NULL;
     traffic_unref(lane->pick.traffic);
-    lane->pick = (struct lane_pick){ found->flow, traffic_ref(m->traffic), i };
-    return found->flow;
+    lane->pick = (struct lane_pick){ f, traffic_ref(m->traffic), i };
+    return f;
 }
 
 void lane_take_pick(struct lane *lane, struct call *c)

@@ -21,7 +21,6 @@ struct oip_call *oip_call_new(struct call *c)
     const struct port *in = flow_inputs(c->flow, &inputs), *out = flow_outputs(c->flow, &outputs);
     struct oip_call *o = arena_zalloc(&c->arena, sizeof(*o));
     o->model = (struct oip_model){ .name = str_of(flow_name(c->flow)), /* the call holds the flow */
-                                   .version = version_text(c),
                                    .in = call_ports(c, in, inputs),
                                    .out = call_ports(c, out, outputs) };
     o->header_bytes = UINT64_MAX;
@@ -87,6 +86,7 @@ static status write_regions(struct call *c, struct oip_call *o, struct err *e)
 status oip_call_outputs(struct call *c, const struct infer_reply *r, struct err *e)
 {
     struct oip_call *o = c->form;
+    o->model.version = version_text(c); /* only now: what the body holds may have chosen another */
     TRY(oip_outputs(&o->request, &o->model, r, &c->arena, &o->output, &o->output_count, e));
     if (o->request.timing)
         put_times(c, o);

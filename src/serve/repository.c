@@ -97,7 +97,8 @@ static void list_entry(const struct entry *en, struct arena *a, struct served_mo
                                 .traffic = en->traffic };
     for (int i = 0; i < en->count; i++) {
         const struct loaded *l = en->version[i];
-        v[i] = (struct served){ en->name, l->path, l->number, l->state, l->reason, l->flow };
+        v[i] = (struct served){ en->name,  l->path,   l->number, l->state,
+                                l->reason, l->flow, l->flow != NULL && l->flow == en->proving ? en->before : NULL };
         if (l->flow != NULL && (m->current == NULL || l->number == en->pinned))
             m->current = &v[i];
     }
@@ -307,6 +308,36 @@ static status open_service(const struct entry *en, const struct loaded *l,
         s = service_read(l->path, &a, &read, e);
     if (s == OK)
         s = service_open(en->service != NULL ? en->service : &read, what, true, out, e);
+    if (s == OK && en->service == NULL && read.warm.count > 0) {
+        s = flow_warm(*out, &read.warm, e);
+        if (s != OK)
+            flow_unref(*out);
+    }
+    arena_deinit(&a);
+    return s;
+}
+
+#define WARM_FILE_NAME "warmup.rec"
+#define WARM_FILE_MOST 1000
+
+/* What the configuration says, or else the recorded requests that lie with the version, or beside the versions. */
+static status warm(const struct entry *en, const struct loaded *l, struct flow *f, struct err *e)
+{
+    const char *const dir[] = { l->path, en->path };
+    struct warm_options o = { .count = 0 };
+    struct arena a;
+    status s = OK;
+    if (en->config.warm.count > 0)
+        return flow_warm(f, &en->config.warm, e);
+    arena_init(&a, 0);
+    for (size_t i = 0; i < ARRAY_LEN(dir) && o.count == 0; i++) {
+        const char *path = arena_printf(&a, "%s/" WARM_FILE_NAME, dir[i]);
+        if (file_exists(path))
+            o.step[o.count++] =
+                (struct warm_step){ .records = path, .most = WARM_FILE_MOST, .tolerance = -1 };
+    }
+    if (o.count > 0)
+        s = flow_warm(f, &o, e);
     arena_deinit(&a);
     return s;
 }
@@ -324,7 +355,9 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                                        .dispose_arg = r->watch };
     bool is_service = en->service != NULL || service_detect(l->path);
     TRY(is_service ? open_service(en, l, &what, out, e) : open_model(en, l, &what, out, e));
-    status s = l->in_place ? is_unchanged(en, l, e) : OK;
+    status s = warm(en, l, *out, e);
+    if (s == OK && l->in_place)
+        s = is_unchanged(en, l, e);
     if (s != OK)
         flow_unref(*out);
     return s;
@@ -535,6 +568,7 @@ static status read_config(struct repository *r, struct entry *en, struct err *e)
     struct arena fresh;
     struct model_config c = { .policy = r->policy,
                               .batch = en->batch,
+                              .dir = en->path,
                               .cache_bytes = r->options.server->cache_bytes };
     arena_init(&fresh, 0);
     status s = en->override != NULL
@@ -702,6 +736,7 @@ static bool check_traffic(struct repository *r)
 /* ---- first requests ---- */
 
 #define PROVE_CALLS 20
+#define PROVE_BAD   3
 #define PROVE_NS    UINT64_C(60000000000)
 
 static struct loaded *find_version(const struct entry *en, int64_t number)
@@ -717,7 +752,8 @@ static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint
 {
     struct err words;
     struct loaded *old = find_version(en, en->before_number);
-    err_set(&words, OK, "failed in %llu of its first %llu requests; the one before serves",
+    err_set(&words, OK, "failed in %llu of its first %llu requests, which the one before answered; that one "
+            "serves",
             (unsigned long long)bad, (unsigned long long)all);
     for (int i = 0; i < en->count; i++) {
         struct loaded *l = en->version[i];
@@ -738,6 +774,19 @@ static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint
     publish(r);
 }
 
+static double share_of(uint64_t bad, uint64_t good)
+{
+    return bad + good > 0 ? (double)bad / (double)(bad + good) : 0;
+}
+
+/* Requests that also the version before fails now and then are no reason to keep it. */
+static bool is_worse(const struct entry *en, uint64_t good, uint64_t bad)
+{
+    uint64_t good_before, bad_before;
+    flow_ends(en->before, &good_before, &bad_before);
+    return bad >= PROVE_BAD && share_of(bad, good) > 2 * share_of(bad_before, good_before);
+}
+
 static bool check_proving(struct repository *r)
 {
     bool any = false;
@@ -747,12 +796,14 @@ static bool check_proving(struct repository *r)
         if (en->proving == NULL)
             continue;
         flow_ends(en->proving, &good, &bad);
-        if (good + bad >= PROVE_CALLS && bad > good)
+        if (is_worse(en, good, bad)) {
             take_back(r, en, bad, good + bad);
-        else if (good + bad >= PROVE_CALLS || clock_ns() - en->proving_since_ns > PROVE_NS)
+        } else if (good + bad >= PROVE_CALLS || clock_ns() - en->proving_since_ns > PROVE_NS) {
             end_proving(en);
-        else
+            publish(r); /* nobody is to hold the one before any more */
+        } else {
             any = true;
+        }
     }
     return any;
 }
@@ -942,7 +993,7 @@ static void set_override(struct entry *en, struct str json)
 static status check_config(struct str json, struct err *e)
 {
     struct arena a;
-    struct model_config c = { 0 };
+    struct model_config c = { .dir = "." };
     arena_init(&a, 0);
     status s = json.n > 0 ? config_read_json(json, "config", &a, &c, e) : OK;
     arena_deinit(&a);

@@ -30,13 +30,15 @@ static void close_state(void *state)
 
 #define LARGE_REPLY ((size_t)32 << 10) /* from here on it is written from where it lies */
 
-static void answer_fault(struct conn *c, int64_t correlation_id, int code, const char *words)
+static void answer_fault(struct conn *c, int64_t correlation_id, int code, const char *words,
+                         struct str variant)
 {
     char text[ERR_TEXT_MAX + 128];
     int n = snprintf(text, sizeof(text), "[%s][E%d]%s", net_conn_local(c->net), code, words);
     struct baidu_meta meta = { .is_response = true,
                                .error_code = code,
                                .error_text = { text, (size_t)n },
+                               .variant = variant,
                                .correlation_id = correlation_id };
     baidu_std_put_head(net_conn_out(c->net), &meta, 0);
 }
@@ -47,6 +49,7 @@ static void answer(struct conn *c, const struct call *call)
                                .compress_type =
                                    call->compressed ? (int32_t)call->reply_compression : 0,
                                .correlation_id = call->correlation_id,
+                               .variant = call_variant(call),
                                .attachment_bytes = (int64_t)call->attachment.n };
     struct buf *out = net_conn_out(c->net);
     baidu_std_put_head(out, &meta, call->reply.len);
@@ -64,7 +67,8 @@ static void done(struct call *call)
         if (call->result == OK)
             answer(c, call);
         else
-            answer_fault(c, call->correlation_id, status_brpc(call->result), call->err.text);
+            answer_fault(c, call->correlation_id, status_brpc(call->result), call->err.text,
+                         call_variant(call));
         conn_flush(c);
         net_conn_owe(c->net, -1);
     }
@@ -113,7 +117,7 @@ static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, s
     status code;
     struct flow *flow = lane_first_flow(c->lane, &code, &e);
     if (flow == NULL) {
-        answer_fault(c, f->meta.correlation_id, status_brpc(code), e.text);
+        answer_fault(c, f->meta.correlation_id, status_brpc(code), e.text, STR(""));
         buf_consume(in, used);
         return;
     }
@@ -180,7 +184,7 @@ static void serve_frame(struct conn *c, const struct baidu_frame *f, struct buf 
         start(c, f, in, used);
         return;
     }
-    answer_fault(c, f->meta.correlation_id, code, words);
+    answer_fault(c, f->meta.correlation_id, code, words, STR(""));
     buf_consume(in, used);
 }
 

@@ -7,7 +7,6 @@
 #include "flow/rows.h"
 
 #include <math.h>
-#include <stdio.h>
 
 struct shadow {
     struct job job;
@@ -83,29 +82,13 @@ static void run(struct job *j, int worker)
     drop(s);
 }
 
-/* The variant's flow, with a reference; NULL: it is not ready. */
-static struct flow *flow_of(struct server *server, const struct call *c, int variant)
-{
-    const struct traffic_variant *v = traffic_at(c->traffic, variant);
-    const struct served *found;
-    char version[24] = "";
-    struct table *t = repository_table(server->models);
-    if (v->version > 0)
-        snprintf(version, sizeof(version), "%lld", (long long)v->version);
-    status s = table_find(t, str_of(v->model != NULL ? v->model : flow_name(c->flow)),
-                          str_of(version), &found, NULL);
-    struct flow *f = s == OK ? flow_ref(found->flow) : NULL;
-    table_unref(t);
-    return f;
-}
-
 void shadow_start(const struct call *c)
 {
     struct server *server = c->conn->lane->server;
     int variant = traffic_shadow(c->traffic);
     if (variant < 0 || variant == c->variant)
         return;
-    struct flow *f = flow_of(server, c, variant);
+    struct flow *f = server_variant(server, c->traffic, variant, flow_name(c->flow));
     if (f == NULL)
         return;
     struct shadow *s = mem_zalloc(sizeof(*s));

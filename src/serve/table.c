@@ -13,6 +13,8 @@ struct table {
     struct served_model *model;
     int count;
     const char *alias;
+    const struct served **fresh; /* those with a version before them */
+    int fresh_count;
 };
 
 const char *model_state_text(model_state s)
@@ -42,8 +44,9 @@ static void copy_labels(struct arena *a, const struct served_model *from, struct
     to->label = l;
 }
 
-static void copy_model(struct arena *a, const struct served_model *from, struct served_model *to)
+static void copy_model(struct table *t, const struct served_model *from, struct served_model *to)
 {
+    struct arena *a = &t->arena;
     struct served *v = arena_zalloc(a, ((size_t)from->version_count + 1) * sizeof(*v));
     *to = *from;
     to->name = copy_text(a, from->name);
@@ -55,6 +58,10 @@ static void copy_model(struct arena *a, const struct served_model *from, struct 
         v[i].reason = copy_text(a, v[i].reason != NULL ? v[i].reason : "");
         if (v[i].flow != NULL)
             flow_ref(v[i].flow);
+        if (v[i].before != NULL) {
+            flow_ref(v[i].before);
+            t->fresh[t->fresh_count++] = &v[i];
+        }
     }
     if (from->current != NULL)
         to->current = &v[from->current - from->version];
@@ -71,8 +78,9 @@ struct table *table_new(const struct served_model *model, int count, const char 
     t->alias = copy_text(&t->arena, alias);
     t->model = arena_zalloc(&t->arena, ((size_t)count + 1) * sizeof(*t->model));
     t->count = count;
+    t->fresh = arena_zalloc(&t->arena, ((size_t)count + 1) * sizeof(*t->fresh));
     for (int i = 0; i < count; i++) {
-        copy_model(&t->arena, &model[i], &t->model[i]);
+        copy_model(t, &model[i], &t->model[i]);
         map_put(&t->by_name, str_of(t->model[i].name), &t->model[i]);
     }
     return t;
@@ -93,6 +101,8 @@ void table_unref(struct table *t)
         for (int k = 0; k < t->model[i].version_count; k++)
             flow_unref(t->model[i].version[k].flow);
     }
+    for (int i = 0; i < t->fresh_count; i++)
+        flow_unref(t->fresh[i]->before);
     arena_deinit(&t->arena);
     mem_free(t);
 }
@@ -191,6 +201,14 @@ status table_find(const struct table *t, struct str name, struct str version,
     }
     return err_set(e, NOT_FOUND, "Request for unknown model: '%s' version %.*s is not found",
                    m->name, STR_ARG(version));
+}
+
+struct flow *table_before(const struct table *t, const struct flow *f)
+{
+    for (int i = 0; i < t->fresh_count; i++)
+        if (t->fresh[i]->flow == f)
+            return t->fresh[i]->before;
+    return NULL;
 }
 
 status table_first(const struct table *t, const struct served **out, struct err *e)

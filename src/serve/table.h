@@ -30,6 +30,8 @@ struct served {
     model_state state;
     const char *reason; /* "" where there is nothing to say */
     struct flow *flow;  /* only when it is READY, otherwise NULL; the table's reference */
+    /* While it is new: what it took over from, which answers where it fails; the table's reference, or NULL. */
+    struct flow *before;
 };
 
 struct served_label {
@@ -64,5 +66,7 @@ const struct served_model *table_model(const struct table *t, struct str name); 
  * Only ready ones are found. NOT_FOUND: nothing is called so; BUSY: it is there and not ready; words for both. */
 status table_find(const struct table *t, struct str name, struct str version,
                   const struct served **out, struct err *e);
+/* served.before of what has this flow; NULL: none. */
+struct flow *table_before(const struct table *t, const struct flow *f);
 /* What services without a model's name in their requests mean: the first model's current version. */
 status table_first(const struct table *t, const struct served **out, struct err *e);

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define BUCKETS 128 /* quarters of an octave from 1 us on: 2^32 us and more in the last one */
 
@@ -45,7 +46,8 @@ struct traffic {
     struct variant variant[TRAFFIC_VARIANTS_MAX];
     int count;
     const char *header; /* sticky by it; or NULL */
-    bool by_address;
+    const char *feed;   /* sticky by this tensor's elements; or NULL */
+    bool by_address, by_log_id;
     int shadow; /* -1: none */
     double shadow_share, tolerance;
     struct rules rules;
@@ -94,10 +96,13 @@ static void read_sticky(struct json *j, struct traffic *t)
 {
     struct str s = json_string(j);
     t->by_address = str_is(s, "address");
+    t->by_log_id = str_is(s, "log_id");
     if (str_starts(s, "header:") && s.n > 7)
         t->header = copy(t, (struct str){ s.p + 7, s.n - 7 });
-    else if (!t->by_address && !str_is(s, "none"))
-        json_fail(j, "sticky is none, address or header:NAME");
+    else if (str_starts(s, "feed:") && s.n > 5)
+        t->feed = copy(t, (struct str){ s.p + 5, s.n - 5 });
+    else if (!t->by_address && !t->by_log_id && !str_is(s, "none"))
+        json_fail(j, "sticky is none, address, header:NAME, feed:NAME or log_id");
 }
 
 static void read_shadow(struct json *j, struct traffic *t, const char **tag)
@@ -161,13 +166,28 @@ static status read_all(struct str text, struct traffic *t, const char **shadow, 
     return json_end(&j, e);
 }
 
+static bool is_tag(const char *s)
+{
+    size_t n = 0;
+    while (s[n] > ' ' && s[n] <= '~')
+        n++;
+    return s[n] == '\0' && n > 0 && n <= TRAFFIC_TAG_MAX;
+}
+
 static status check(struct traffic *t, const char *shadow, struct err *e)
 {
     if (t->count == 0)
         return err_set(e, INVALID, "traffic needs 'variants'");
-    for (int i = 0; i < t->count; i++)
-        if (traffic_find(t, str_of(t->variant[i].is.tag)) != i)
-            return err_set(e, INVALID, "two variants have the tag '%s'", t->variant[i].is.tag);
+    for (int i = 0; i < t->count; i++) {
+        const char *tag = t->variant[i].is.tag;
+        if (!is_tag(tag))
+            return err_set(e, INVALID,
+                           "variant %d: its tag is not 1 to %d letters, digits and signs without "
+                           "spaces",
+                           i, TRAFFIC_TAG_MAX);
+        if (traffic_find(t, str_of(tag)) != i)
+            return err_set(e, INVALID, "two variants have the tag '%s'", tag);
+    }
     if (shadow == NULL)
         return OK;
     t->shadow = traffic_find(t, str_of(shadow));
@@ -263,12 +283,11 @@ static double by_chance(struct traffic *t)
         atomic_fetch_add_explicit(&t->chance, UINT64_C(0x9e3779b97f4a7c15), memory_order_relaxed)));
 }
 
-int traffic_pick(struct traffic *t, struct str key, struct str address)
+/* The variant at a place of the line from 0 to 1 that the weights divide. */
+static int pick_at(struct traffic *t, double at)
 {
-    double all = 0, at;
-    struct str who = t->header != NULL ? key : t->by_address ? address : (struct str){ NULL, 0 };
+    double all = 0;
     int found = -1;
-    at = who.n > 0 ? share_of(hash(who)) : by_chance(t);
     pthread_mutex_lock(&t->lock);
     for (int i = 0; i < t->count; i++)
         all += t->variant[i].weight;
@@ -283,6 +302,43 @@ int traffic_pick(struct traffic *t, struct str key, struct str address)
     }
     pthread_mutex_unlock(&t->lock);
     return found;
+}
+
+static int pick_by(struct traffic *t, struct str who)
+{
+    return pick_at(t, who.n > 0 ? share_of(hash(who)) : by_chance(t));
+}
+
+int traffic_pick(struct traffic *t, struct str key, struct str address)
+{
+    return pick_by(t, t->header != NULL ? key : t->by_address ? address : (struct str){ NULL, 0 });
+}
+
+bool traffic_sticky_body(const struct traffic *t)
+{
+    return t->feed != NULL || t->by_log_id;
+}
+
+#define KEY_BYTES 4096 /* of a tensor: a key is short, and an image is none */
+
+static struct str elements_of(const struct infer_request *r, const char *name)
+{
+    for (int i = 0; i < r->feed_count; i++) {
+        const struct named_tensor *f = &r->feed[i];
+        int64_t bytes = tensor_bytes(&f->tensor);
+        if (bytes > 0 && (str_is(f->alias, name) || str_is(f->name, name)))
+            return (struct str){ f->tensor.data, bytes < KEY_BYTES ? (size_t)bytes : KEY_BYTES };
+    }
+    return (struct str){ NULL, 0 };
+}
+
+int traffic_pick_by_body(struct traffic *t, const struct infer_request *r)
+{
+    char id[sizeof(r->log_id)];
+    if (t->feed != NULL)
+        return pick_by(t, elements_of(r, t->feed));
+    memcpy(id, &r->log_id, sizeof(id));
+    return pick_by(t, (struct str){ id, r->log_id != 0 ? sizeof(id) : 0 });
 }
 
 int traffic_shadow(struct traffic *t)

@@ -7,11 +7,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "tensor/call.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define TRAFFIC_VARIANTS_MAX 16
+#define TRAFFIC_TAG_MAX      64 /* bytes; visible ASCII, since tags go into headers */
 
 struct traffic;
 
@@ -31,8 +33,14 @@ int traffic_count(const struct traffic *t);
 const struct traffic_variant *traffic_at(const struct traffic *t, int index);
 int traffic_find(const struct traffic *t, struct str tag); /* -1: none */
 
-/* The header whose value a caller keeps its variant by; NULL: it is the address, or nothing. */
+/* The header whose value a caller keeps its variant by; NULL: it is something else, or nothing. */
 const char *traffic_sticky_header(const struct traffic *t);
+/* Whether it is something in the request's body, so that which variant it gets is known when that is decoded: what
+ * traffic_pick says is then only a guess. */
+bool traffic_sticky_body(const struct traffic *t);
+/* The variant by that: the elements of a tensor, or the log id. A request that has none of it goes by chance. -1: all weights
+ * are 0. */
+int traffic_pick_by_body(struct traffic *t, const struct infer_request *r);
 /* key: that header's value, or the address; empty: by chance. The same key gets the same variant while the weights stay. -1:
  * all weights are 0. */
 int traffic_pick(struct traffic *t, struct str key, struct str address);

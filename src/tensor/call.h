@@ -46,4 +46,5 @@ struct infer_reply {
     int64_t *
         stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
     int stamp_count;
+    struct str variant; /* which of those that share the name answered; empty: traffic is not divided */
 };

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from python_site import SITE, script  # noqa: F401
-from conftest import ROOT, ZOO, Server, assert_close, cases
+from conftest import ROOT, ZOO, Server, assert_close, cases, run_oar
 from oar import errors
 from paddle_serving_client import Client, HttpClient, MultiLangClient, SDKConfig, io, metric
 
@@ -66,6 +66,19 @@ def test_lists_do_not_spoil_a_client(uci):
 def test_tag_and_log_id(uci):
     got = connected(uci).predict(feed={"x": ROW}, fetch=["price"], need_variant_tag=True, log_id=7)
     assert isinstance(got, list) and abs(got[0]["price"][0, 0] - PRICE) < 1e-5 and got[1].startswith("default_tag_")
+
+
+def test_the_tag_is_the_variant_that_the_server_chose(tmp_path):
+    """Traffic that the server divides: the client's tag says who answered, unless the client divides by itself."""
+    with Server("--model", f"uci={UCI}") as server:
+        (tmp_path / "traffic.json").write_text('{"variants": [{"tag": "fresh"}]}')
+        assert run_oar("ab", server.address, "uci", "--config", tmp_path / "traffic.json").returncode == 0
+        assert connected(server).predict(feed={"x": ROW}, need_variant_tag=True)[1] == "fresh"
+        own = Client()
+        own.load_client_config(str(UCI))
+        own.add_variant("mine", [server.address], 1)
+        own.connect()
+        assert own.predict(feed={"x": ROW}, need_variant_tag=True)[1] == "mine"
 
 
 def test_ragged_rows():

@@ -23,7 +23,9 @@ SCHEMA = {
     "RequestMeta": ("proto2", [(1, "service_name", "string"), (2, "method_name", "string"), (3, "log_id", "int64"), (8, "timeout_ms", "int32")]),
     "ResponseMeta": ("proto2", [(1, "error_code", "int32"), (2, "error_text", "string")]),
     "Meta": ("proto2", [(1, "request", ".oar.RequestMeta"), (2, "response", ".oar.ResponseMeta"), (3, "compress_type", "int32"),
-                        (4, "correlation_id", "int64"), (5, "attachment_size", "int32"), (7, "authentication_data", "bytes")]),
+                        (4, "correlation_id", "int64"), (5, "attachment_size", "int32"), (7, "authentication_data", "bytes"),
+                        (9, "user_fields", "repeated .oar.Entry")]),
+    "Entry": ("proto2", [(1, "key", "string"), (2, "value", "string")]),  # what a map<string, string> is on the wire
     # Before Paddle Serving 0.7.
     "OldTensor": ("proto2", [(1, "data", "repeated bytes"), (2, "int_data", "repeated int32"), (3, "int64_data", "repeated int64"),
                              (4, "float_data", "repeated float"), (5, "elem_type", "int32"), (6, "shape", "repeated int32"),

@@ -51,6 +51,51 @@ static void a_key_keeps_its_variant(void **state)
     traffic_unref(t);
 }
 
+/* A request of one tensor of two numbers, and a log id. */
+static int pick_for(struct traffic *t, int64_t user, int64_t noise, uint64_t log_id)
+{
+    int64_t data[2] = { user, noise };
+    struct named_tensor feed[] = {
+        { STR("x"), STR("noise"), { .dtype = DTYPE_I64, .shape = SHAPE(1), .data = &data[1] } },
+        { STR("u"), STR("user"), { .dtype = DTYPE_I64, .shape = SHAPE(1), .data = &data[0] } },
+    };
+    struct infer_request r = { .feed = feed, .feed_count = 2, .log_id = log_id };
+    return traffic_pick_by_body(t, &r);
+}
+
+static void a_key_in_the_body_keeps_its_variant(void **state)
+{
+    struct traffic *t = parse(TWO(",\"sticky\":\"feed:user\""));
+    int b = 0;
+    assert_true(traffic_sticky_body(t));
+    for (int i = 0; i < 4000; i++) {
+        int first = pick_for(t, i, 1, 0);
+        assert_int_equal(pick_for(t, i, i + 2, (uint64_t)i), first);
+        b += first;
+    }
+    assert_in_range(b, 900, 1100);
+    traffic_unref(t);
+    t = parse(TWO(",\"sticky\":\"log_id\""));
+    b = 0;
+    for (int i = 1; i <= 4000; i++) {
+        int first = pick_for(t, 1, 1, (uint64_t)i);
+        assert_int_equal(pick_for(t, 2, i, (uint64_t)i), first);
+        b += first;
+    }
+    assert_in_range(b, 900, 1100);
+    traffic_unref(t);
+}
+
+static void a_body_without_the_key_goes_by_chance(void **state)
+{
+    struct traffic *t = parse(TWO(",\"sticky\":\"feed:nobody\""));
+    int b = 0;
+    for (int i = 0; i < 4000; i++)
+        b += pick_for(t, 1, 1, 1);
+    assert_in_range(b, 900, 1100);
+    traffic_unref(t);
+}
+
 static void a_variant_without_weight_gets_nothing(void **state)
 {
     struct traffic *t =
@@ -75,6 +120,9 @@ static void what_is_no_traffic_is_refused(void **state)
         "{\"variants\":[{\"wieght\":1}]}",
         "{\"variants\":[{\"weight\":-1}]}",
         TWO(",\"sticky\":\"hedaer:x\""),
+        TWO(",\"sticky\":\"feed:\""),
+        "{\"variants\":[{\"tag\":\"a\\r\\nx: y\"}]}",
+        "{\"variants\":[{\"tag\":\"\"}]}",
         TWO(",\"shadow\":{\"tag\":\"c\"}"),
         TWO(",\"rollback\":{\"errors\":1}"),
         TWO(",\"more\":1"),
@@ -150,6 +198,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_kept),
         cmocka_unit_test(a_key_keeps_its_variant),
+        cmocka_unit_test(a_key_in_the_body_keeps_its_variant),
+        cmocka_unit_test(a_body_without_the_key_goes_by_chance),
         cmocka_unit_test(a_variant_without_weight_gets_nothing),
         cmocka_unit_test(what_is_no_traffic_is_refused),
         cmocka_unit_test(rules_take_a_bad_variant_back),

@@ -83,7 +83,7 @@ struct feed {
 
 struct call {
     struct spec *spec; /* NULL: names and types are as they come */
-    bool batch, strict;
+    bool batch, strict, tagged;
     oar_call out;
     oar_array *array; /* out.feeds */
     struct feed *feed;
@@ -454,6 +454,8 @@ static PyObject *ask(struct channel *c, struct call *call)
         r = answer_dict(call->spec, &answer);
     if (r != NULL && call->out.profile)
         r = with_stamps(r, &answer);
+    if (r != NULL && call->tagged)
+        r = Py_BuildValue("(Ns)", r, oar_client_variant(client));
     give(c, client, end - begin);
     return r;
 }
@@ -461,11 +463,11 @@ static PyObject *ask(struct channel *c, struct call *call)
 static PyObject *channel_call(PyObject *self, PyObject *const *arg, Py_ssize_t count)
 {
     struct channel *c = (struct channel *)self;
-    if (count != 8)
+    if (count != 8 && count != 9)
         return PyErr_Format(
             PyExc_TypeError,
-            "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) takes 8 "
-            "arguments, not %zd",
+            "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile[, tagged]) takes 8 "
+            "or 9 arguments, not %zd",
             count);
     if (!PyDict_Check(arg[1]))
         return PyErr_Format(PyExc_TypeError, "a feed is a dict of arrays by name, not %R",
@@ -474,6 +476,7 @@ static PyObject *channel_call(PyObject *self, PyObject *const *arg, Py_ssize_t c
         .spec = arg[0] != Py_None ? (struct spec *)arg[0] : NULL,
         .batch = PyObject_IsTrue(arg[3]) == 1,
         .strict = PyObject_IsTrue(arg[4]) == 1,
+        .tagged = count == 9 && PyObject_IsTrue(arg[8]) == 1,
         .out = {
             .log_id = PyLong_AsUnsignedLongLongMask(arg[5]),
             .timeout_ms = PyLong_AsLongLong(arg[6]),

@@ -153,14 +153,14 @@ class Group:
         return self.pick(self, up, key)
 
     def call(self, spec: _Spec, feed: Dict[str, Any], fetch: Optional[Sequence[str]], batch: bool, strict: bool, log_id: int,
-             timeout_ms: int, profile: bool, key: Any = None) -> Any:
+             timeout_ms: int, profile: bool, key: Any = None, tagged: bool = False) -> Any:
         """One call, sent again to another server (or the same, where there is one only) when that cannot do harm: the server
-        was not reached, hung up, was stopping or overloaded."""
+        was not reached, hung up, was stopping or overloaded. tagged: (result, the tag of the server's variant or "")."""
         tried: List[Server] = []
         while True:
             server = self.choose(key, tried)
             try:
-                result = server.channel.call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile)
+                result = server.channel.call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile, tagged)
             except OarError as e:
                 if isinstance(e, Unavailable):
                     server.failed()

@@ -217,12 +217,17 @@ class Client:
             names = self._fetch_names(fetch)
         tag, group = self._groups[0] if len(self._groups) == 1 else self._choose()
         try:
-            result = group.call(config.spec, feed, names, batch, False, log_id, self.rpc_timeout_ms, self.profile_server or profile)
+            result = group.call(config.spec, feed, names, batch, False, log_id, self.rpc_timeout_ms, self.profile_server or profile,
+                                tagged=need_variant_tag)
         except OarError as e:
             self.last_error = e
             return None
         if self.last_error is not None:
             self.last_error = None
+        if need_variant_tag:
+            result, theirs = result
+            if theirs and not self._variants:  # the server divides its traffic, and this client does not
+                tag = theirs
         if profile or self.profile_server:
             result, stamps = result
             if profile:
