@@ -40,13 +40,6 @@ static void grow(struct profile *p)
     p->cap = cap;
 }
 
-/* A kernel may be named "dnnl conv2d" for a step of another operator: one that brings images into its layout. */
-static const char *op_of(const struct exec_step *s)
-{
-    return s->kernel != NULL && strstr(s->kernel, "reorder") != NULL ? "reorder"
-                                                                     : s->node->op->name;
-}
-
 static void on_step(void *arg, const struct exec_step *s)
 {
     struct profile *p = arg;
@@ -58,7 +51,7 @@ static void on_step(void *arg, const struct exec_step *s)
     if (p->at > p->count)
         p->count = p->at;
     r->name = s->node->name;
-    r->op = op_of(s);
+    r->op = s->op;
     r->kernel = s->kernel != NULL ? s->kernel : "graphs";
     r->begin_ns = s->begin_ns;
     r->end_ns = s->end_ns;

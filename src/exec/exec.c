@@ -8,6 +8,7 @@
 #include "exec/control.h"
 #include "exec/internal.h"
 #include "exec/plan.h"
+#include "graph/op.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -458,10 +459,20 @@ static status run_step(struct frame *f, const struct plan_step *step)
     return step->kernel != NULL ? run_kernel(f, step) : run_control(f, step);
 }
 
+/* A kernel may be named "dnnl conv2d" for a step of another operator: one that brings images into its layout. */
+static const char *op_of(const struct node *n, const char *kernel)
+{
+    return kernel != NULL && strstr(kernel, "reorder") != NULL ? "reorder" : n->op->name;
+}
+
 static status watch_step(struct frame *f, const struct plan_step *step)
 {
-    struct exec_step told = { step->node, step->kernel != NULL ? step->kernel->name : NULL,
-                              clock_ns(), 0, step->flops };
+    const char *kernel = step->kernel != NULL ? step->kernel->name : NULL;
+    struct exec_step told = { .node = step->node,
+                              .op = op_of(step->node, kernel),
+                              .kernel = kernel,
+                              .flops = step->flops,
+                              .begin_ns = clock_ns() };
     status s = run_step(f, step);
     told.end_ns = clock_ns();
     f->x->watch(f->x->watch_arg, &told);

@@ -39,6 +39,7 @@ status exec_explain(struct model *m, const struct tensor *in, struct buf *out, s
  * where they are not counted. kernel: NULL for a step that runs graphs. */
 struct exec_step {
     const struct node *node;
+    const char *op; /* what the step does: the node's operator, or "reorder" */
     const char *kernel;
     uint64_t begin_ns, end_ns; /* clock_ns */
     double flops;

@@ -31,6 +31,7 @@ struct level {
     struct list ring;
     struct list hash[BUCKETS];
     int sources;
+    int64_t queued; /* of its priority, the overdue ones too */
 };
 
 struct batch_thread {
@@ -142,13 +143,31 @@ static int64_t weight(const struct batch_item *i)
 static void count_out(struct batcher *b, struct batch_item *i)
 {
     b->queued--;
+    b->level[i->queue].queued--;
     b->queued_rows -= weight(i);
     atomic_fetch_sub_explicit(&b->counters->queued, 1, memory_order_relaxed);
 }
 
+static struct batch_policy policy_of(const struct batcher *b, int queue)
+{
+    const struct batch_options *o = &b->options;
+    if (queue < BATCH_LEVELS_MAX && o->own[queue].given)
+        return o->own[queue];
+    return (struct batch_policy){ .timeout_us = o->timeout_us,
+                                  .timeout_override = o->timeout_override,
+                                  .delay_overdue = o->delay_overdue };
+}
+
 static int64_t timeout_of(const struct batcher *b, const struct batch_item *i)
 {
-    return b->options.timeout_override && i->timeout_us > 0 ? i->timeout_us : b->options.timeout_us;
+    struct batch_policy p = policy_of(b, i->queue);
+    return p.timeout_override && i->timeout_us > 0 ? i->timeout_us : p.timeout_us;
+}
+
+static bool has_room(const struct batcher *b, const struct batch_item *i)
+{
+    int most = policy_of(b, i->queue).queue_max;
+    return b->queued < b->options.queue_max && (most == 0 || b->level[i->queue].queued < most);
 }
 
 static bool is_late(const struct batcher *b, const struct batch_item *i, uint64_t now)
@@ -315,7 +334,8 @@ static uint64_t sweep(struct batcher *b, struct list *dead, uint64_t now)
                 struct batch_item *i = LIST_ENTRY(k, struct batch_item, node);
                 next = k->next;
                 bool late = !i->overdue && is_late(b, i, now);
-                if (i->taken == 0 && (is_dead(i, now) || (late && !b->options.delay_overdue))) {
+                bool waits_on = late && policy_of(b, i->queue).delay_overdue;
+                if (i->taken == 0 && (is_dead(i, now) || (late && !waits_on))) {
                     count_out(b, i);
                     list_remove(&i->node);
                     list_push_back(dead, &i->node);
@@ -642,9 +662,17 @@ static void compute(struct batcher *b, struct batch *t, struct exec *x)
     bool traced = trace_is_on(b->options.trace);
     uint64_t begin = traced ? clock_ns() : 0;
     int count = t->count;
-    compute_batch(b, t, x);
     if (traced)
-        trace_span(b->options.trace, "batch", b->options.name, begin, clock_ns(), count);
+        trace_enter(b->options.trace, x);
+    compute_batch(b, t, x);
+    if (!traced)
+        return;
+    trace_leave(x);
+    trace_put(b->options.trace, &(struct trace_span){ .kind = "batch",
+                                                      .name = b->options.name,
+                                                      .begin_ns = begin,
+                                                      .end_ns = clock_ns(),
+                                                      .requests = count });
 }
 
 static void *work(void *arg)
@@ -754,6 +782,7 @@ status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)
 {
     TRY(exec_check(b->model, i->in, e));
     i->rows = rows_of(b, i->in);
+    i->queue = level_of(b, i);
     i->taken = i->finished = 0;
     i->since_ns = i->begun_ns = clock_ns();
     i->overdue = false;
@@ -762,10 +791,11 @@ status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)
     list_init(&i->pieces);
     list_init(&i->node);
     pthread_mutex_lock(&b->lock);
-    bool taken = b->queued < b->options.queue_max && !b->stopping;
+    bool taken = has_room(b, i) && !b->stopping;
     if (taken) {
-        put(b, level_of(b, i), i);
+        put(b, i->queue, i);
         b->queued++;
+        b->level[i->queue].queued++;
         b->queued_rows += weight(i);
         atomic_fetch_add_explicit(&b->counters->queued, 1, memory_order_relaxed);
         pthread_cond_signal(&b->there);
@@ -774,6 +804,6 @@ status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)
     if (taken)
         return OK;
     atomic_fetch_add(&b->counters->refused, 1);
-    return err_set(e, BUSY, "Exceeds maximum queue size: %d requests wait for this model",
-                   b->options.queue_max);
+    return err_set(e, BUSY, "Exceeds maximum queue size: %lld requests wait for this model",
+                   (long long)atomic_load(&b->counters->queued));
 }

@@ -34,6 +34,15 @@ struct batch_trim {
     int input_axis;
 };
 
+/* How the queue of one priority is kept. */
+struct batch_policy {
+    bool given;            /* otherwise it is as that of all */
+    int queue_max;         /* requests of it that wait; 0: as of all */
+    int64_t timeout_us;    /* 0: none */
+    bool timeout_override; /* a request may ask for a shorter or longer one */
+    bool delay_overdue;    /* overdue requests are computed when there is nothing else, not refused */
+};
+
 struct batch_options {
     int threads;      /* 0: no batching */
     int64_t max_rows; /* 0: 32, the original's */
@@ -46,6 +55,7 @@ struct batch_options {
     int64_t timeout_us;    /* in the queue; 0: none */
     bool timeout_override; /* a request may ask for a shorter or longer one */
     bool delay_overdue; /* overdue requests are computed when there is nothing else, not refused */
+    struct batch_policy own[BATCH_LEVELS_MAX]; /* of priorities 1 and on */
     struct batch_pad pad[BATCH_PADS_MAX];
     int pad_count;
     struct batch_trim trim[BATCH_PADS_MAX];
@@ -78,6 +88,7 @@ struct batch_item {
     void (*done)(struct batch_item *i, status s, const struct tensor *out, struct exec *x);
     struct err err;
 
+    int queue; /* of which priority it is, from 0 */
     struct list node; /* the rest is the batcher's; guarded by its lock */
     int64_t rows, taken, finished;
     uint64_t since_ns, begun_ns; /* when it was queued, and when its first rows were taken */

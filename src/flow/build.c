@@ -211,21 +211,48 @@ static status count_inputs(struct build *b, int i)
                          n->op->inputs_max > n->op->inputs_min ? n->op->inputs_max : 0));
 }
 
-/* when: {input: NODE.TENSOR, index: 0, above: 0.5} */
+/* is: TEXT, or a list of them */
+static status read_texts(struct build *b, const struct yaml *n, const char *file,
+                         struct flow_when *w)
+{
+    const struct yaml *item = n->kind == YAML_LIST ? n->child : n;
+    int room = n->kind == YAML_LIST ? n->count : 1;
+    w->test = TEST_IS;
+    w->text = arena_zalloc(&b->flow->arena, ((size_t)room + 1) * sizeof(*w->text));
+    for (; w->text_count < room; item = item->next) {
+        const char *text;
+        TRY(yaml_text(item, file, &text, b->err));
+        w->text[w->text_count++] = arena_strndup(&b->flow->arena, text, strlen(text));
+    }
+    return OK;
+}
+
+/* when: {input: NODE.TENSOR, index: 0, above: 0.5}, or {field: log_id, is: [3, 4]} */
 static status read_when(struct build *b, int i)
 {
-    static const char *const keys[] = { "input", "index", "above", "below", "equals" };
+    static const char *const keys[] = { "input", "field", "index", "above",
+                                        "below", "equals", "is" };
     static const char *const tests[] = { "above", "below", "equals" };
     const struct yaml *n = b->spec->node[i].when;
     const char *file = b->spec->file != NULL ? b->spec->file : "";
     struct flow_when *w = arena_zalloc(&b->flow->arena, sizeof(*w));
     struct flow_ref ref = { .line = n->line };
-    const struct yaml *input = yaml_get(n, "input"), *index = yaml_get(n, "index");
-    int found = 0;
+    const struct yaml *input = yaml_get(n, "input"), *index = yaml_get(n, "index"),
+                      *field = yaml_get(n, "field"), *is = yaml_get(n, "is");
+    int found = is != NULL;
     TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), b->err));
-    if (input == NULL)
-        return fault(b, n->line, err_set(b->err, INVALID, "'when' needs an 'input'"));
-    TRY(yaml_text(input, file, &ref.text, b->err));
+    if ((input == NULL) == (field == NULL))
+        return fault(b, n->line,
+                     err_set(b->err, INVALID, "'when' needs an 'input', or 'field: log_id'"));
+    TRY(yaml_text(input != NULL ? input : field, file, &ref.text, b->err));
+    w->log_id = field != NULL;
+    if (w->log_id && strcmp(ref.text, "log_id") != 0)
+        return fault(b, field->line,
+                     err_set(b->err, INVALID, "no field of a request is called '%s'; did you mean "
+                                              "'log_id', or 'input: request.%s'?",
+                             ref.text, ref.text));
+    if (is != NULL)
+        TRY(read_texts(b, is, file, w));
     if (index != NULL)
         TRY(yaml_i64(index, file, 0, INT64_C(1) << 40, &w->index, b->err));
     for (size_t t = 0; t < ARRAY_LEN(tests); t++) {
@@ -238,9 +265,9 @@ static status read_when(struct build *b, int i)
     }
     if (found != 1)
         return fault(b, n->line,
-                     err_set(b->err, INVALID, "'when' needs one of above, below and equals"));
+                     err_set(b->err, INVALID, "'when' needs one of above, below, equals and is"));
     b->flow->node[i].when = w;
-    return draw_edge(b, i, &ref, &w->edge);
+    return w->log_id ? OK : draw_edge(b, i, &ref, &w->edge);
 }
 
 static status draw_edges(struct build *b)
@@ -380,7 +407,7 @@ static status open_node(struct build *b, int i)
         TRY(check_edge(b, i, edge, spec->input[k].line, &in[k]));
         n->may_skip = n->may_skip || flow_node_at(f, edge->node)->may_skip;
     }
-    if (n->when != NULL)
+    if (n->when != NULL && !n->when->log_id)
         TRY(check_edge(b, i, &n->when->edge, spec->line, &condition));
     n->may_skip = n->may_skip || n->when != NULL;
     if (n->op->later && !n->op->has_model)
@@ -463,12 +490,15 @@ static void list_outputs(struct flow *f)
 static void set_bindings(struct flow *f)
 {
     int readers = 0, models = 0;
+    bool chooses = false; /* a condition looks at the request: it may hold what no model takes */
     for (int i = 0; i < f->node_count; i++) {
+        const struct flow_when *w = f->node[i].when;
+        chooses = chooses || (w != NULL && !w->log_id && is_reader(&f->node[w->edge.node]));
         models += f->node[i].model != NULL;
         readers += f->node[i].model != NULL && reads_request(f, &f->node[i]);
     }
     for (int i = 0; i < f->node_count; i++) {
-        f->node[i].others_may_be = readers > 1 || f->node[i].edge_count > 1;
+        f->node[i].others_may_be = chooses || readers > 1 || f->node[i].edge_count > 1;
         f->node[i].by_place = !reads_request(f, &f->node[i]);
     }
     f->copies = models > 1;
@@ -618,6 +648,14 @@ const struct port *flow_outputs(const struct flow *f, int *count)
 {
     *count = f->output_count;
     return f->output;
+}
+
+bool flow_is_batched(const struct flow *f)
+{
+    for (int i = 0; i < f->node_count; i++)
+        if (f->node[i].batcher != NULL)
+            return true;
+    return false;
 }
 
 const struct batch_counters *flow_batch_counters(const struct flow *f)

@@ -40,7 +40,7 @@ void flow_to_dot(const struct flow *f, struct buf *b)
         const struct flow_node *n = &f->node[i];
         for (int k = 0; k < n->edge_count; k++)
             put_edge(b, &n->edge[k], i, "");
-        if (n->when != NULL)
+        if (n->when != NULL && !n->when->log_id)
             put_edge(b, &n->when->edge, i, "style=dashed ");
     }
     buf_str(b, "}\n");

@@ -99,7 +99,8 @@ static bool is_skipped(struct flow_step *s)
 {
     const struct flow_node *n = s->node;
     bool all = n->edge_count > 0, any = false;
-    if (n->when != NULL && !flow_when_holds(n->when, &s->run->step[n->when->edge.node].out))
+    if (n->when != NULL && !flow_when_holds(n->when, &s->run->step[n->when->edge.node].out,
+                                            s->run->call->request))
         return true;
     for (int k = 0; k < n->edge_count; k++) {
         bool skipped = s->run->step[n->edge[k].node].out.skipped;
@@ -154,8 +155,11 @@ static status run_step(struct flow_step *s, struct exec *x, struct err *e)
     uint64_t begin = clock_ns();
     char name[32]; /* s, and its flow with it, may be gone afterwards */
     snprintf(name, sizeof(name), "%s", s->node->name);
+    trace_enter(trace, x);
     status code = run_untraced(s, x, e);
-    trace_span(trace, "node", name, begin, clock_ns(), 0);
+    trace_leave(x);
+    trace_put(trace, &(struct trace_span){
+                         .kind = "node", .name = name, .begin_ns = begin, .end_ns = clock_ns() });
     return code;
 }
 

@@ -80,6 +80,7 @@ const struct port *flow_outputs(const struct flow *f, int *count);
 /* Graphviz text, for `oar inspect --graph`. */
 struct buf;
 void flow_to_dot(const struct flow *f, struct buf *out);
+bool flow_is_batched(const struct flow *f); /* some infer node computes in batches */
 /* Of all its infer nodes together. */
 const struct batch_counters *flow_batch_counters(const struct flow *f);
 const struct cache_counters *flow_cache_counters(const struct flow *f); /* NULL: it has no cache */

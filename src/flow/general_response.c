@@ -80,6 +80,13 @@ static status run(struct flow_step *s, struct exec *x, struct err *e)
         in.value[i] = flow_step_input(s, i);
         in.tensors += in.value[i].count;
     }
+    bool all = true;
+    for (int i = 0; i < in.count; i++)
+        all = all && in.value[i].skipped;
+    if (all)
+        return err_set(e, INVALID,
+                       "nothing answers this request: no condition ('when', or "
+                       "request_field_value) of the service holds for it");
     TRY(check_fetch(c->request, &in, s->arena, e));
     c->reply->output = arena_zalloc(s->arena, ((size_t)in.count + 1) * sizeof(*c->reply->output));
     for (int i = 0; i < in.count; i++)

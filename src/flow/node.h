@@ -47,14 +47,18 @@ typedef enum flow_test {
     TEST_ABOVE,
     TEST_BELOW,
     TEST_EQUALS,
+    TEST_IS, /* written out it is one of some texts */
 } flow_test;
 
-/* A node runs only when one element of a tensor is so. */
+/* A node runs only when one element of a tensor, or a field of the request, is so. */
 struct flow_when {
     struct flow_edge edge;
+    bool log_id;   /* the request's, and there is no edge */
     int64_t index; /* of the element, flat */
     flow_test test;
     double value;
+    const char **text;
+    int text_count;
 };
 
 struct flow_node {
@@ -97,8 +101,10 @@ struct flow_step {
 const struct flow_call *flow_step_call(const struct flow_step *s);
 /* The values that reach the node along its k-th edge: a view, or made in its arena. */
 struct flow_value flow_step_input(struct flow_step *s, int k);
-/* How a value's element compares; false where there is no such element or it is no number. */
-bool flow_when_holds(const struct flow_when *w, const struct flow_value *v);
+/* How a value's element compares; false where there is no such element or it is no number. v: of the edge's node; NULL without
+ * one. */
+bool flow_when_holds(const struct flow_when *w, const struct flow_value *v,
+                     const struct infer_request *r);
 const struct flow_node *flow_node_at(const struct flow *f, int index);
 uint64_t flow_step_deadline(
     const struct flow_step *s); /* the call's, or the node's where that is earlier; 0: none */

@@ -3,6 +3,7 @@
 
 #include "flow/spec.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct flow_op *const ops[] = {
@@ -73,14 +74,53 @@ static bool element(const struct tensor *t, int64_t i, double *out)
     }
 }
 
-bool flow_when_holds(const struct flow_when *w, const struct flow_value *v)
+static bool is_one_of(const struct flow_when *w, struct str text)
+{
+    for (int i = 0; i < w->text_count; i++)
+        if (str_is(text, w->text[i]))
+            return true;
+    return false;
+}
+
+/* Bytes are a text as they are; a number as it is written, without what only says that it is none of the whole ones. */
+static bool reads_as(const struct flow_when *w, const struct tensor *t)
+{
+    char text[32];
+    double x;
+    int64_t bytes = tensor_bytes(t);
+    if (t->dtype == DTYPE_BYTES)
+        return bytes >= 0 && is_one_of(w, (struct str){ t->data, (size_t)bytes });
+    if (!element(t, w->index, &x))
+        return false;
+    int n = t->dtype == DTYPE_I64 ? snprintf(text, sizeof(text), "%lld",
+                                             (long long)((const int64_t *)t->data)[w->index])
+                                  : snprintf(text, sizeof(text), "%.15g", x);
+    return is_one_of(w, (struct str){ text, (size_t)n });
+}
+
+static bool log_id_holds(const struct flow_when *w, uint64_t id)
+{
+    char text[32];
+    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)id);
+    return w->test == TEST_IS      ? is_one_of(w, (struct str){ text, (size_t)n })
+           : w->test == TEST_ABOVE ? (double)id > w->value
+           : w->test == TEST_BELOW ? (double)id < w->value
+                                   : (double)id == w->value;
+}
+
+bool flow_when_holds(const struct flow_when *w, const struct flow_value *v,
+                     const struct infer_request *r)
 {
     double x;
+    if (w->log_id)
+        return log_id_holds(w, r->log_id);
     for (int i = 0; i < v->count; i++) {
         const struct named_tensor *t = &v->tensor[i];
         if (w->edge.tensor != NULL && !str_is(t->alias, w->edge.tensor) &&
             !str_is(t->name, w->edge.tensor))
             continue;
+        if (w->test == TEST_IS)
+            return reads_as(w, &t->tensor);
         if (!element(&t->tensor, w->index, &x))
             return false;
         return w->test == TEST_ABOVE   ? x > w->value

@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-#define MODELS_MAX 256
+#define MODELS_MAX  256
+#define CHOICES_MAX 64 /* workflows that a request's field chooses among */
 
 struct file {
     const char *path;
@@ -32,6 +33,7 @@ struct reading {
     struct service_model *model;
     struct flow_ref *answer; /* what all workflows' responses take */
     int count, answer_count, room;
+    const struct yaml *when; /* of the readers of the workflow at hand; NULL: it always runs */
 };
 
 /* ---- files ---- */
@@ -281,6 +283,8 @@ static status read_node(struct reading *r, const struct prototxt *n, const char 
             r->answer[r->answer_count++] = spec->input[k];
         return OK;
     }
+    if (flow_op_kind(spec->type).reads)
+        spec->when = r->when;
     const struct engine *g = engine_of(r, name);
     if (g != NULL)
         set_model(r, i, g);
@@ -313,16 +317,105 @@ static status read_workflow(struct reading *r, const struct prototxt *w, const c
     return OK;
 }
 
-static status workflow_named(struct reading *r, const struct prototxt *asked, bool alone)
+static status workflow_named(struct reading *r, struct str asked, int line, bool alone)
 {
     for (const struct prototxt *w = r->workflow.first; w != NULL; w = w->next) {
         const struct prototxt *name = get(w->child, "name");
-        if (name != NULL && str_eq(name->text, asked->text))
-            return read_workflow(
-                r, w, alone ? "" : arena_printf(r->arena, "%.*s/", STR_ARG(asked->text)));
+        if (name != NULL && str_eq(name->text, asked))
+            return read_workflow(r, w,
+                                 alone ? "" : arena_printf(r->arena, "%.*s/", STR_ARG(asked)));
     }
     return err_set(r->err, INVALID, "%s:%d: no workflow of '%s' is called '%.*s'", r->service.path,
-                   asked->line, r->workflow.path, STR_ARG(asked->text));
+                   line, r->workflow.path, STR_ARG(asked));
+}
+
+/* ---- workflows that a field of the request chooses ---- */
+
+#define REQUEST "request" /* the reader whose tensors the conditions look at */
+
+static struct yaml *scalar(struct reading *r, const char *key, const char *text, int line)
+{
+    struct yaml *y = arena_zalloc(r->arena, sizeof(*y));
+    *y = (struct yaml){
+        .kind = YAML_SCALAR, .key = key, .text = text, .quoted = true, .line = line
+    };
+    return y;
+}
+
+/* {input: request.KEY, is: [...]}, or {field: log_id, is: [...]}, as our own form has it. */
+static struct yaml *condition(struct reading *r, const char *field, int line)
+{
+    bool is_log_id = strcmp(field, "log_id") == 0;
+    struct yaml *map = arena_zalloc(r->arena, sizeof(*map));
+    struct yaml *is = arena_zalloc(r->arena, sizeof(*is));
+    *is = (struct yaml){ .kind = YAML_LIST, .key = "is", .line = line };
+    *map = (struct yaml){ .kind = YAML_MAP, .count = 2, .line = line };
+    map->child = is_log_id ? scalar(r, "field", field, line)
+                           : scalar(r, "input", arena_printf(r->arena, REQUEST ".%s", field), line);
+    map->child->next = is;
+    return map;
+}
+
+/* A workflow, and the values of the field that choose it. */
+struct choice {
+    struct str workflow;
+    int line;
+    struct yaml *when;
+};
+
+static void add_value(struct reading *r, struct choice *c, const struct prototxt *value)
+{
+    struct yaml *is = c->when->child->next, *old = is->child;
+    is->child = scalar(r, NULL, text_of(r, value), value->line);
+    is->child->next = old;
+    is->count++;
+}
+
+static status take_choice(struct reading *r, const struct prototxt *n, const char *field,
+                          struct choice *all, int *count)
+{
+    static const char *const known[] = { "request_field_value", "workflow" };
+    TRY(check_names(r, &r->service, n->child, known, ARRAY_LEN(known)));
+    const struct prototxt *value = get(n->child, "request_field_value"),
+                          *list = get(n->child, "workflow");
+    if (value == NULL || list == NULL)
+        return err_set(r->err, INVALID, "%s:%d: a mapping needs request_field_value and workflow",
+                       r->service.path, n->line);
+    struct str rest = list->text, name;
+    for (bool more = true; more;) {
+        more = str_cut(&rest, ',', &name);
+        name = str_trim(name);
+        int i = 0;
+        while (i < *count && !str_eq(all[i].workflow, name))
+            i++;
+        if (i == CHOICES_MAX)
+            return err_set(r->err, TOO_LARGE, "%s:%d: more than %d workflows", r->service.path,
+                           n->line, CHOICES_MAX);
+        if (i == *count)
+            all[(*count)++] = (struct choice){ name, list->line, condition(r, field, n->line) };
+        add_value(r, &all[i], value);
+    }
+    return OK;
+}
+
+static status read_mapped(struct reading *r, const struct prototxt *s)
+{
+    const char *field;
+    struct choice choice[CHOICES_MAX];
+    int count = 0;
+    TRY(need_text(r, &r->service, s->child, "request_field_key", s->line, &field));
+    r->node[r->count++] = (struct flow_node_spec){ .name = REQUEST, .type = "GeneralReaderOp" };
+    for (const struct prototxt *m = get(s->child, "value_mapped_workflows"); m != NULL;
+         m = get(m->next, "value_mapped_workflows"))
+        TRY(take_choice(r, m, field, choice, &count));
+    if (count == 0)
+        return err_set(r->err, INVALID, "%s:%d: 'value_mapped_workflows' is missing",
+                       r->service.path, s->line);
+    for (int i = 0; i < count; i++) {
+        r->when = choice[i].when;
+        TRY(workflow_named(r, choice[i].workflow, choice[i].line, count == 1));
+    }
+    return OK;
 }
 
 /* ---- the service ---- */
@@ -347,17 +440,14 @@ static status read_services(struct reading *r, struct service *out)
     if (map != NULL)
         TRY(prototxt_bool(map, r->service.path, &mapped, r->err));
     if (mapped)
-        return err_set(r->err, UNSUPPORTED,
-                       "%s:%d: workflows chosen by a request's field are not served; write a graph "
-                       "with conditions (docs/graphs.md)",
-                       r->service.path, map->line);
+        return read_mapped(r, s);
     const struct prototxt *first = get(s->child, "workflows");
     if (first == NULL)
         return err_set(r->err, INVALID, "%s:%d: service '%s' has no workflows", r->service.path,
                        s->line, out->name);
     bool alone = get(first->next, "workflows") == NULL;
     for (const struct prototxt *w = first; w != NULL; w = get(w->next, "workflows"))
-        TRY(workflow_named(r, w, alone));
+        TRY(workflow_named(r, w->text, w->line, alone));
     return OK;
 }
 
@@ -372,7 +462,7 @@ status service_from_prototxt(const char *path, struct arena *a, struct service *
     TRY(read_file(r, arena_printf(a, "%s/workflow.prototxt", r->dir), &r->workflow));
     TRY(read_file(r, arena_printf(a, "%s/resource.prototxt", r->dir), &r->resource));
     TRY(read_engines(r));
-    size_t room = (size_t)count_nodes(r->workflow.first) + 2;
+    size_t room = (size_t)count_nodes(r->workflow.first) + 3;
     r->node = arena_zalloc(a, room * sizeof(*r->node));
     r->model = arena_zalloc(a, room * sizeof(*r->model));
     r->answer = arena_zalloc(a, room * sizeof(*r->answer));

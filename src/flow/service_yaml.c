@@ -105,6 +105,7 @@ static status read_preferred(const struct yaml *n, const char *file, struct batc
     if (list == NULL)
         return OK;
     TRY(yaml_is(list, file, YAML_LIST, e));
+    o->preferred_count = 0;
     for (const struct yaml *item = list->child; item != NULL; item = item->next) {
         if (o->preferred_count == BATCH_PREFERRED_MAX)
             return err_set(e, INVALID, "%s:%d: more than %d sizes", file, item->line,
@@ -114,25 +115,56 @@ static status read_preferred(const struct yaml *n, const char *file, struct batc
     return OK;
 }
 
+static status read_overdue(const struct yaml *n, const char *file, bool *delay, struct err *e)
+{
+    const struct yaml *overdue = yaml_get(n, "overdue");
+    if (overdue == NULL)
+        return OK;
+    *delay = overdue->kind == YAML_SCALAR && strcmp(overdue->text, "delay") == 0;
+    if (*delay || (overdue->kind == YAML_SCALAR && strcmp(overdue->text, "reject") == 0))
+        return OK;
+    return err_set(e, INVALID, "%s:%d: 'overdue': expected reject or delay", file, overdue->line);
+}
+
+/* queues: {1: {queue_size: 100, queue_timeout_us: 5000, overdue: delay}, ...}: what holds for one priority alone. */
+static status read_queues(const struct yaml *map, const char *file, struct batch_options *o,
+                          struct err *e)
+{
+    static const char *const keys[] = { "queue_size", "queue_timeout_us", "overdue" };
+    for (const struct yaml *n = map != NULL ? map->child : NULL; n != NULL; n = n->next) {
+        const struct yaml *size = yaml_get(n, "queue_size"), *us = yaml_get(n, "queue_timeout_us");
+        int64_t level, most = 0;
+        TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), e));
+        if (n->key == NULL || !str_to_i64(str_of(n->key), &level) || level < 1 ||
+            level > BATCH_LEVELS_MAX)
+            return err_set(e, INVALID, "%s:%d: 'queues': expected priorities from 1 to %d", file,
+                           n->line, BATCH_LEVELS_MAX);
+        struct batch_policy *p = &o->own[level - 1];
+        *p = (struct batch_policy){ .given = true, .timeout_override = true };
+        if (size != NULL)
+            TRY(yaml_i64(size, file, 1, 1000000, &most, e));
+        p->queue_max = (int)most;
+        if (us != NULL)
+            TRY(yaml_i64(us, file, 0, INT64_C(1000000000000), &p->timeout_us, e));
+        TRY(read_overdue(n, file, &p->delay_overdue, e));
+    }
+    return OK;
+}
+
 status batch_options_read(const struct yaml *n, const char *file, struct batch_options *o,
                           struct err *e)
 {
     static const char *const keys[] = { "threads",          "max_rows",   "delay_us",
                                         "preferred",        "priorities", "queue_size",
-                                        "queue_timeout_us", "overdue",    "default_priority" };
-    const struct yaml *overdue = yaml_get(n, "overdue");
+                                        "queue_timeout_us", "overdue",    "default_priority",
+                                        "queues" };
     TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), e));
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         TRY(read_number(n, file, &numbers[i], o, e));
     TRY(read_preferred(n, file, o, e));
+    TRY(read_queues(yaml_get(n, "queues"), file, o, e));
     o->timeout_override = true;
-    if (overdue != NULL && overdue->kind == YAML_SCALAR)
-        o->delay_overdue = strcmp(overdue->text, "delay") == 0;
-    if (overdue != NULL && !o->delay_overdue &&
-        (overdue->kind != YAML_SCALAR || strcmp(overdue->text, "reject") != 0))
-        return err_set(e, INVALID, "%s:%d: 'overdue': expected reject or delay", file,
-                       overdue->line);
-    return OK;
+    return read_overdue(n, file, &o->delay_overdue, e);
 }
 
 /* ---- nodes ---- */

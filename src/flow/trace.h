@@ -1,8 +1,9 @@
-/* What live requests spend their time on, for Chrome's trace viewer: spans of stages, operators and batches, kept in a ring
- * while somebody looks. Off, a span costs one load. Any thread. */
+/* What live requests spend their time on, for Chrome's trace viewer: spans of event loops, requests and their stages, operators,
+ * batches and kernels, kept in a ring while somebody looks. Off, a span costs one load. Any thread. */
 #pragma once
 
 #include "base/buf.h"
+#include "exec/exec.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,8 +16,20 @@ void trace_free(struct trace *t); /* NULL is fine */
 bool trace_start(struct trace *t);
 void trace_stop(struct trace *t);
 bool trace_is_on(const struct trace *t); /* NULL: no */
-/* name is copied, cut at 31 bytes. kind: static ("node", "batch", "stage"). number: a batch's requests, or 0. */
-void trace_span(struct trace *t, const char *kind, const char *name, uint64_t begin_ns,
-                uint64_t end_ns, int64_t number);
-/* [{"name": ..., "cat": ..., "ph": "X", "ts": us, "dur": us, "pid": ..., "tid": ...}, ...] after it was stopped. */
+
+struct trace_span {
+    const char *kind; /* static: "loop", "request", "stage", "node", "batch", "kernel" */
+    const char *name; /* copied, cut at 31 bytes */
+    uint64_t begin_ns, end_ns;
+    int64_t requests;   /* of a batch; else 0 */
+    const char *kernel; /* static, or NULL */
+    uint64_t request;   /* which one it belongs to, and not to a thread; 0: to the thread that says so */
+};
+void trace_put(struct trace *t, const struct trace_span *s);
+/* What x computes becomes spans of kernels, until trace_leave. x is the calling thread's. */
+void trace_enter(struct trace *t, struct exec *x);
+void trace_leave(struct exec *x);
+
+/* [{"name": ..., "cat": ..., "ph": "X", "ts": us, "dur": us, "pid": ..., "tid": ...}, ...] after it was stopped; spans of a
+ * request are pairs of "b" and "e" with its id; threads have names. */
 void trace_put_json(const struct trace *t, struct buf *out);

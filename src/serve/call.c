@@ -332,17 +332,25 @@ static void record(const struct call *c, struct recorder *r)
                                       .reply = c->answer });
 }
 
-/* The stages one behind the other, as they were measured anyway. */
+/* The stages one behind the other, as they were measured anyway: a request is on no thread, since others have their turn
+ * while it waits. */
 static void trace_call(struct call *c, struct trace *t)
 {
-    uint64_t at = c->begin_ns;
+    uint64_t at = c->begin_ns, id = (c->begin_ns << 8) ^ (uint64_t)(uintptr_t)c;
+    struct trace_span s = { .kind = "request", .name = flow_name(c->flow), .request = id };
+    s.begin_ns = at;
+    s.end_ns = c->since_ns;
+    trace_put(t, &s);
+    s.kind = "stage";
     for (int i = 0; i < STAGE_COUNT; i++) {
         static const enum stage order[] = { STAGE_QUEUE, STAGE_PARSE, STAGE_BATCH, STAGE_COMPUTE,
                                             STAGE_ENCODE };
         uint64_t ns = c->stage_ns[order[i]];
+        s.name = stage_name(order[i]);
+        s.begin_ns = at;
+        s.end_ns = at += ns;
         if (ns > 0)
-            trace_span(t, "stage", stage_name(order[i]), at, at + ns, 0);
-        at += ns;
+            trace_put(t, &s);
     }
 }
 
@@ -427,7 +435,13 @@ static bool run(struct call *c, struct exec *exec)
 static void come_home(struct loop_post *p)
 {
     struct call *c = LIST_ENTRY(p, struct call, post);
+    struct trace *t = c->conn->lane->server->trace;
+    bool traced = trace_is_on(t);
+    uint64_t begin = traced ? clock_ns() : 0;
     c->done(c);
+    if (traced)
+        trace_put(t, &(struct trace_span){
+                         .kind = "loop", .name = "answer", .begin_ns = begin, .end_ns = clock_ns() });
 }
 
 void call_return(struct call *c)

@@ -154,20 +154,78 @@ static status triton_versions(struct reading *r, const struct yaml *n)
     return OK;
 }
 
+/* A map's entries, which are {key, value} in protobuf's text. */
+struct entry {
+    const char *key;
+    const struct yaml *value;
+};
+
+static status entry_of(struct reading *r, const struct yaml *n, struct entry *out)
+{
+    const struct yaml *key = yaml_get(n, "key");
+    *out = (struct entry){ n->key, n };
+    if (n->key != NULL && key == NULL)
+        return OK;
+    out->value = yaml_get(n, "value");
+    if (key == NULL || out->value == NULL)
+        return err_set(r->err, INVALID, "%s:%d: an entry of a map has key and value", r->file,
+                       n->line);
+    return yaml_text(key, r->file, &out->key, r->err);
+}
+
+/* The first of a map's entries. In JSON they are one map; in protobuf's text one entry, or a list of them. */
+static const struct yaml *first_entry(const struct yaml *map)
+{
+    return map == NULL ? NULL : yaml_get(map, "key") != NULL ? map : map->child;
+}
+
+static const struct yaml *next_entry(const struct yaml *map, const struct yaml *entry)
+{
+    return entry == map ? NULL : entry->next;
+}
+
+static status triton_policy(struct reading *r, const struct yaml *n, struct batch_policy *p)
+{
+    static const char *const keys[] = { "timeout_action", "default_timeout_microseconds",
+                                        "allow_timeout_override", "max_queue_size" };
+    const struct yaml *action = yaml_get(n, "timeout_action"),
+                      *override = yaml_get(n, "allow_timeout_override");
+    int64_t size = 0;
+    *p = (struct batch_policy){ .given = true };
+    TRY(yaml_keys(n, r->file, keys, ARRAY_LEN(keys), r->err));
+    TRY(triton_number(r, n, "default_timeout_microseconds", INT64_C(1000000000000),
+                      &p->timeout_us));
+    TRY(triton_number(r, n, "max_queue_size", 1000000, &size));
+    p->queue_max = (int)size;
+    if (action != NULL && action->kind == YAML_SCALAR)
+        p->delay_overdue = strcmp(action->text, "DELAY") == 0 || strcmp(action->text, "1") == 0;
+    return override == NULL ? OK : yaml_bool(override, r->file, &p->timeout_override, r->err);
+}
+
 static status triton_queue(struct reading *r, const struct yaml *n)
 {
     struct batch_options *b = &r->out->batch;
-    const struct yaml *action = yaml_get(n, "timeout_action"),
-                      *override = yaml_get(n, "allow_timeout_override");
-    int64_t size = b->queue_max;
-    TRY(triton_number(r, n, "default_timeout_microseconds", INT64_C(1000000000000),
-                      &b->timeout_us));
-    TRY(triton_number(r, n, "max_queue_size", 1000000, &size));
-    b->queue_max = (int)size;
-    if (action != NULL && action->kind == YAML_SCALAR)
-        b->delay_overdue = strcmp(action->text, "DELAY") == 0 || strcmp(action->text, "1") == 0;
-    b->timeout_override = false;
-    return override == NULL ? OK : yaml_bool(override, r->file, &b->timeout_override, r->err);
+    struct batch_policy p;
+    TRY(triton_policy(r, n, &p));
+    b->queue_max = p.queue_max > 0 ? p.queue_max : b->queue_max;
+    b->timeout_us = p.timeout_us;
+    b->timeout_override = p.timeout_override;
+    b->delay_overdue = p.delay_overdue;
+    return OK;
+}
+
+static status triton_queues(struct reading *r, const struct yaml *map)
+{
+    for (const struct yaml *n = first_entry(map); n != NULL; n = next_entry(map, n)) {
+        struct entry entry;
+        int64_t level;
+        TRY(entry_of(r, n, &entry));
+        if (!str_to_i64(str_of(entry.key), &level) || level < 1 || level > BATCH_LEVELS_MAX)
+            return err_set(r->err, INVALID, "%s:%d: priority '%s' is not from 1 to %d", r->file,
+                           n->line, entry.key, BATCH_LEVELS_MAX);
+        TRY(triton_policy(r, entry.value, &r->out->batch.own[level - 1]));
+    }
+    return OK;
 }
 
 static int processors(void)
@@ -178,10 +236,18 @@ static int processors(void)
 
 static status triton_batching(struct reading *r, const struct yaml *n)
 {
+    /* preserve_ordering: one connection's requests over one protocol are answered in their order anyway, or by their id. */
+    static const char *const keys[] = {
+        "preferred_batch_size", "max_queue_delay_microseconds", "preserve_ordering",
+        "priority_levels",      "default_priority_level",       "default_queue_policy",
+        "priority_queue_policy"
+    };
     struct batch_options *b = &r->out->batch;
     int64_t levels = 0, level = 0;
     const struct yaml *queue = yaml_get(n, "default_queue_policy"),
                       *preferred = yaml_get(n, "preferred_batch_size");
+    TRY(yaml_keys(n, r->file, keys, ARRAY_LEN(keys), r->err));
+    TRY(triton_queues(r, yaml_get(n, "priority_queue_policy")));
     TRY(triton_number(r, n, "max_queue_delay_microseconds", 1000000000, &b->delay_us));
     TRY(triton_number(r, n, "priority_levels", BATCH_LEVELS_MAX, &levels));
     TRY(triton_number(r, n, "default_priority_level", BATCH_LEVELS_MAX, &level));
@@ -221,25 +287,6 @@ static status triton_instances(struct reading *r, const struct yaml *n)
 
 /* ---- Triton's model_warmup: made-up requests ---- */
 
-/* A map's entries, which are {key, value} in protobuf's text. */
-struct entry {
-    const char *key;
-    const struct yaml *value;
-};
-
-static status entry_of(struct reading *r, const struct yaml *n, struct entry *out)
-{
-    const struct yaml *key = yaml_get(n, "key");
-    *out = (struct entry){ n->key, n };
-    if (n->key != NULL && key == NULL)
-        return OK;
-    out->value = yaml_get(n, "value");
-    if (key == NULL || out->value == NULL)
-        return err_set(r->err, INVALID, "%s:%d: an input of model_warmup has key and value",
-                       r->file, n->line);
-    return yaml_text(key, r->file, &out->key, r->err);
-}
-
 static status triton_sample_input(struct reading *r, const struct entry *from, int64_t batch,
                                   struct warm_input *in)
 {
@@ -265,7 +312,6 @@ static status triton_sample_input(struct reading *r, const struct entry *from, i
                      &in->path, r->err);
 }
 
-/* In JSON the inputs are one map; in protobuf's text one entry, or a list of them. */
 static status triton_sample(struct reading *r, const struct yaml *n, struct warm_step *w)
 {
     static const char *const keys[] = { "name", "batch_size", "inputs", "count" };
@@ -274,10 +320,8 @@ static status triton_sample(struct reading *r, const struct yaml *n, struct warm
     TRY(yaml_keys(n, r->file, keys, ARRAY_LEN(keys), r->err));
     TRY(triton_number(r, n, "batch_size", 1 << 20, &batch));
     TRY(triton_number(r, n, "count", 1000000, &w->times));
-    bool one = inputs != NULL && yaml_get(inputs, "key") != NULL;
-    const struct yaml *first = inputs == NULL ? NULL : one ? inputs : inputs->child;
     w->input = arena_zalloc(r->arena, WARM_INPUTS_MAX * sizeof(*w->input));
-    for (const struct yaml *i = first; i != NULL; i = one ? NULL : i->next) {
+    for (const struct yaml *i = first_entry(inputs); i != NULL; i = next_entry(inputs, i)) {
         struct entry entry;
         if (w->input_count == WARM_INPUTS_MAX)
             return err_set(r->err, INVALID, "%s:%d: too many inputs", r->file, i->line);

@@ -66,12 +66,20 @@ static void on_data(struct net_conn *net, void *state, struct buf *in)
     struct conn *c = state;
     if (c->proto == NULL && !sniff(c, buf_view(in)))
         return;
+    struct trace *t = c->lane->server->trace;
+    bool traced = trace_is_on(t);
+    uint64_t begin = traced ? clock_ns() : 0;
     c->feeding = true;
     c->lane->asker = c;
     c->proto->feed(c, in);
     c->lane->asker = NULL;
     c->feeding = false;
     net_conn_flush(net);
+    if (traced)
+        trace_put(t, &(struct trace_span){ .kind = "loop",
+                                           .name = c->proto->name,
+                                           .begin_ns = begin,
+                                           .end_ns = clock_ns() });
     if (c->closing)
         net_conn_close_after_flush(net);
     else if (atomic_load(&c->lane->server->draining))

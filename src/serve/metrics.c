@@ -299,6 +299,99 @@ static void put_models(struct buf *b, const struct table *t)
         }
 }
 
+/* ---- batching and caching, by model; a reload begins them again ---- */
+
+typedef uint64_t flow_value_fn(const struct flow *f);
+
+#define OF_BATCH(name, field)                              \
+    static uint64_t name(const struct flow *f)             \
+    {                                                      \
+        return atomic_load(&flow_batch_counters(f)->field); \
+    }
+#define OF_CACHE(name, field)                              \
+    static uint64_t name(const struct flow *f)             \
+    {                                                      \
+        return atomic_load(&flow_cache_counters(f)->field); \
+    }
+
+OF_BATCH(batches, batches)
+OF_BATCH(batched, requests)
+OF_BATCH(batch_rows, rows)
+OF_BATCH(alone, alone)
+OF_BATCH(refused, refused)
+OF_BATCH(overdue, overdue)
+OF_BATCH(elements, elements)
+OF_BATCH(padding, padding)
+OF_CACHE(hits, hits)
+OF_CACHE(misses, misses)
+OF_CACHE(evictions, evictions)
+
+static uint64_t queued(const struct flow *f)
+{
+    int64_t n = atomic_load(&flow_batch_counters(f)->queued);
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+static uint64_t cache_bytes(const struct flow *f)
+{
+    return (uint64_t)atomic_load(&flow_cache_counters(f)->bytes);
+}
+
+static uint64_t cache_entries(const struct flow *f)
+{
+    return (uint64_t)atomic_load(&flow_cache_counters(f)->entries);
+}
+
+// clang-format off
+static const struct flow_family {
+    const char *name, *type, *help;
+    bool of_cache;
+    flow_value_fn *value;
+} flow_families[] = {
+    { "oar_batches_total", "counter", "Batches that were computed", false, batches },
+    { "oar_batch_requests_total", "counter", "Requests that came to be batched", false, batched },
+    { "oar_batch_rows_total", "counter", "Rows of these batches", false, batch_rows },
+    { "oar_batch_alone_total", "counter", "Requests computed again by themselves since their batch failed", false, alone },
+    { "oar_batch_refused_total", "counter", "Requests that found the queue full", false, refused },
+    { "oar_batch_overdue_total", "counter", "Requests that waited too long", false, overdue },
+    { "oar_batch_elements_total", "counter", "Elements of padded inputs, those that were added included", false, elements },
+    { "oar_batch_padding_elements_total", "counter", "Elements that were added to inputs to make them equally long", false, padding },
+    { "oar_batch_queue_requests", "gauge", "Requests that wait for their batch", false, queued },
+    { "nv_inference_pending_request_count", "gauge", "Instantaneous number of pending requests awaiting execution per-model.", false, queued },
+    { "oar_cache_hits_total", "counter", "Requests answered from the cache", true, hits },
+    { "oar_cache_misses_total", "counter", "Requests that the cache could not answer", true, misses },
+    { "oar_cache_evictions_total", "counter", "Answers that had to go", true, evictions },
+    { "oar_cache_bytes", "gauge", "Bytes that the cache holds", true, cache_bytes },
+    { "oar_cache_entries", "gauge", "Answers that the cache holds", true, cache_entries },
+    { "nv_cache_num_hits_per_model", "counter", "Number of cache hits per model", true, hits },
+    { "nv_cache_num_misses_per_model", "counter", "Number of cache misses per model", true, misses },
+};
+// clang-format on
+
+static void put_flow(struct buf *b, const struct flow_family *family, const struct served *v)
+{
+    struct stats_key key = { v->name, v->version, NULL, NULL };
+    bool has = v->flow != NULL && (family->of_cache ? flow_cache_counters(v->flow) != NULL
+                                                    : flow_is_batched(v->flow));
+    if (!has)
+        return;
+    buf_printf(b, "%s{", family->name);
+    put_key(b, &key);
+    buf_byte(b, '}');
+    put_count(b, family->value(v->flow));
+}
+
+static void put_flows(struct buf *b, const struct table *t)
+{
+    for (size_t f = 0; f < ARRAY_LEN(flow_families); f++) {
+        const struct flow_family *family = &flow_families[f];
+        put_head(b, family->name, family->type, family->help);
+        for (int i = 0; i < table_count(t); i++)
+            for (int k = 0; k < table_at(t, i)->version_count; k++)
+                put_flow(b, family, &table_at(t, i)->version[k]);
+    }
+}
+
 /* ---- the process ---- */
 
 /* Pages of virtual and resident memory. */
@@ -382,6 +475,7 @@ void metrics_put(struct lane *lane, struct buf *b)
     put_requests(b, &protocols);
     put_histograms(b, &protocols);
     put_models(b, lane_table(lane));
+    put_flows(b, lane_table(lane));
     put_process(b, lane->server);
     arena_deinit(&a);
 }

@@ -65,3 +65,69 @@ def test_inspect_draws_a_graph_and_names_its_faults(tmp_path):
     (tmp_path / "bad.yml").write_text("nodes:\n  - {name: a, op: copi}\n")
     bad = run_oar("serve", "--model", tmp_path / "bad.yml", "--port", "0")
     assert bad.returncode == 1 and "bad.yml:2: no operator is called 'copi'; did you mean 'copy'?" in bad.stderr
+
+
+def general(server, tensors, log_id=0):
+    """GeneralModelService's own JSON, whose tensors say their types."""
+    body = {"tensor": [{"elem_type": t, "name": n, "alias_name": n, "shape": s, "lod": lod, **data} for n, t, s, lod, data in tensors],
+            "fetch_var_names": [], "log_id": log_id}
+    return requests.post(f"http://{server.address}/GeneralModelService/inference", json=body, timeout=20)
+
+
+WORDS = ("words", 0, [5, 1], [0, 2, 5], {"int64_data": [8, 233, 52, 7, 99]})
+
+
+def outputs(answer):
+    assert answer.status_code == 200, answer.text
+    return {o["engine_name"]: np.array(o["tensor"][0]["float_data"]) for o in answer.json()["outputs"]}
+
+
+def workdir(folder, mapping):
+    node = """ nodes {{ name: "read" type: "GeneralReaderOp" }}
+      nodes {{ name: "{0}" type: "GeneralInferOp" dependencies {{ name: "read" mode: "RO" }} }}
+      nodes {{ name: "answer" type: "GeneralResponseOp" dependencies {{ name: "{0}" mode: "RO" }} }} """
+    folder.mkdir()
+    (folder / "infer_service.prototxt").write_text('services { name: "GeneralModelService" enable_map_request_to_workflow: true\n' + mapping + "}")
+    (folder / "workflow.prototxt").write_text("".join(
+        f'workflows {{ name: "{n}s" workflow_type: "Sequence" {node.format(n)} }}\n' for n in ("cnn", "bow")))
+    (folder / "resource.prototxt").write_text('model_toolkit_path: "." model_toolkit_file: "toolkit.prototxt"\n')
+    (folder / "toolkit.prototxt").write_text("".join(
+        f'engines {{ name: "{n}" type: "PADDLE_INFER" reloadable_meta: "x" reloadable_type: "timestamp_ne" model_dir: "{m}" }}\n'
+        for n, m in (("cnn", CNN), ("bow", BOW))))
+    return folder
+
+
+def test_a_field_of_the_request_chooses_the_workflow(serve, tmp_path):
+    both = workdir(tmp_path / "both", """request_field_key: "kind"
+        value_mapped_workflows { request_field_value: "1" workflow: "cnns" } value_mapped_workflows { request_field_value: "2" workflow: "bows" }
+        value_mapped_workflows { request_field_value: "3" workflow: "cnns, bows" }""")
+    with serve("--model", both) as server:
+        def kind(n):
+            return general(server, [WORDS, ("kind", 0, [1], [], {"int64_data": [n]})])
+        cnn, bow = outputs(kind(1)), outputs(kind(2))
+        assert list(cnn) == ["cnns/cnn"] and list(bow) == ["bows/bow"]
+        all_of_them = outputs(kind(3))
+        assert np.allclose(all_of_them["cnns/cnn"], cnn["cnns/cnn"]) and np.allclose(all_of_them["bows/bow"], bow["bows/bow"])
+        assert kind(4).status_code == 400 and "no condition" in kind(4).text
+        assert general(server, [WORDS]).status_code == 400
+    by_id = workdir(tmp_path / "by_id", 'request_field_key: "log_id" value_mapped_workflows { request_field_value: "7" workflow: "bows" }')
+    with serve("--model", by_id) as server:
+        assert np.allclose(outputs(general(server, [WORDS], log_id=7))["bow"], bow["bows/bow"])
+        assert general(server, [WORDS], log_id=8).status_code == 400
+    lost = workdir(tmp_path / "lost", 'request_field_key: "kind" value_mapped_workflows { request_field_value: "1" workflow: "cnss" }')
+    assert "no workflow of" in run_oar("serve", "--model", lost, "--port", "0").stderr
+
+
+def test_a_text_or_a_field_decides(serve, tmp_path):
+    file = tmp_path / "g.yml"
+    file.write_text(f"""service: g
+nodes:
+  - {{name: cnn, model: {CNN}, when: {{input: request.kind, is: [cnn, both]}}}}
+  - {{name: bow, model: {BOW}, when: {{field: log_id, above: 10}}}}
+""")
+    with serve("--model", file) as server:
+        kind = lambda word: ("kind", 20, [1], [], {"data": [word]})  # noqa: E731
+        assert set(outputs(general(server, [WORDS, kind("cnn")]))) == {"cnn"}
+        assert set(outputs(general(server, [WORDS, kind("both")], log_id=11))) == {"cnn", "bow"}
+        assert set(outputs(general(server, [WORDS, kind("other")], log_id=11))) == {"bow"}
+        assert general(server, [WORDS, kind("other")]).status_code == 400
