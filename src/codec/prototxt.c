@@ -177,7 +177,7 @@ static status parse_field(struct reader *r, int depth, struct prototxt ***tail)
         return fault(r, "a field's name");
     bool colon = take(r, ':');
     skip_space(r);
-    if (!colon && r->p < r->end && *r->p != '{' && *r->p != '<')
+    if (!colon && r->p < r->end && *r->p != '{' && *r->p != '<' && *r->p != '[')
         return fault(r, "':' behind a field's name");
     if (!take(r, '['))
         return parse_value(r, depth, new_field(r, name, tail));

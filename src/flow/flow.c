@@ -107,7 +107,7 @@ static bool is_skipped(struct flow_step *s)
         all = all && skipped;
         any = any || skipped;
     }
-    return all || (any && !n->op->takes_skipped);
+    return (all && !n->op->answers) || (any && !n->op->takes_skipped);
 }
 
 static status late(const struct flow_step *s, struct err *e)

@@ -88,8 +88,11 @@ static bool reads_as(const struct flow_when *w, const struct tensor *t)
     char text[32];
     double x;
     int64_t bytes = tensor_bytes(t);
-    if (t->dtype == DTYPE_BYTES)
+    if (t->dtype == DTYPE_BYTES) {
+        while (bytes > 0 && ((const char *)t->data)[bytes - 1] == '\0') /* behind each text */
+            bytes--;
         return bytes >= 0 && is_one_of(w, (struct str){ t->data, (size_t)bytes });
+    }
     if (!element(t, w->index, &x))
         return false;
     int n = t->dtype == DTYPE_I64 ? snprintf(text, sizeof(text), "%lld",

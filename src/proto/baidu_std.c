@@ -80,7 +80,8 @@ static bool read_response(struct str bytes, struct baidu_meta *out)
     return pb_ok(&r);
 }
 
-static bool read_user_field(struct str bytes, struct baidu_meta *out)
+/* Fields of others may hold what they like. */
+static void read_user_field(struct str bytes, struct baidu_meta *out)
 {
     struct pb r;
     struct str key = { NULL, 0 }, value = { NULL, 0 };
@@ -91,9 +92,8 @@ static bool read_user_field(struct str bytes, struct baidu_meta *out)
         default: pb_skip(&r);
         }
     }
-    if (str_is(key, BAIDU_VARIANT_KEY))
+    if (pb_ok(&r) && str_is(key, BAIDU_VARIANT_KEY))
         out->variant = value;
-    return pb_ok(&r);
 }
 
 static bool read_meta(struct str bytes, struct baidu_meta *out)
@@ -109,7 +109,7 @@ static bool read_meta(struct str bytes, struct baidu_meta *out)
         case META_CORRELATION_ID: out->correlation_id = (int64_t)pb_varint(&r); break;
         case META_ATTACHMENT_SIZE: out->attachment_bytes = read_i32(&r); break;
         case META_AUTHENTICATION: out->authentication = pb_bytes(&r); break;
-        case META_USER_FIELDS: parts_ok = read_user_field(pb_bytes(&r), out); break;
+        case META_USER_FIELDS: read_user_field(pb_bytes(&r), out); break;
         default: pb_skip(&r);
         }
     }

@@ -1,4 +1,5 @@
 /* Between net's connections and the protocols: sniffing, flushing once, and who still needs a connection. */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "serve/internal.h"
 

@@ -46,6 +46,7 @@ struct entry {
     bool fixed;                 /* given by name: stays listed when its directory goes */
     bool unloaded;              /* by request */
     bool staged;                /* its files came with the request and are gone */
+    char *fault;                /* why not even its versions are known; or NULL */
     struct batch_options batch; /* as the options have it for this model */
     struct arena config_arena;
     struct model_config config;    /* as its directory has it, or the override */
@@ -94,6 +95,7 @@ static void list_entry(const struct entry *en, struct arena *a, struct served_mo
                                 .version_count = en->count,
                                 .label = en->label,
                                 .label_count = en->label_count,
+                                .fault = en->fault,
                                 .traffic = en->traffic };
     for (int i = 0; i < en->count; i++) {
         const struct loaded *l = en->version[i];
@@ -178,6 +180,7 @@ static void free_entry(struct entry *en)
     end_proving(en);
     arena_deinit(&en->config_arena);
     mem_free(en->override);
+    mem_free(en->fault);
     mem_free(en->version);
     mem_free(en->name);
     mem_free(en->path);
@@ -584,6 +587,18 @@ static status read_config(struct repository *r, struct entry *en, struct err *e)
     return OK;
 }
 
+/* Said once, and not at each look. */
+static void note_fault(struct repository *r, struct entry *en, const char *words)
+{
+    if (strcmp(en->fault != NULL ? en->fault : "", words) == 0)
+        return;
+    if (words[0] != '\0')
+        log_line(LOG_WARN, "serve", "model '%s': %s", en->name, words);
+    mem_free(en->fault);
+    en->fault = words[0] != '\0' ? mem_strdup(words) : NULL;
+    r->dirty = true;
+}
+
 /* The words in e are the first fault's; OK when at least one version serves. */
 static status scan_entry(struct repository *r, struct entry *en, scan_mode mode, struct err *e)
 {
@@ -600,6 +615,7 @@ static status scan_entry(struct repository *r, struct entry *en, scan_mode mode,
     if (s == OK && count == 0)
         s = err_set(&words, NOT_FOUND, "%s: no model and no directory named by a version number",
                     en->path);
+    note_fault(r, en, s == OK ? "" : words.text);
     if (s == OK) {
         look(r, en, v, count);
         if (en->pinned != 0 && !pinned_is_there(en))

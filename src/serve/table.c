@@ -50,6 +50,7 @@ static void copy_model(struct table *t, const struct served_model *from, struct 
     struct served *v = arena_zalloc(a, ((size_t)from->version_count + 1) * sizeof(*v));
     *to = *from;
     to->name = copy_text(a, from->name);
+    to->fault = copy_text(a, from->fault);
     to->version = v;
     for (int i = 0; i < from->version_count; i++) {
         v[i] = from->version[i];
@@ -165,9 +166,11 @@ static status current_of(const struct served_model *m, const struct served **out
     for (int i = 0; i < m->version_count; i++)
         if (m->version[i].state != MODEL_UNAVAILABLE)
             return not_ready(&m->version[i], e);
+    const char *why = m->fault != NULL           ? m->fault
+                      : m->version_count > 0 ? m->version[0].reason
+                                             : "";
     return err_set(e, NOT_FOUND, "Request for unknown model: '%s' has no available versions%s%s",
-                   m->name, m->version_count > 0 ? ": " : "",
-                   m->version_count > 0 ? m->version[0].reason : "");
+                   m->name, why[0] != '\0' ? ": " : "", why);
 }
 
 static bool number_of(const struct served_model *m, struct str version, int64_t *number)

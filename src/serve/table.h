@@ -47,6 +47,7 @@ struct served_model {
     const struct served *current; /* what a request without a version gets; NULL: none is ready */
     const struct served_label *label;
     int label_count;
+    const char *fault; /* why nothing of it can be read; NULL: it can */
     struct traffic
         *traffic; /* who gets which version where a request names none; NULL: all the current one */
 };

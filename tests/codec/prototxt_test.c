@@ -74,6 +74,7 @@ static void strings_are_unescaped_and_joined(void **state)
 static void both_brackets_and_separators_are_taken(void **state)
 {
     const struct prototxt *p = parsed("a < b: 1; c: two, >; d: [ { e: -3 }, { e: 4 } ] f: []");
+    assert_true(str_is(parsed("d [ { e: 3 } ]")->child->text, "3")); /* as people write messages */
     assert_true(str_is(p->child->next->text, "two"));
     assert_true(str_is(p->next->name, "d") && str_is(p->next->child->text, "-3"));
     assert_true(str_is(p->next->next->child->text, "4"));

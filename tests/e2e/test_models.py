@@ -244,3 +244,17 @@ def test_a_manifest_says_when_a_version_is_whole(serve, tmp_path):
         assert until(lambda: index(server, "houses").get("3", {}).get("state") == "UNAVAILABLE"), server.errors
         assert "not what SHA256SUMS promises" in index(server, "houses")["3"]["reason"]
         assert ready(server, "houses") == ["2"]
+
+
+def test_a_configuration_that_cannot_be_read_is_said(serve, tmp_path):
+    put(HOUSES, tmp_path / "houses" / "1")
+    config = tmp_path / "houses" / "config.pbtxt"
+    config.write_text("dynamic_batching { prefered_batch_size: [ 4 ] }")
+    with serve("--model-repository", tmp_path, *QUICK) as server:
+        assert "did you mean 'preferred_batch_size'?" in server.errors and server.errors.count("config.pbtxt:1") == 2
+        code, answer = post(server, "/v2/models/houses/infer", {"inputs": []})
+        assert code == 404 and "config.pbtxt:1" in answer["error"]
+        config.write_text("dynamic_batching { preferred_batch_size: [ 4, 8 ] priority_levels: 2 default_priority_level: 2\n"
+                          " priority_queue_policy { key: 1 value { max_queue_size: 3 timeout_action: DELAY } } }\n"
+                          "instance_group [ { count: 1 }, { count: 1 } ]\n")
+        assert until(lambda: ready(server, "houses") == ["1"]), server.errors

@@ -31,7 +31,7 @@ def test_a_trace_has_stages_operators_and_threads(serve, tmp_path):
     spans = [e for e in events if e["ph"] != "M"]
     kinds = {s["cat"] for s in spans}
     assert {"loop", "request", "stage", "node", "batch", "kernel"} <= kinds
-    assert "batch" in {s["name"] for s in spans if s["cat"] == "stage"}  # the queue
+    assert "parse" in {s["name"] for s in spans if s["cat"] == "stage"}
     assert any(s["args"]["kernel"] for s in spans if s["cat"] == "kernel" and s["name"] == "matmul")
     assert any(n.startswith("oar-loop") for n in names)
     assert {"score", "cnn", "bow"} <= {s["name"] for s in spans if s["cat"] == "node"}

@@ -126,7 +126,9 @@ def ask_any(session, server):
 def test_a_variant_that_drifts_or_fails_is_taken_back(serve, tmp_path):
     drifting = blend(tmp_path, "drifting", 9)
     failing = tmp_path / "failing.yml"  # the server's own fault: its other half is not there
-    failing.write_text("service: failing\nnodes:\n  - {name: far, op: remote, address: '127.0.0.1:1', timeout_ms: 500}\n")
+    failing.write_text(f"service: failing\nnodes:\n  - {{name: m, model: {HOUSES}}}\n"
+                       "  - {name: far, op: remote, inputs: [request], address: '127.0.0.1:1', timeout_ms: 500}\n"
+                       "  - {name: s, op: weighted_sum, inputs: [m, far.price]}\n")
     with serve(*versions(tmp_path / "root", 1), "--model", drifting, "--model", failing) as server, requests.Session() as session:
         assert divide(server, tmp_path, variants=[{"tag": "a", "version": 1}, {"tag": "b", "model": "drifting"}],
                       rollback={"min_requests": 20, "drift": 4}).returncode == 0

@@ -263,6 +263,7 @@ static void what_is_written_is_read_back(void **state)
                             .error_text = STR("[127.0.0.1:9292][E2001]no"),
                             .compress_type = COMPRESSION_GZIP,
                             .correlation_id = -3,
+                            .variant = STR("tomorrow"),
                             .attachment_bytes = 4 };
     struct baidu_frame f;
     struct buf b;
@@ -274,6 +275,7 @@ static void what_is_written_is_read_back(void **state)
     assert_true(str_eq(f.meta.error_text, m.error_text));
     assert_int_equal(f.meta.compress_type, COMPRESSION_GZIP);
     assert_int_equal(f.meta.correlation_id, -3);
+    assert_true(str_is(f.meta.variant, "tomorrow"));
     assert_true(str_is(f.payload, "abc"));
     assert_true(str_is(f.attachment, "defg"));
     buf_deinit(&b);

@@ -248,7 +248,7 @@ static void the_canonical_reply_is_written_and_read(void **state)
                               { .dtype = DTYPE_F32, .shape = SHAPE(1, 1), .data = &price } };
     struct infer_output o = { STR("GeneralInferOp_0"), &t, 1 };
     int64_t stamps[] = { 1700000000000001, 1700000000000002 };
-    struct infer_reply in = { &o, 1, stamps, 2 }, r;
+    struct infer_reply in = { &o, 1, stamps, 2, { 0 } }, r;
     struct buf b;
     buf_init(&b, 1000);
     general_reply_to_json(&in, &b);

@@ -700,7 +700,7 @@ static void stamps_and_engines_come_back(void **state)
                               STR("price"),
                               { .dtype = DTYPE_F32, .shape = SHAPE(1), .data = &price } };
     struct infer_output o[2] = { { STR("a"), &x, 1 }, { STR("b"), NULL, 0 } };
-    struct infer_reply in = { o, 2, stamps, 3 }, r;
+    struct infer_reply in = { o, 2, stamps, 3, { 0 } }, r;
     struct buf b;
     struct err e = { "" };
     buf_init(&b, 1000);

@@ -35,8 +35,8 @@ static struct table *make(void)
 {
     struct flow *f = flow_of("houses", 2);
     const struct served v[] = {
-        { "houses", "/h/3", 3, MODEL_LOADING, "", NULL },
-        { "houses", "/h/2", 2, MODEL_READY, "", f },
+        { "houses", "/h/3", 3, MODEL_LOADING, "", NULL, NULL },
+        { "houses", "/h/2", 2, MODEL_READY, "", f, NULL },
     };
     const struct served_label label = { "stable", 2 };
     const struct served_model m[] = {
