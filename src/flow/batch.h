@@ -40,7 +40,7 @@ struct batch_policy {
     int queue_max;         /* requests of it that wait; 0: as of all */
     int64_t timeout_us;    /* 0: none */
     bool timeout_override; /* a request may ask for a shorter or longer one */
-    bool delay_overdue;    /* overdue requests are computed when there is nothing else, not refused */
+    bool delay_overdue; /* overdue requests are computed when there is nothing else, not refused */
 };
 
 struct batch_options {
@@ -88,7 +88,7 @@ struct batch_item {
     void (*done)(struct batch_item *i, status s, const struct tensor *out, struct exec *x);
     struct err err;
 
-    int queue; /* of which priority it is, from 0 */
+    int queue;        /* of which priority it is, from 0 */
     struct list node; /* the rest is the batcher's; guarded by its lock */
     int64_t rows, taken, finished;
     uint64_t since_ns, begun_ns; /* when it was queued, and when its first rows were taken */

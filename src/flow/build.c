@@ -230,8 +230,9 @@ static status read_texts(struct build *b, const struct yaml *n, const char *file
 /* when: {input: NODE.TENSOR, index: 0, above: 0.5}, or {field: log_id, is: [3, 4]} */
 static status read_when(struct build *b, int i)
 {
-    static const char *const keys[] = { "input", "field", "index", "above",
-                                        "below", "equals", "is" };
+    static const char *const keys[] = {
+        "input", "field", "index", "above", "below", "equals", "is"
+    };
     static const char *const tests[] = { "above", "below", "equals" };
     const struct yaml *n = b->spec->node[i].when;
     const char *file = b->spec->file != NULL ? b->spec->file : "";
@@ -248,8 +249,9 @@ static status read_when(struct build *b, int i)
     w->log_id = field != NULL;
     if (w->log_id && strcmp(ref.text, "log_id") != 0)
         return fault(b, field->line,
-                     err_set(b->err, INVALID, "no field of a request is called '%s'; did you mean "
-                                              "'log_id', or 'input: request.%s'?",
+                     err_set(b->err, INVALID,
+                             "no field of a request is called '%s'; did you mean "
+                             "'log_id', or 'input: request.%s'?",
                              ref.text, ref.text));
     if (is != NULL)
         TRY(read_texts(b, is, file, w));

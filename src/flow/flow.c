@@ -99,8 +99,8 @@ static bool is_skipped(struct flow_step *s)
 {
     const struct flow_node *n = s->node;
     bool all = n->edge_count > 0, any = false;
-    if (n->when != NULL && !flow_when_holds(n->when, &s->run->step[n->when->edge.node].out,
-                                            s->run->call->request))
+    if (n->when != NULL &&
+        !flow_when_holds(n->when, &s->run->step[n->when->edge.node].out, s->run->call->request))
         return true;
     for (int k = 0; k < n->edge_count; k++) {
         bool skipped = s->run->step[n->edge[k].node].out.skipped;

@@ -154,10 +154,10 @@ static status read_queues(const struct yaml *map, const char *file, struct batch
 status batch_options_read(const struct yaml *n, const char *file, struct batch_options *o,
                           struct err *e)
 {
-    static const char *const keys[] = { "threads",          "max_rows",   "delay_us",
-                                        "preferred",        "priorities", "queue_size",
-                                        "queue_timeout_us", "overdue",    "default_priority",
-                                        "queues" };
+    static const char *const keys[] = {
+        "threads",    "max_rows",         "delay_us", "preferred",        "priorities",
+        "queue_size", "queue_timeout_us", "overdue",  "default_priority", "queues"
+    };
     TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), e));
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         TRY(read_number(n, file, &numbers[i], o, e));

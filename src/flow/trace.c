@@ -166,8 +166,9 @@ static void put_thread(struct telling *w, int id)
     if (fgets(name, sizeof(name), f) != NULL)
         name[strcspn(name, "\n")] = '\0';
     fclose(f);
-    buf_printf(w->out, "%s\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"args\":{"
-                       "\"name\":",
+    buf_printf(w->out,
+               "%s\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"args\":{"
+               "\"name\":",
                w->any ? "," : "", w->process, id);
     json_put_string(w->out, str_of(name));
     buf_str(w->out, "}}");

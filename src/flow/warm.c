@@ -110,8 +110,8 @@ static void fill(const struct warm_input *in, const struct tensor *t, uint8_t *t
     int64_t n = shape_numel(&t->shape);
     for (int64_t i = 0; i < n; i++, to += dtype_size(t->dtype)) {
         double v = in->fill == WARM_RANDOM ? random_share(&state) : in->value;
-        put_element(t->dtype, in->fill == WARM_RANDOM && !is_float(t->dtype) ? (double)(v < 0.5) : v,
-                    to);
+        put_element(t->dtype,
+                    in->fill == WARM_RANDOM && !is_float(t->dtype) ? (double)(v < 0.5) : v, to);
     }
 }
 
@@ -177,9 +177,17 @@ static status ask_made_up(struct flow *f, const struct warm_step *w, struct exec
 static void forget_counts(struct flow *f)
 {
     struct batch_counters *c = &f->counters;
-    atomic_uint_fast64_t *all[] = { &f->good,    &f->bad,     &c->requests, &c->batches, &c->rows,
-                                    &c->alone,   &c->refused, &c->overdue,  &c->elements,
-                                    &c->padding, &f->cache_counters.hits,
+    atomic_uint_fast64_t *all[] = { &f->good,
+                                    &f->bad,
+                                    &c->requests,
+                                    &c->batches,
+                                    &c->rows,
+                                    &c->alone,
+                                    &c->refused,
+                                    &c->overdue,
+                                    &c->elements,
+                                    &c->padding,
+                                    &f->cache_counters.hits,
                                     &f->cache_counters.misses };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         atomic_store(all[i], 0);

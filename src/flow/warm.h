@@ -29,8 +29,9 @@ struct warm_input {
 /* One step: recorded requests where there is a file, else one made-up request. */
 struct warm_step {
     const char *records;
-    int64_t most;     /* requests of the file; 0: all */
-    double tolerance; /* of its answers, as compare_replies measures; below 0: they are not compared */
+    int64_t most; /* requests of the file; 0: all */
+    double
+        tolerance; /* of its answers, as compare_replies measures; below 0: they are not compared */
     struct warm_input *input;
     int input_count;
     int64_t times; /* 0: once */

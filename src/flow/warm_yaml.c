@@ -64,7 +64,8 @@ static status read_fill(struct reading *r, const struct yaml *n, struct warm_inp
 {
     if (n == NULL)
         return OK;
-    if (n->kind == YAML_SCALAR && (strcmp(n->text, "random") == 0 || strcmp(n->text, "zero") == 0)) {
+    if (n->kind == YAML_SCALAR &&
+        (strcmp(n->text, "random") == 0 || strcmp(n->text, "zero") == 0)) {
         in->fill = n->text[0] == 'r' ? WARM_RANDOM : WARM_VALUE;
         in->value = 0;
         return OK;

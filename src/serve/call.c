@@ -272,8 +272,7 @@ static void pick_by_body(struct call *c)
     int i = traffic_pick_by_body(c->traffic, &c->request);
     if (i < 0 || i == c->variant)
         return;
-    struct flow *f =
-        server_variant(c->conn->lane->server, c->traffic, i, flow_name(c->flow));
+    struct flow *f = server_variant(c->conn->lane->server, c->traffic, i, flow_name(c->flow));
     if (f == NULL)
         return;
     change_flow(c, f);
@@ -440,8 +439,9 @@ static void come_home(struct loop_post *p)
     uint64_t begin = traced ? clock_ns() : 0;
     c->done(c);
     if (traced)
-        trace_put(t, &(struct trace_span){
-                         .kind = "loop", .name = "answer", .begin_ns = begin, .end_ns = clock_ns() });
+        trace_put(t,
+                  &(struct trace_span){
+                      .kind = "loop", .name = "answer", .begin_ns = begin, .end_ns = clock_ns() });
 }
 
 void call_return(struct call *c)

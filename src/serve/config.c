@@ -75,7 +75,7 @@ static status read_items(struct reading *r, const struct yaml *list,
 
 static status read_ours(struct reading *r, const struct yaml *top)
 {
-    static const char *const keys[] = { "version_policy", "batch", "pad",
+    static const char *const keys[] = { "version_policy", "batch",       "pad",
                                         "trim",           "cache_bytes", "warm_up" };
     const struct yaml *policy = yaml_get(top, "version_policy"), *batch = yaml_get(top, "batch"),
                       *cache = yaml_get(top, "cache_bytes"), *warm = yaml_get(top, "warm_up");
@@ -237,11 +237,10 @@ static int processors(void)
 static status triton_batching(struct reading *r, const struct yaml *n)
 {
     /* preserve_ordering: one connection's requests over one protocol are answered in their order anyway, or by their id. */
-    static const char *const keys[] = {
-        "preferred_batch_size", "max_queue_delay_microseconds", "preserve_ordering",
-        "priority_levels",      "default_priority_level",       "default_queue_policy",
-        "priority_queue_policy"
-    };
+    static const char *const keys[] = { "preferred_batch_size",   "max_queue_delay_microseconds",
+                                        "preserve_ordering",      "priority_levels",
+                                        "default_priority_level", "default_queue_policy",
+                                        "priority_queue_policy" };
     struct batch_options *b = &r->out->batch;
     int64_t levels = 0, level = 0;
     const struct yaml *queue = yaml_get(n, "default_queue_policy"),

@@ -52,8 +52,8 @@ static void begin_tagged(struct h2_stream *s, compression packed, struct str var
     };
     int count = 2;
     if (packed != COMPRESSION_NONE)
-        head[count++] = (struct http_header){ STR("grpc-encoding"),
-                                              str_of(grpc_encoding_name(packed)) };
+        head[count++] =
+            (struct http_header){ STR("grpc-encoding"), str_of(grpc_encoding_name(packed)) };
     if (variant.n > 0)
         head[count++] = (struct http_header){ STR("x-oar-variant"), variant };
     if (!s->answered)

@@ -189,7 +189,8 @@ struct call {
 
     const struct call_format *format;
     struct flow *flow;
-    struct flow *before; /* one reference: who answers where the flow, which is new, fails; or NULL */
+    struct flow
+        *before; /* one reference: who answers where the flow, which is new, fails; or NULL */
     struct str body;
     compression body_compression, reply_compression;
     size_t compress_from; /* smaller replies go as they are */

@@ -69,8 +69,7 @@ struct flow *server_variant(struct server *s, const struct traffic *t, int varia
 static struct flow *pick(struct lane *lane, const struct served_model *m)
 {
     int i = traffic_pick(m->traffic, key_of(lane, m->traffic), address_of(lane->asker));
-    struct flow *f =
-        i >= 0 ? find_variant(lane->table, traffic_at(m->traffic, i), m->name) : NULL;
+    struct flow *f = i >= 0 ? find_variant(lane->table, traffic_at(m->traffic, i), m->name) : NULL;
     if (f == NULL)
         return NULL;
     traffic_unref(lane->pick.traffic);

@@ -303,14 +303,14 @@ static void put_models(struct buf *b, const struct table *t)
 
 typedef uint64_t flow_value_fn(const struct flow *f);
 
-#define OF_BATCH(name, field)                              \
-    static uint64_t name(const struct flow *f)             \
-    {                                                      \
+#define OF_BATCH(name, field)                               \
+    static uint64_t name(const struct flow *f)              \
+    {                                                       \
         return atomic_load(&flow_batch_counters(f)->field); \
     }
-#define OF_CACHE(name, field)                              \
-    static uint64_t name(const struct flow *f)             \
-    {                                                      \
+#define OF_CACHE(name, field)                               \
+    static uint64_t name(const struct flow *f)              \
+    {                                                       \
         return atomic_load(&flow_cache_counters(f)->field); \
     }
 
@@ -371,8 +371,8 @@ static const struct flow_family {
 static void put_flow(struct buf *b, const struct flow_family *family, const struct served *v)
 {
     struct stats_key key = { v->name, v->version, NULL, NULL };
-    bool has = v->flow != NULL && (family->of_cache ? flow_cache_counters(v->flow) != NULL
-                                                    : flow_is_batched(v->flow));
+    bool has = v->flow != NULL &&
+               (family->of_cache ? flow_cache_counters(v->flow) != NULL : flow_is_batched(v->flow));
     if (!has)
         return;
     buf_printf(b, "%s{", family->name);

@@ -99,8 +99,13 @@ static void list_entry(const struct entry *en, struct arena *a, struct served_mo
                                 .traffic = en->traffic };
     for (int i = 0; i < en->count; i++) {
         const struct loaded *l = en->version[i];
-        v[i] = (struct served){ en->name,  l->path,   l->number, l->state,
-                                l->reason, l->flow, l->flow != NULL && l->flow == en->proving ? en->before : NULL };
+        v[i] = (struct served){ en->name,
+                                l->path,
+                                l->number,
+                                l->state,
+                                l->reason,
+                                l->flow,
+                                l->flow != NULL && l->flow == en->proving ? en->before : NULL };
         if (l->flow != NULL && (m->current == NULL || l->number == en->pinned))
             m->current = &v[i];
     }
@@ -768,7 +773,8 @@ static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint
 {
     struct err words;
     struct loaded *old = find_version(en, en->before_number);
-    err_set(&words, OK, "failed in %llu of its first %llu requests, which the one before answered; that one "
+    err_set(&words, OK,
+            "failed in %llu of its first %llu requests, which the one before answered; that one "
             "serves",
             (unsigned long long)bad, (unsigned long long)all);
     for (int i = 0; i < en->count; i++) {

@@ -166,7 +166,7 @@ static status current_of(const struct served_model *m, const struct served **out
     for (int i = 0; i < m->version_count; i++)
         if (m->version[i].state != MODEL_UNAVAILABLE)
             return not_ready(&m->version[i], e);
-    const char *why = m->fault != NULL           ? m->fault
+    const char *why = m->fault != NULL       ? m->fault
                       : m->version_count > 0 ? m->version[0].reason
                                              : "";
     return err_set(e, NOT_FOUND, "Request for unknown model: '%s' has no available versions%s%s",

@@ -46,5 +46,6 @@ struct infer_reply {
     int64_t *
         stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
     int stamp_count;
-    struct str variant; /* which of those that share the name answered; empty: traffic is not divided */
+    struct str
+        variant; /* which of those that share the name answered; empty: traffic is not divided */
 };
