@@ -1,5 +1,5 @@
 /* For tests: tensors written as text, "f[2,3] l{0,3,8} -". A letter is the dtype (f float32, d float64, i int32, l int64,
- * u uint8, b bool), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
+ * h int16, w uint64, u uint8, b bool), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
  * written are pseudo-random. "-" is an input that is absent: its rank is -1. */
 #pragma once
 
@@ -29,6 +29,8 @@ static inline void spec_put(const struct tensor *t, int64_t i, long double v)
     case DTYPE_F64: ((double *)data)[i] = (double)v; break;
     case DTYPE_I32: ((int32_t *)data)[i] = (int32_t)v; break;
     case DTYPE_I64: ((int64_t *)data)[i] = (int64_t)v; break;
+    case DTYPE_I16: ((int16_t *)data)[i] = (int16_t)v; break;
+    case DTYPE_U64: ((uint64_t *)data)[i] = (uint64_t)v; break;
     default: ((uint8_t *)data)[i] = (uint8_t)v; break;
     }
 }
@@ -40,6 +42,8 @@ static inline long double spec_get(const struct tensor *t, int64_t i)
     case DTYPE_F64: return ((const double *)t->data)[i];
     case DTYPE_I32: return ((const int32_t *)t->data)[i];
     case DTYPE_I64: return ((const int64_t *)t->data)[i];
+    case DTYPE_I16: return ((const int16_t *)t->data)[i];
+    case DTYPE_U64: return ((const uint64_t *)t->data)[i];
     default: return ((const uint8_t *)t->data)[i];
     }
 }
@@ -72,8 +76,8 @@ static inline dtype spec_dtype(char letter)
         char letter;
         dtype dtype;
     } rows[] = {
-        { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 }, { 'i', DTYPE_I32 },
-        { 'l', DTYPE_I64 }, { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL },
+        { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 },  { 'i', DTYPE_I32 }, { 'l', DTYPE_I64 },
+        { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL }, { 'h', DTYPE_I16 }, { 'w', DTYPE_U64 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].letter == letter)

@@ -110,6 +110,7 @@ struct pool_attrs {
     int32_t pad_top, pad_bottom, pad_left, pad_right;
     int32_t auto_pad;
     bool ceil_mode, global, adaptive;
+    bool ceil_inside; /* a last window that ceil_mode would begin behind the image is left out */
 };
 
 /* The pads that conv and pool really use, worked out for one image size (SAME, VALID, global). */

@@ -35,6 +35,13 @@ struct fill_like_attrs {
     int64_t integer;
 };
 
+/* bit_cast: the bytes of x's elements under another dtype of the same size. Half precision is computed in as float32
+ * (import/half.h): where `from` is float16 or bfloat16 x may be float32 and is rounded first, and where `to` is, the result
+ * is float32. */
+struct bit_cast_attrs {
+    int32_t from, to; /* enum dtype */
+};
+
 /* cast, and others whose result has a dtype of its own. */
 struct dtype_attrs {
     int32_t dtype;

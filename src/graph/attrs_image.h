@@ -51,13 +51,14 @@ struct deform_conv_attrs {
 status deform_conv_spans(const struct deform_conv_attrs *a, const struct shape *x,
                          const struct shape *w, struct span out[SPATIAL_MAX], struct err *e);
 
-/* pool_nd: pool2d's rules for 1 to 3 spatial axes. max_pool_index: 2 or 3 axes, mode max; a second output holds, as int32
- * counted within the channel, where each maximum is. */
+/* pool_nd: pool2d's rules for 1 to 3 spatial axes, and windows with gaps. max_pool_index: mode max; a second output holds,
+ * as int32 counted within the channel, where each maximum is. */
 struct pool_nd_attrs {
     int32_t mode; /* enum pool_mode */
-    struct attr_ints kernel, stride, pads;
+    struct attr_ints kernel, stride, dilation, pads;
     int32_t auto_pad;
     bool ceil_mode, global, adaptive;
+    bool ceil_inside; /* as pool2d's */
 };
 status pool_nd_spans(const struct pool_nd_attrs *a, const struct shape *x,
                      struct span out[SPATIAL_MAX], struct err *e);
@@ -150,7 +151,8 @@ struct grid_attrs {
         strict; /* nearest, zeros: a place outside the outermost elements' middles is 0 even where it rounds to one */
 };
 
-/* affine_grid: inputs theta [N, 2, 3], size (optional, int32 or int64: N, C, H, W); out [N, H, W, 2]. */
+/* affine_grid: inputs theta [N, 2, 3] or [N, 3, 4], size (optional, int32 or int64: N, C, H, W or N, C, D, H, W); out [N, H,
+ * W, 2] or [N, D, H, W, 3]. */
 struct affine_grid_attrs {
     struct attr_ints size;
     bool align_corners;
@@ -172,13 +174,17 @@ struct groups_attrs {
     bool channel_last;
 };
 
-/* im2col: x [N, C, H, W] to [N, C * kh * kw, places]. col2im: the sums the other way, to [N, C, size]. kernel, stride,
- * dilation: h, w; pads: top, left, bottom, right. */
+/* im2col: x [N, C, H, W] to [N, C * kh * kw, places]. col2im: the sums the other way, to [N, C, size] of 1 to 3 spatial
+ * axes. kernel, stride, dilation: one for each axis; pads: before each axis, then behind each. Inputs 1 and 2 of col2im:
+ * size and kernel (optional, int32 or int64); they then count, not the attributes. */
 struct im2col_attrs {
     struct attr_ints kernel, stride, dilation, pads, size;
 };
-status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w, struct span out[2],
-                    struct err *e);
+status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w,
+                    struct span out[SPATIAL_MAX], struct err *e);
+/* Of col2im; axes: how many are spatial, the last of out. */
+status col2im_spans(const struct node *n, const struct type *in, struct span out[SPATIAL_MAX],
+                    int *axes, struct err *e);
 
 /* temporal_shift: x [N * segments, C, H, W]; a part `ratio` of the channels comes from the segment
  * before, as much from the one behind, zeros outside. */

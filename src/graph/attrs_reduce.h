@@ -44,12 +44,16 @@ enum scan_mode {
 };
 extern const char *const scan_names[];
 
-/* scan: running sums (products) along axis. exclusive: without the element itself. reverse: from the end. */
+/* scan: running sums (products) along axis. exclusive: without the element itself. reverse: from the end. Input 1: the axis
+ * (optional, one int32 or int64); it then counts, not the attribute. */
 struct scan_attrs {
     int32_t mode; /* enum scan_mode */
     int32_t axis;
     bool exclusive, reverse;
 };
+
+/* The axis counted from the front; 0 for a scalar. */
+status scan_axis(const struct node *n, const struct type *in, int *axis, struct err *e);
 
 /* layer_norm, rms_norm: over the dimensions from `begin` on: (x - mean) / sqrt(variance + epsilon) * scale + bias, and
  * without mean and with the mean square for the variance. Inputs: x, scale, bias (optional, flat, as many elements as are

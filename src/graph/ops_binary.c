@@ -24,7 +24,9 @@ static status infer_truth(const struct node *n, const struct type *in, struct ty
     return OK;
 }
 
-/* prelu: a > 0 ? a : a b. heaviside: 0 below 0, 1 above, b at it. floordiv and mod as Python has them: the quotient is rounded down, the remainder has the divisor's sign. */
+/* prelu: a > 0 ? a : a b. heaviside: 0 below 0, 1 above, b at it. floordiv and mod as Python has them: the quotient is
+ * rounded down, the remainder has the divisor's sign; rem as C's fmod: it has the dividend's. shift_left, shift_right: by
+ * b bits; a negative count, or one that reaches the width, leaves nothing but the sign. */
 #define MAP (OP_INPLACE | OP_ELEMENTWISE)
 
 // clang-format off
@@ -41,11 +43,14 @@ const struct op ops_binary[] = {
     { "prelu",         2, 2, 1, MAP, NULL, 0, infer_binary },
     { "heaviside",     2, 2, 1, MAP, NULL, 0, infer_binary },
     { "mod",           2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "rem",           2, 2, 1, MAP, NULL, 0, infer_binary },
     { "floordiv",      2, 2, 1, MAP, NULL, 0, infer_binary },
     { "atan2",         2, 2, 1, MAP, NULL, 0, infer_binary },
     { "bitwise_and",   2, 2, 1, MAP, NULL, 0, infer_binary },
     { "bitwise_or",    2, 2, 1, MAP, NULL, 0, infer_binary },
     { "bitwise_xor",   2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "shift_left",    2, 2, 1, MAP, NULL, 0, infer_binary },
+    { "shift_right",   2, 2, 1, MAP, NULL, 0, infer_binary },
     { "equal",         2, 2, 1, MAP, NULL, 0, infer_truth },
     { "not_equal",     2, 2, 1, MAP, NULL, 0, infer_truth },
     { "less",          2, 2, 1, MAP, NULL, 0, infer_truth },

@@ -230,9 +230,14 @@ static status infer_deform_conv(const struct node *n, const struct type *in, str
 
 /* ---- pooling ---- */
 
+static int64_t extent_of(const struct span *s)
+{
+    return (s->kernel - 1) * s->dilation + 1;
+}
+
 static bool sees_image(const struct span *s)
 {
-    return s->out > 0 && s->before < s->kernel && (s->out - 1) * s->stride - s->before < s->in;
+    return s->out > 0 && s->before < extent_of(s) && (s->out - 1) * s->stride - s->before < s->in;
 }
 
 static status pool_axis(const struct pool_nd_attrs *a, struct span *s, struct err *e)
@@ -242,8 +247,10 @@ static status pool_axis(const struct pool_nd_attrs *a, struct span *s, struct er
     else if (a->adaptive)
         *s = (struct span){ s->in, 1, 1, 1, 0, 0, s->kernel };
     else {
-        int64_t room = s->in + s->before + s->after - s->kernel;
+        int64_t room = s->in + s->before + s->after - extent_of(s);
         s->out = room < 0 ? 0 : (room + (a->ceil_mode ? s->stride - 1 : 0)) / s->stride + 1;
+        if (a->ceil_inside && s->out > 1 && (s->out - 1) * s->stride >= s->in + s->before)
+            s->out--;
     }
     if (s->in < 1 || (!a->adaptive && !sees_image(s)))
         return err_set(e, INVALID, "some of the windows of %lld lie outside the image",
@@ -256,7 +263,7 @@ status pool_nd_spans(const struct pool_nd_attrs *a, const struct shape *x,
 {
     static const struct attr_ints none = { 0 };
     int axes = x->rank - 2;
-    struct window_lists l = { &a->stride, &none, &a->pads, a->auto_pad };
+    struct window_lists l = { &a->stride, &a->dilation, &a->pads, a->auto_pad };
     if (axes < 1 || axes > SPATIAL_MAX)
         return err_set(e, INVALID, "an image of %d dimensions", x->rank);
     TRY(want_count(&a->kernel, axes, "kernels", e));
@@ -339,11 +346,13 @@ static const struct attr_field pool_fields[] = {
     FIELD_ENUM(pool_nd_attrs, mode, pool_mode_names),
     FIELD(pool_nd_attrs, kernel, ATTR_I64S),
     FIELD(pool_nd_attrs, stride, ATTR_I64S),
+    FIELD(pool_nd_attrs, dilation, ATTR_I64S),
     FIELD(pool_nd_attrs, pads, ATTR_I64S),
     FIELD_ENUM(pool_nd_attrs, auto_pad, auto_pad_names),
     FIELD(pool_nd_attrs, ceil_mode, ATTR_BOOL),
     FIELD(pool_nd_attrs, global, ATTR_BOOL),
     FIELD(pool_nd_attrs, adaptive, ATTR_BOOL),
+    FIELD(pool_nd_attrs, ceil_inside, ATTR_BOOL),
     { 0 },
 };
 

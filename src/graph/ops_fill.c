@@ -99,6 +99,25 @@ static status infer_cast(const struct node *n, const struct type *in, struct typ
     return OK;
 }
 
+static bool is_half(int32_t d)
+{
+    return d == DTYPE_F16 || d == DTYPE_BF16;
+}
+
+static status infer_bit_cast(const struct node *n, const struct type *in, struct type *out,
+                             struct err *e)
+{
+    const struct bit_cast_attrs *a = n->attrs;
+    TRY(want_valid_dtype(a->from, e));
+    TRY(want_valid_dtype(a->to, e));
+    TRY(want_dtype(&in[0], is_half(a->from) ? DTYPE_F32 : (dtype)a->from, "its input", e));
+    if (dtype_size((dtype)a->from) != dtype_size((dtype)a->to))
+        return err_set(e, INVALID, "the bytes of %s cannot be %s", dtype_name((dtype)a->from),
+                       dtype_name((dtype)a->to));
+    out[0] = (struct type){ is_half(a->to) ? DTYPE_F32 : (dtype)a->to, in[0].shape, NULL };
+    return OK;
+}
+
 /* One element as a number; integers are exact below 2^53, and no range is longer. */
 static status read_number(const struct type *t, const char *what, double *out, struct err *e)
 {
@@ -150,6 +169,12 @@ static const struct attr_field dtype_fields[] = {
     { 0 },
 };
 
+static const struct attr_field bit_cast_fields[] = {
+    FIELD(bit_cast_attrs, from, ATTR_I32),
+    FIELD(bit_cast_attrs, to, ATTR_I32),
+    { 0 },
+};
+
 // clang-format off
 const struct op ops_fill[] = {
     { "fill",      0, 2, 1, OP_NEEDS(0),       fill_fields,      sizeof(struct fill_attrs),      infer_fill },
@@ -157,6 +182,7 @@ const struct op ops_fill[] = {
     { "shape",     1, 1, 1, OP_SHAPE_ONLY,     dtype_fields,     sizeof(struct dtype_attrs),     infer_shape },
     { "numel",     1, 1, 1, OP_SHAPE_ONLY,     NULL,             0,                              infer_numel },
     { "cast",      1, 1, 1, OP_ELEMENTWISE | OP_INPLACE, dtype_fields, sizeof(struct dtype_attrs), infer_cast },
+    { "bit_cast",  1, 1, 1, 0,                 bit_cast_fields,  sizeof(struct bit_cast_attrs),  infer_bit_cast },
     { "range",     3, 3, 1, OP_NEEDS(0) | OP_NEEDS(1) | OP_NEEDS(2), NULL, 0,                    infer_range },
     { 0 },
 };

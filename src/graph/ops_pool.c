@@ -15,6 +15,8 @@ static void slide(struct axis *x, const struct pool_attrs *a)
         same_pads(x->in, x->kernel, x->stride, &x->before, &x->after);
     int64_t room = x->in + x->before + x->after - x->kernel;
     x->out = room < 0 ? 0 : (room + (a->ceil_mode ? x->stride - 1 : 0)) / x->stride + 1;
+    if (a->ceil_inside && x->out > 1 && (x->out - 1) * x->stride >= x->in + x->before)
+        x->out--;
 }
 
 /* Whether every window sees at least one element of the image. */
@@ -71,13 +73,21 @@ static status infer_pool(const struct node *n, const struct type *in, struct typ
 }
 
 static const struct attr_field fields[] = {
-    FIELD_ENUM(pool_attrs, mode, pool_mode_names), FIELD(pool_attrs, kernel_h, ATTR_I32),
-    FIELD(pool_attrs, kernel_w, ATTR_I32),         FIELD(pool_attrs, stride_h, ATTR_I32),
-    FIELD(pool_attrs, stride_w, ATTR_I32),         FIELD(pool_attrs, pad_top, ATTR_I32),
-    FIELD(pool_attrs, pad_bottom, ATTR_I32),       FIELD(pool_attrs, pad_left, ATTR_I32),
-    FIELD(pool_attrs, pad_right, ATTR_I32),        FIELD_ENUM(pool_attrs, auto_pad, auto_pad_names),
-    FIELD(pool_attrs, ceil_mode, ATTR_BOOL),       FIELD(pool_attrs, global, ATTR_BOOL),
-    FIELD(pool_attrs, adaptive, ATTR_BOOL),        { 0 },
+    FIELD_ENUM(pool_attrs, mode, pool_mode_names),
+    FIELD(pool_attrs, kernel_h, ATTR_I32),
+    FIELD(pool_attrs, kernel_w, ATTR_I32),
+    FIELD(pool_attrs, stride_h, ATTR_I32),
+    FIELD(pool_attrs, stride_w, ATTR_I32),
+    FIELD(pool_attrs, pad_top, ATTR_I32),
+    FIELD(pool_attrs, pad_bottom, ATTR_I32),
+    FIELD(pool_attrs, pad_left, ATTR_I32),
+    FIELD(pool_attrs, pad_right, ATTR_I32),
+    FIELD_ENUM(pool_attrs, auto_pad, auto_pad_names),
+    FIELD(pool_attrs, ceil_mode, ATTR_BOOL),
+    FIELD(pool_attrs, global, ATTR_BOOL),
+    FIELD(pool_attrs, adaptive, ATTR_BOOL),
+    FIELD(pool_attrs, ceil_inside, ATTR_BOOL),
+    { 0 },
 };
 
 const struct op ops_pool[] = {

@@ -152,21 +152,26 @@ static bool fits(int64_t v, int64_t low)
     return v >= low && v < SIZE_LIMIT;
 }
 
-status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w, struct span out[2],
-                    struct err *e)
+/* Axes that the image does not have come first, with one element and a window of one. */
+static status column_spans(const struct im2col_attrs *a, const struct attr_ints *size,
+                           const struct attr_ints *kernel, struct span out[SPATIAL_MAX],
+                           struct err *e)
 {
-    int64_t in[2] = { h, w };
-    if (a->kernel.count != 2 || (a->pads.count != 0 && a->pads.count != 4))
-        return err_set(e, INVALID, "expected 2 kernels and 4 pads, got %d and %d", a->kernel.count,
-                       a->pads.count);
-    for (int i = 0; i < 2; i++) {
-        struct span *s = &out[i];
-        *s = (struct span){ in[i],
-                            a->kernel.v[i],
+    int axes = size->count;
+    if (axes < 1 || axes > SPATIAL_MAX || kernel->count != axes ||
+        (a->pads.count != 0 && a->pads.count != 2 * axes))
+        return err_set(e, INVALID, "expected %d kernels and %d pads, got %d and %d", axes, 2 * axes,
+                       kernel->count, a->pads.count);
+    for (int i = 0; i < SPATIAL_MAX - axes; i++)
+        out[i] = (struct span){ 1, 1, 1, 1, 0, 0, 1 };
+    for (int i = 0; i < axes; i++) {
+        struct span *s = &out[SPATIAL_MAX - axes + i];
+        *s = (struct span){ size->v[i],
+                            kernel->v[i],
                             pick(&a->stride, i, 1),
                             pick(&a->dilation, i, 1),
                             pick(&a->pads, i, 0),
-                            pick(&a->pads, 2 + i, 0),
+                            pick(&a->pads, axes + i, 0),
                             0 };
         if (!fits(s->in, 0) || !fits(s->kernel, 1) || !fits(s->stride, 1) ||
             !fits(s->dilation, 1) || !fits(s->before, 0) || !fits(s->after, 0))
@@ -181,37 +186,63 @@ status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w, struct s
     return OK;
 }
 
+status im2col_spans(const struct im2col_attrs *a, int64_t h, int64_t w,
+                    struct span out[SPATIAL_MAX], struct err *e)
+{
+    return column_spans(a, &(struct attr_ints){ 2, { h, w } }, &a->kernel, out, e);
+}
+
+status col2im_spans(const struct node *n, const struct type *in, struct span out[SPATIAL_MAX],
+                    int *axes, struct err *e)
+{
+    const struct im2col_attrs *a = n->attrs;
+    struct attr_ints size, kernel;
+    TRY(ints_of(n, in, 1, &a->size, "its size", &size, e));
+    TRY(ints_of(n, in, 2, &a->kernel, "its kernel", &kernel, e));
+    *axes = size.count;
+    return column_spans(a, &size, &kernel, out, e);
+}
+
+static bool product(int64_t a, int64_t b, int64_t c, int64_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out) && !__builtin_mul_overflow(*out, c, out);
+}
+
 static status infer_im2col(const struct node *n, const struct type *in, struct type *out,
                            struct err *e)
 {
-    struct span s[2];
-    int64_t rows;
+    struct span s[SPATIAL_MAX];
+    int64_t rows, places;
     TRY(want_rank(&in[0], 4, "its image", e));
     const struct shape *x = &in[0].shape;
     TRY(im2col_spans(n->attrs, x->dim[2], x->dim[3], s, e));
-    if (__builtin_mul_overflow(x->dim[1], s[0].kernel * s[1].kernel, &rows))
+    if (!product(x->dim[1], s[1].kernel, s[2].kernel, &rows) ||
+        !product(s[1].out, s[2].out, 1, &places))
         return err_set(e, TOO_LARGE, "the columns' size overflows");
-    out[0] = (struct type){ in[0].dtype, SHAPE(x->dim[0], rows, s[0].out * s[1].out), NULL };
+    out[0] = (struct type){ in[0].dtype, SHAPE(x->dim[0], rows, places), NULL };
     return OK;
 }
 
 static status infer_col2im(const struct node *n, const struct type *in, struct type *out,
                            struct err *e)
 {
-    const struct im2col_attrs *a = n->attrs;
-    struct span s[2];
+    struct span s[SPATIAL_MAX];
+    int axes;
+    int64_t window, places;
     TRY(want_rank(&in[0], 3, "its columns", e));
-    if (a->size.count != 2)
-        return err_set(e, INVALID, "expected height and width, got %d sizes", a->size.count);
-    TRY(im2col_spans(a, a->size.v[0], a->size.v[1], s, e));
+    TRY(col2im_spans(n, in, s, &axes, e));
     const struct shape *x = &in[0].shape;
-    int64_t window = s[0].kernel * s[1].kernel;
-    if (x->dim[1] % window != 0 || x->dim[2] != s[0].out * s[1].out)
+    if (!product(s[0].kernel, s[1].kernel, s[2].kernel, &window) ||
+        !product(s[0].out, s[1].out, s[2].out, &places) || x->dim[1] % window != 0 ||
+        x->dim[2] != places)
         return err_set(e, INVALID, "columns [%lld, %lld] do not make images of %lld x %lld",
-                       (long long)x->dim[1], (long long)x->dim[2], (long long)s[0].in,
-                       (long long)s[1].in);
-    out[0] =
-        (struct type){ in[0].dtype, SHAPE(x->dim[0], x->dim[1] / window, s[0].in, s[1].in), NULL };
+                       (long long)x->dim[1], (long long)x->dim[2], (long long)s[1].in,
+                       (long long)s[2].in);
+    out[0] = (struct type){ in[0].dtype, { .rank = 2 + axes }, NULL };
+    out[0].shape.dim[0] = x->dim[0];
+    out[0].shape.dim[1] = x->dim[1] / window;
+    for (int i = 0; i < axes; i++)
+        out[0].shape.dim[2 + i] = s[SPATIAL_MAX - axes + i].in;
     return OK;
 }
 
@@ -274,7 +305,7 @@ const struct op ops_rearrange[] = {
     { "channel_shuffle", 1, 1, 1, 0, groups_fields,   sizeof(struct groups_attrs),   infer_channel_shuffle },
     { "maxout",          1, 1, 1, 0, groups_fields,   sizeof(struct groups_attrs),   infer_maxout },
     { "im2col",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_im2col },
-    { "col2im",          1, 1, 1, 0, im2col_fields,   sizeof(struct im2col_attrs),   infer_col2im },
+    { "col2im",          1, 3, 1, OP_NEEDS(1) | OP_NEEDS(2), im2col_fields,   sizeof(struct im2col_attrs),   infer_col2im },
     { "temporal_shift",  1, 1, 1, 0, temporal_fields, sizeof(struct temporal_attrs), infer_temporal },
     { "even_offsets",    1, 1, 1, OP_SHAPE_ONLY, NULL,            0,                             infer_offsets },
     { 0 },

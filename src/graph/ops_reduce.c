@@ -57,12 +57,22 @@ static status infer_reduce(const struct node *n, const struct type *in, struct t
     return OK;
 }
 
+status scan_axis(const struct node *n, const struct type *in, int *axis, struct err *e)
+{
+    const struct scan_attrs *a = n->attrs;
+    struct attr_ints at = { 1, { a->axis } };
+    TRY(ints_of(n, in, 1, &at, "its axis", &at, e));
+    if (at.count != 1)
+        return err_set(e, INVALID, "its axis is not one number but %d", at.count);
+    *axis = in[0].shape.rank > 0 ? shape_axis(&in[0].shape, at.v[0]) : 0;
+    return *axis >= 0 ? OK : axis_fault(at.v[0], in[0].shape.rank, e);
+}
+
 static status infer_scan(const struct node *n, const struct type *in, struct type *out,
                          struct err *e)
 {
-    const struct scan_attrs *a = n->attrs;
-    if (in[0].shape.rank > 0 && shape_axis(&in[0].shape, a->axis) < 0)
-        return axis_fault(a->axis, in[0].shape.rank, e);
+    int axis;
+    TRY(scan_axis(n, in, &axis, e));
     return infer_same(n, in, out, e);
 }
 
@@ -120,7 +130,7 @@ static const struct attr_field l2_fields[] = {
 
 const struct op ops_reduce[] = {
     { "reduce",       1, 2, 1, OP_NEEDS(1),          reduce_fields, sizeof(struct reduce_attrs),     infer_reduce },
-    { "scan",         1, 1, 1, OP_INPLACE, scan_fields,   sizeof(struct scan_attrs),       infer_scan },
+    { "scan",         1, 2, 1, OP_INPLACE | OP_NEEDS(1), scan_fields,   sizeof(struct scan_attrs),       infer_scan },
     { "layer_norm",   1, 3, 1, OP_INPLACE, norm_fields,   sizeof(struct layer_norm_attrs), infer_layer_norm },
     { "rms_norm",     1, 3, 1, OP_INPLACE, norm_fields,   sizeof(struct layer_norm_attrs), infer_layer_norm },
     { "l2_normalize", 1, 1, 1, OP_INPLACE, l2_fields,     sizeof(struct l2_attrs),         infer_l2 },

@@ -221,16 +221,22 @@ static status infer_affine_grid(const struct node *n, const struct type *in, str
     const struct shape *theta = &in[0].shape;
     if (has_input(n, 1))
         TRY(known_ints(&in[1], "its size", &size, e));
-    if (theta->rank != 3 || theta->dim[1] != 2 || theta->dim[2] != 3 || size.count != 4)
+    int axes = size.count - 2;
+    if (theta->rank != 3 || (axes != 2 && axes != 3) || theta->dim[1] != axes ||
+        theta->dim[2] != axes + 1)
         return err_set(e, UNSUPPORTED,
-                       "expected theta [N, 2, 3] and 4 sizes, got %d dimensions, "
-                       "%d sizes",
+                       "expected theta [N, 2, 3] and 4 sizes, or [N, 3, 4] and 5, got %d "
+                       "dimensions, %d sizes",
                        theta->rank, size.count);
-    if (size.v[0] != theta->dim[0] || size.v[2] < 1 || size.v[3] < 1 || size.v[2] >= SIZE_LIMIT ||
-        size.v[3] >= SIZE_LIMIT)
-        return err_set(e, INVALID, "a grid of %lld images, %lld x %lld", (long long)size.v[0],
-                       (long long)size.v[2], (long long)size.v[3]);
-    out[0] = (struct type){ in[0].dtype, SHAPE(size.v[0], size.v[2], size.v[3], 2), NULL };
+    out[0] = (struct type){ in[0].dtype, { .rank = axes + 2 }, NULL };
+    out[0].shape.dim[0] = size.v[0];
+    out[0].shape.dim[axes + 1] = axes;
+    for (int i = 0; i < axes; i++) {
+        out[0].shape.dim[1 + i] = size.v[2 + i];
+        if (size.v[0] != theta->dim[0] || size.v[2 + i] < 1 || size.v[2 + i] >= SIZE_LIMIT)
+            return err_set(e, INVALID, "a grid of %lld images, %lld x %lld", (long long)size.v[0],
+                           (long long)size.v[axes], (long long)size.v[axes + 1]);
+    }
     return OK;
 }
 

@@ -36,7 +36,7 @@ static const struct row elementwise_rows[] = {
     CURVE_ROW("softplus"), CURVE_ROW("soft_relu"), CURVE_ROW("stanh"), CURVE_ROW("hard_shrink"),
     CURVE_ROW("soft_shrink"), CURVE_ROW("thresholded_relu"), CURVE_ROW("logit"), CURVE_ROW("power"),
     TELL_ROW("not"), TELL_ROW("isnan"), TELL_ROW("isinf"), TELL_ROW("isfinite"),
-    PAIR_ROW("fmax"), PAIR_ROW("fmin"), PAIR_ROW("mod"), PAIR_ROW("floordiv"), PAIR_ROW("atan2"),
+    PAIR_ROW("fmax"), PAIR_ROW("fmin"), PAIR_ROW("mod"), PAIR_ROW("rem"), PAIR_ROW("floordiv"), PAIR_ROW("atan2"),
     PAIR_ROW("prelu"), PAIR_ROW("heaviside"),
     TRUTH_ROW("equal"), TRUTH_ROW("not_equal"), TRUTH_ROW("less"), TRUTH_ROW("less_equal"), TRUTH_ROW("greater"),
     TRUTH_ROW("greater_equal"), TRUTH_ROW("and"), TRUTH_ROW("or"), TRUTH_ROW("xor"),
@@ -44,6 +44,9 @@ static const struct row elementwise_rows[] = {
     { "bitwise_and", "", "i[3] i[1]", "i[3]" },
     { "bitwise_or",  "", "b[3] b[1]", "b[3]" },
     { "bitwise_xor", "", "l[3] l[1]", "l[3]" },
+    { "shift_left",  "", "l[3] l[1]", "l[3]" },
+    { "shift_right", "", "u[3] u[3]", "u[3]" },
+    { "shift_right", "", "l[3] u[3]", "!expected one dtype" },
     { "less",        "", "f[2] f[3]", "!do not broadcast" },
     { "equal",       "", "f[2] l[2]", "!expected one dtype" },
 };

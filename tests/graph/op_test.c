@@ -284,6 +284,34 @@ static const struct row attention_rows[] = {
     { "attention", "scale=1", "f[1,4,3,8] f[1,5,3,8] f[1,5,3,7] f[2,1,4,5]", "!mask [2, 1, 4, 5] does not fit" },
 };
 
+#define HEADS "q_heads=4 kv_heads=2 "
+static const struct row signal_rows[] = {
+    { "dft", "axis=1", "f[2,8,1]", "f[2,8,2]" },
+    { "dft", "axis=-2 inverse=true", "d[2,8,2]", "d[2,8,2]" },
+    { "dft", "axis=-2 one_sided=true", "f[2,8,1]", "f[2,5,2]" },
+    { "dft", "axis=-2 one_sided=true inverse=true", "f[2,5,2]", "f[2,8,1]" },
+    { "dft", "axis=-2 one_sided=true inverse=true", "f[2,5,2] l{9}", "f[2,9,1]" },
+    { "dft", "axis=-2", "f[2,3,8,1] l{6} l{1}", "f[2,6,8,2]" },
+    { "dft", "axis=2", "f[2,8,1]", "!axis 2 does not fit [2, 8, 1]" },
+    { "dft", "axis=1", "f[2,8,3]", "!a last dimension of 1 or 2, got [2, 8, 3]" },
+    { "dft", "axis=1", "f[2,8,1] l{0}", "!a transform of 0 elements of 8" },
+    { "dft", "axis=1", "f[2,8,1] l{" BIG "}", "!elements of 8" },
+    { "dft", "axis=1", "f[2,8,1] l{1,2}", "!its length is not one number but 2" },
+    { "dft", "axis=1 one_sided=true", "f[2,8,2]", "!one side of complex numbers" },
+
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14]", "f[2,3,28] f[2,2,5,7]" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14] f[2,2,5,7] f[2,3,10] f[2,3,1]", "f[2,3,28] f[2,2,5,7]" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14] - f[2,3,2] f[2,3,2]", "f[2,3,28] f[2,2,5,7]" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14] - f[2,3,3]", "!expected [2, 3, 10] as its decay, got [2, 3, 3]" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14] - - f[2,3,3]", "!expected [2, 3, 1] as its update rate" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,3,10] f[2,3,14] f[2,2,5,8]", "!expected [2, 2, 5, 7] as its state" },
+    { "linear_attention", HEADS, "f[2,3,20] f[2,4,10] f[2,3,14]", "!expected [2, 3, 10] as its keys, got [2, 4, 10]" },
+    { "linear_attention", HEADS, "f[2,3,21] f[2,3,10] f[2,3,14]", "!21 and 14 numbers do not make 4 and 2 heads" },
+    { "linear_attention", "q_heads=3 kv_heads=2", "f[2,3,21] f[2,3,14] f[2,3,14]", "!do not make 3 and 2 heads" },
+    { "linear_attention", "", "f[2,3,21] f[2,3,14] f[2,3,14]", "!do not make 0 and 0 heads" },
+    { "linear_attention", HEADS, "f[2,20] f[2,3,10] f[2,3,14]", "!expected 3 dimensions of its queries" },
+};
+
 #define FAMILY(rows) { rows, ARRAY_LEN(rows) }
 static const struct {
     const struct row *row;
@@ -295,7 +323,7 @@ static const struct {
     FAMILY(move_rows), FAMILY(choose_rows), FAMILY(reduce_rows),
     FAMILY(fill_rows), FAMILY(array_rows), FAMILY(attention_rows),
     FAMILY(recurrent_rows), FAMILY(ragged_rows),
-    FAMILY(quant_rows), FAMILY(choose_odd_rows), FAMILY(random_rows),
+    FAMILY(quant_rows), FAMILY(choose_odd_rows), FAMILY(random_rows), FAMILY(signal_rows),
 };
 // clang-format on
 

@@ -417,8 +417,31 @@ static status import_scan(struct onnx_site *s)
     return OK;
 }
 
+/* ---- optional values: one that is there, or a name that is left out ---- */
+
+static status import_has_element(struct onnx_site *s)
+{
+    struct value *x, *out;
+    TRY(onnx_in_optional(s, 0, &x));
+    bool there = x != NULL;
+    TRY(onnx_add_constant(s, DTYPE_BOOL, &(struct shape){ 0 }, &there, &out));
+    return onnx_bind(s, 0, out);
+}
+
+/* Optional too: a value that is there is its own optional. */
+static status import_get_element(struct onnx_site *s)
+{
+    struct value *x, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(build1(s, "identity", x, &out));
+    return onnx_bind(s, 0, out);
+}
+
 // clang-format off
 const struct onnx_row onnx_control[] = {
+    { "OptionalHasElement", NULL,       import_has_element },
+    { "OptionalGetElement", "identity", import_get_element },
+    { "Optional",           "identity", import_get_element },
     { "If",   "if",    import_if },
     { "Loop", "while", import_loop },
     { "Scan", "while", import_scan },

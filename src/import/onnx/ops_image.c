@@ -237,42 +237,167 @@ static status plain_pool(struct onnx_site *s, const struct window_lists *w, stru
     TRY(to_i32(s, nth(&w->pads, 2, 0), &a->pad_bottom));
     TRY(to_i32(s, nth(&w->pads, 3, 0), &a->pad_right));
     a->auto_pad = w->auto_pad;
-    a->ceil_mode = onnx_bool(s, "ceil_mode", false);
+    a->ceil_mode = a->ceil_inside = onnx_bool(s, "ceil_mode", false);
     return OK;
+}
+
+static struct pool_nd_attrs pool_nd_of(struct onnx_site *s, const struct window_lists *w,
+                                       int32_t mode)
+{
+    bool ceil_mode = onnx_bool(s, "ceil_mode", false);
+    return (struct pool_nd_attrs){ .mode = mode,
+                                   .kernel = w->kernel,
+                                   .stride = w->stride,
+                                   .dilation = w->dilation,
+                                   .pads = w->pads,
+                                   .auto_pad = w->auto_pad,
+                                   .ceil_mode = ceil_mode,
+                                   .ceil_inside = ceil_mode };
 }
 
 static status add_pool(struct onnx_site *s, int32_t mode, struct value *x, struct value **out)
 {
     struct window_lists w;
     TRY(read_windows(s, x, NULL, &w));
-    if (!all_ones(&w.dilation))
-        return onnx_fault(s, UNSUPPORTED, "a pooling window with dilations");
-    if (w.axes == 2) {
+    if (w.axes == 2 && all_ones(&w.dilation)) {
         TRY(build1(s, "pool2d", x, out));
         struct pool_attrs *a = node_attrs((*out)->producer);
         a->mode = mode;
         TRY(plain_pool(s, &w, a));
     } else {
         TRY(build1(s, "pool_nd", x, out));
-        *(struct pool_nd_attrs *)node_attrs((*out)->producer) =
-            (struct pool_nd_attrs){ .mode = mode,
-                                    .kernel = w.kernel,
-                                    .stride = w.stride,
-                                    .pads = w.pads,
-                                    .auto_pad = w.auto_pad,
-                                    .ceil_mode = onnx_bool(s, "ceil_mode", false) };
+        *(struct pool_nd_attrs *)node_attrs((*out)->producer) = pool_nd_of(s, &w, mode);
     }
     declare_image(*out, x->shape.rank > 1 ? x->shape.dim[1] : -1);
     return OK;
 }
 
+/* int64 [1]: the elements of one channel. */
+static status build_plane(struct onnx_site *s, struct value *x, struct value **out)
+{
+    struct value *shape, *spatial;
+    TRY(build_shape(s, x, &shape));
+    TRY(build_slice(s, shape, 0, 2, INT64_MAX, &spatial));
+    return build_reduce(s, REDUCE_PROD, spatial, &(struct attr_ints){ 0 }, true, out);
+}
+
+/* Places within a channel become those ONNX counts: over all images and channels; with storage_order 1 column by column. */
+static status count_places(struct onnx_site *s, struct value *x, struct value *within,
+                           struct value **out)
+{
+    struct value *plane, *images, *channels, *channel, *first;
+    struct attr_ints behind = { .count = within->shape.rank - 1 };
+    for (int i = 0; i < behind.count; i++)
+        behind.v[i] = i + 1;
+    TRY(build_cast(s, within, DTYPE_I64, &within));
+    if (onnx_bool(s, "storage_order", false)) {
+        struct value *width, *height, *row, *column;
+        TRY(build_dim(s, x, -1, &width));
+        TRY(build_dim(s, x, 2, &height));
+        TRY(build2(s, "floordiv", within, width, &row));
+        TRY(build2(s, "mod", within, width, &column));
+        TRY(build2(s, "mul", column, height, &column));
+        TRY(build2(s, "add", column, row, &within));
+    }
+    TRY(build_plane(s, x, &plane));
+    TRY(build_dim(s, x, 1, &channels));
+    TRY(build_places(s, x, 0, &images));
+    TRY(build_places(s, x, 1, &channel));
+    TRY(build2(s, "mul", images, channels, &images));
+    TRY(build_unsqueeze(s, images, &behind, &images));
+    behind.count--;
+    TRY(build_unsqueeze(s, channel, &behind, &channel));
+    TRY(build2(s, "add", images, channel, &first));
+    TRY(build2(s, "mul", first, plane, &first));
+    return build2(s, "add", within, first, out);
+}
+
+static status max_pool_places(struct onnx_site *s, struct value *x)
+{
+    struct window_lists w;
+    struct node *n;
+    struct value *places;
+    TRY(read_windows(s, x, NULL, &w));
+    if (x->shape.rank != w.axes + 2 || (onnx_bool(s, "storage_order", false) && w.axes != 2))
+        return onnx_fault(s, UNSUPPORTED, "the places of maxima in %d dimensions", x->shape.rank);
+    TRY(onnx_add(s, "max_pool_index", &x, 1, &n));
+    *(struct pool_nd_attrs *)node_attrs(n) = pool_nd_of(s, &w, POOL_MAX);
+    for (int i = 0; i < 2; i++) {
+        n->out[i]->dtype = i == 0 ? x->dtype : DTYPE_I32;
+        n->out[i]->shape = x->shape;
+        declare_image(n->out[i], x->shape.dim[1]);
+    }
+    TRY(count_places(s, x, n->out[1], &places));
+    TRY(onnx_bind(s, 0, n->out[0]));
+    return onnx_bind(s, 1, places);
+}
+
+/* Bytes are pooled as floats. */
 static status import_max_pool(struct onnx_site *s)
 {
     struct value *x, *out;
     TRY(onnx_in(s, 0, &x));
+    dtype d = x->dtype;
+    if (d == DTYPE_U8 || d == DTYPE_I8)
+        TRY(build_cast(s, x, DTYPE_F32, &x));
     if (onnx_wants(s, 1))
-        return onnx_fault(s, UNSUPPORTED, "the places of the maxima as an output");
+        return max_pool_places(s, x);
     TRY(add_pool(s, POOL_MAX, x, &out));
+    if (d == DTYPE_U8 || d == DTYPE_I8)
+        TRY(build_cast(s, out, d, &out));
+    return onnx_bind(s, 0, out);
+}
+
+/* The size that a pooling with these windows came from. */
+static status unpooled_size(struct onnx_site *s, const struct value *x,
+                            const struct window_lists *w, struct attr_ints *size)
+{
+    size->count = w->axes;
+    for (int i = 0; i < w->axes; i++) {
+        int64_t in = x->shape.rank == w->axes + 2 ? x->shape.dim[2 + i] : -1;
+        if (in < 0)
+            return onnx_fault(s, UNSUPPORTED, "an image of no known size");
+        size->v[i] = (in - 1) * nth(&w->stride, i, 1) + w->kernel.v[i] - nth(&w->pads, i, 0) -
+                     nth(&w->pads, w->axes + i, 0);
+    }
+    return OK;
+}
+
+/* Larger, where the node asks for it, with zeros behind. */
+static status widen_to(struct onnx_site *s, struct value *x, struct value *want, struct value **out)
+{
+    struct value *have, *more, *none, *pads;
+    TRY(build_shape(s, x, &have));
+    TRY(build2(s, "sub", want, have, &more));
+    TRY(build_affine(s, more, 0, 0, &none));
+    TRY(build_concat(s, (struct value *[]){ none, more }, 2, 0, &pads));
+    TRY(onnx_add1(s, "pad", (struct value *[]){ x, pads }, 2, out));
+    declare_unknown(*out);
+    return OK;
+}
+
+static status import_max_unpool(struct onnx_site *s)
+{
+    struct value *x, *at, *want, *out;
+    struct window_lists w;
+    struct attr_ints size;
+    int64_t plane = 1;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &at));
+    TRY(onnx_in_optional(s, 2, &want));
+    TRY(read_windows(s, x, NULL, &w));
+    TRY(unpooled_size(s, x, &w, &size));
+    for (int i = 0; i < size.count; i++)
+        if (size.v[i] < 1 || __builtin_mul_overflow(plane, size.v[i], &plane) || plane > INT32_MAX)
+            return onnx_fault(s, INVALID, "an image of %lld elements along an axis",
+                              (long long)size.v[i]);
+    TRY(build_by(s, "mod", at, (double)plane, &at)); /* ONNX counts over all channels */
+    TRY(onnx_add1(s, "max_unpool", (struct value *[]){ x, at }, 2, &out));
+    ((struct unpool_attrs *)node_attrs(out->producer))->size = size;
+    for (int i = 0; i < size.count; i++)
+        out->shape.dim[2 + i] = size.v[i];
+    if (want != NULL)
+        TRY(widen_to(s, out, want, &out));
     return onnx_bind(s, 0, out);
 }
 
@@ -496,30 +621,41 @@ static status import_resize(struct onnx_site *s)
 
 /* ---- padding ---- */
 
-/* Pads of some axes become pads of all. */
-static status spread_pads(struct onnx_site *s, const struct value *x, const struct attr_ints *axes,
-                          struct attr_ints *pads)
+/* Numbers of some axes become numbers of all: 0 of the others. */
+static status spread_by_axes(struct onnx_site *s, int rank, struct value *axes, struct value *some,
+                             struct value **out)
 {
-    struct attr_ints few = *pads;
+    struct value *zeros;
+    TRY(onnx_add_ints(s, &(struct attr_ints){ .count = rank }, &zeros));
+    TRY(build_cast(s, axes, DTYPE_I64, &axes));
+    TRY(build_cast(s, some, DTYPE_I64, &some));
+    return onnx_add1(s, "put_along", (struct value *[]){ zeros, axes, some }, 3, out);
+}
+
+/* [before of some axes, behind them] to the same of all axes. */
+static status spread_pads(struct onnx_site *s, const struct value *x, struct value *axes,
+                          struct value **pads)
+{
+    struct value *half[2], *count, *twice, *from[3], *zero, *part;
     int rank = x->shape.rank;
-    if (rank < 0 || 2 * rank > ATTR_INTS_MAX || few.count != 2 * axes->count)
-        return onnx_fault(s, UNSUPPORTED, "%d pads for %d axes of an input of %d dimensions",
-                          few.count, axes->count, rank);
-    *pads = (struct attr_ints){ .count = 2 * rank };
-    for (int i = 0; i < axes->count; i++) {
-        int at = declared_axis(x, axes->v[i]);
-        if (at < 0)
-            return onnx_fault(s, INVALID, "axis %lld does not fit %d dimensions",
-                              (long long)axes->v[i], rank);
-        pads->v[at] = few.v[i];
-        pads->v[rank + at] = few.v[axes->count + i];
+    if (rank < 0)
+        return onnx_fault(s, UNSUPPORTED, "axes of an input of no known number of dimensions");
+    TRY(onnx_add_ints(s, &(struct attr_ints){ 1, { 0 } }, &zero));
+    TRY(build_dim(s, axes, 0, &count));
+    TRY(build_affine(s, count, 2, 0, &twice));
+    from[0] = zero;
+    from[1] = count;
+    from[2] = twice;
+    for (int i = 0; i < 2; i++) {
+        TRY(onnx_add1(s, "slice", (struct value *[]){ *pads, from[i], from[i + 1] }, 3, &part));
+        part->shape = axes->shape;
+        TRY(spread_by_axes(s, rank, axes, part, &half[i]));
     }
-    return OK;
+    return build_concat(s, half, 2, 0, pads);
 }
 
 static status read_pads(struct onnx_site *s, struct value *in[3], struct pad_attrs *a)
 {
-    struct attr_ints axes;
     if (s->opset < 11) {
         a->pads = onnx_i64s(s, s->opset < 2 ? "paddings" : "pads");
         a->value = onnx_f32(s, "value", 0);
@@ -529,14 +665,13 @@ static status read_pads(struct onnx_site *s, struct value *in[3], struct pad_att
     TRY(onnx_in_optional(s, 2, &in[2]));
     struct value *some;
     TRY(onnx_in_optional(s, 3, &some));
-    if (in[1]->constant == NULL && some == NULL)
+    if (some != NULL)
+        return spread_pads(s, in[0], some, &in[1]);
+    if (in[1]->constant == NULL)
         return OK;
     TRY(onnx_const_ints(s, 1, "its pads", &a->pads));
     in[1] = NULL;
-    if (some == NULL)
-        return OK;
-    TRY(onnx_const_ints(s, 3, "its axes", &axes));
-    return spread_pads(s, in[0], &axes, &a->pads);
+    return OK;
 }
 
 static status import_pad(struct onnx_site *s)
@@ -549,6 +684,56 @@ static status import_pad(struct onnx_site *s)
     TRY(onnx_add1(s, "pad", in, in[2] != NULL ? 3 : in[1] != NULL ? 2 : 1, &out));
     *(struct pad_attrs *)node_attrs(out->producer) = a;
     declare_unknown(out);
+    return onnx_bind(s, 0, out);
+}
+
+/* ---- cutting and padding to a size ---- */
+
+/* Of each axis of `diff` (wanted less had): what is cut in front, padded in front and padded behind; the odd one goes
+ * behind. */
+struct centring {
+    struct value *cut, *before, *behind;
+};
+
+static status centre(struct onnx_site *s, struct value *diff, struct centring *c)
+{
+    struct value *less, *more, *two, *zero;
+    TRY(onnx_add_ints(s, &(struct attr_ints){ 1, { 2 } }, &two));
+    TRY(onnx_add_ints(s, &(struct attr_ints){ 1, { 0 } }, &zero));
+    TRY(build_affine(s, diff, -1, 0, &less));
+    TRY(build2(s, "max", less, zero, &less));
+    TRY(build2(s, "floordiv", less, two, &c->cut));
+    TRY(build2(s, "max", diff, zero, &more));
+    TRY(build2(s, "floordiv", more, two, &c->before));
+    return build2(s, "sub", more, c->before, &c->behind);
+}
+
+static status import_center_crop_pad(struct onnx_site *s)
+{
+    struct value *x, *want, *axes, *have, *diff, *end, *shape, *cut, *pads[2], *all, *out;
+    struct attr_ints listed = onnx_i64s(s, "axes");
+    struct centring c;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &want));
+    int rank = x->shape.rank;
+    if (rank < 0)
+        return onnx_fault(s, UNSUPPORTED, "an input of no known number of dimensions");
+    for (int i = 0; i < rank && onnx_attr(s, "axes") == NULL; i++)
+        listed.v[listed.count++] = i;
+    TRY(onnx_add_ints(s, &listed, &axes));
+    TRY(build_cast(s, want, DTYPE_I64, &want));
+    TRY(build_shape(s, x, &shape));
+    TRY(build_gather(s, shape, axes, 0, &have));
+    TRY(build2(s, "sub", want, have, &diff));
+    TRY(centre(s, diff, &c));
+    TRY(build2(s, "min", want, have, &end));
+    TRY(build2(s, "add", c.cut, end, &end));
+    TRY(onnx_add1(s, "slice", (struct value *[]){ x, c.cut, end, axes }, 4, &cut));
+    declare_unknown(cut);
+    TRY(spread_by_axes(s, rank, axes, c.before, &pads[0]));
+    TRY(spread_by_axes(s, rank, axes, c.behind, &pads[1]));
+    TRY(build_concat(s, pads, 2, 0, &all));
+    TRY(onnx_add1(s, "pad", (struct value *[]){ cut, all }, 2, &out));
     return onnx_bind(s, 0, out);
 }
 
@@ -599,21 +784,16 @@ static status import_blocks(struct onnx_site *s)
 
 static status import_col2im(struct onnx_site *s)
 {
-    struct value *x, *out;
-    struct attr_ints size, kernel, pads = onnx_i64s(s, "pads");
-    TRY(onnx_in(s, 0, &x));
-    TRY(onnx_const_ints(s, 1, "its image_shape", &size));
-    TRY(onnx_const_ints(s, 2, "its block_shape", &kernel));
-    if (size.count != 2 || kernel.count != 2)
-        return onnx_fault(s, UNSUPPORTED, "an image of %d dimensions, 2 are supported", size.count);
-    TRY(build1(s, "col2im", x, &out));
+    struct value *in[3], *out;
+    for (int i = 0; i < 3; i++)
+        TRY(onnx_in(s, i, &in[i]));
+    TRY(onnx_add1(s, "col2im", in, 3, &out));
     *(struct im2col_attrs *)node_attrs(out->producer) =
-        (struct im2col_attrs){ .kernel = kernel,
-                               .stride = onnx_i64s(s, "strides"),
+        (struct im2col_attrs){ .stride = onnx_i64s(s, "strides"),
                                .dilation = onnx_i64s(s, "dilations"),
-                               .pads = pads,
-                               .size = size };
-    out->shape.rank = 4;
+                               .pads = onnx_i64s(s, "pads") };
+    int64_t axes = in[1]->shape.rank == 1 ? in[1]->shape.dim[0] : -1;
+    out->shape.rank = axes >= 0 && axes <= SPATIAL_MAX ? 2 + (int32_t)axes : -1;
     declare_unknown(out);
     return onnx_bind(s, 0, out);
 }
@@ -674,6 +854,7 @@ const struct onnx_row onnx_image[] = {
     { "DeformConv",            "deform_conv",    import_deform_conv },
     { "MaxPool",               "pool2d",         import_max_pool },
     { "AveragePool",           "pool2d",         import_average_pool },
+    { "MaxUnpool",             "max_unpool",     import_max_unpool },
     { "LpPool",                "pool2d",         import_lp_pool },
     { "GlobalMaxPool",         "pool2d",         import_global_pool },
     { "GlobalAveragePool",     "pool2d",         import_global_pool },
@@ -684,6 +865,7 @@ const struct onnx_row onnx_image[] = {
     { "Resize",                "resize",         import_resize },
     { "Upsample",              "resize",         import_resize },
     { "Pad",                   "pad",            import_pad },
+    { "CenterCropPad",         "pad",            import_center_crop_pad },
     { "GridSample",            "grid_sample",    import_grid_sample },
     { "AffineGrid",            "affine_grid",    import_affine_grid },
     { "DepthToSpace",          "depth_to_space", import_blocks },

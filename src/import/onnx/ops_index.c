@@ -25,13 +25,37 @@ static status import_gather_elements(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* Rows of an index within each batch become rows that name the batch too. */
+static status name_batches(struct onnx_site *s, int64_t batches, struct value **index)
+{
+    struct value *part[SHAPE_MAX + 1], *like;
+    int rank = (*index)->shape.rank;
+    if (batches == 0)
+        return OK;
+    if (rank < 1 || batches < 0 || batches >= rank)
+        return onnx_fault(s, UNSUPPORTED, "batch_dims %lld of an index of %d dimensions",
+                          (long long)batches, rank);
+    TRY(build_cast(s, *index, DTYPE_I64, index));
+    TRY(build_slice(s, *index, -1, 0, 1, &like));
+    for (int i = 0; i < batches; i++) {
+        struct attr_ints shape = { .count = rank };
+        for (int k = 0; k < rank; k++)
+            shape.v[k] = k == i ? -1 : 1;
+        TRY(build_places(s, *index, i, &part[i]));
+        TRY(onnx_add_reshape(s, part[i], &shape, &part[i]));
+        TRY(onnx_add1(s, "expand_as", (struct value *[]){ part[i], like }, 2, &part[i]));
+        part[i]->shape = like->shape;
+    }
+    part[batches] = *index;
+    return build_concat(s, part, (int)batches + 1, -1, index);
+}
+
 static status import_gather_nd(struct onnx_site *s)
 {
     struct value *in[2], *out;
-    if (onnx_i64(s, "batch_dims", 0) != 0)
-        return onnx_fault(s, UNSUPPORTED, "batch_dims other than 0");
     TRY(onnx_in(s, 0, &in[0]));
     TRY(onnx_in(s, 1, &in[1]));
+    TRY(name_batches(s, onnx_i64(s, "batch_dims", 0), &in[1]));
     TRY(onnx_add1(s, "gather_nd", in, 2, &out));
     out->shape.rank = -1;
     return onnx_bind(s, 0, out);
@@ -194,6 +218,71 @@ static status import_unique(struct onnx_site *s)
     return OK;
 }
 
+/* v [n] as [1, n, 1, ...] with n at `at` of `rank` dimensions. */
+static status laid_along(struct onnx_site *s, struct value *v, int rank, int at, struct value **out)
+{
+    struct attr_ints shape = { .count = rank };
+    for (int i = 0; i < rank; i++)
+        shape.v[i] = i == at ? -1 : 1;
+    return onnx_add_reshape(s, v, &shape, out);
+}
+
+/* The first `length` of each batch, turned round. */
+static status import_reverse_sequence(struct onnx_site *s)
+{
+    struct value *x, *length, *time, *last, *back, *inside, *index, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &length));
+    int rank = x->shape.rank, along = declared_axis(x, onnx_i64(s, "time_axis", 0)),
+        batch = declared_axis(x, onnx_i64(s, "batch_axis", 1));
+    if (along < 0 || batch < 0 || along == batch)
+        return onnx_fault(s, INVALID, "its time_axis and batch_axis do not fit %d dimensions",
+                          rank);
+    TRY(build_places(s, x, along, &time));
+    TRY(laid_along(s, time, rank, along, &time));
+    TRY(build_cast(s, length, DTYPE_I64, &length));
+    TRY(laid_along(s, length, rank, batch, &length));
+    TRY(build_affine(s, length, 1, -1, &last));
+    TRY(build2(s, "sub", last, time, &back));
+    TRY(build2(s, "less", time, length, &inside));
+    TRY(build_where(s, inside, back, time, &index));
+    TRY(onnx_add1(s, "expand_as", (struct value *[]){ index, x }, 2, &index));
+    index->shape = x->shape;
+    TRY(onnx_add1(s, "take_along", (struct value *[]){ x, index }, 2, &out));
+    ((struct gather_attrs *)node_attrs(out->producer))->axis = along;
+    return onnx_bind(s, 0, out);
+}
+
+/* Each batch's update goes into the cache from its own place on; circular: round the end. */
+static status import_tensor_scatter(struct onnx_site *s)
+{
+    static const char *const mode[] = { "linear", "circular", NULL };
+    struct value *cache, *update, *first, *index, *size, *out;
+    TRY(onnx_in(s, 0, &cache));
+    TRY(onnx_in(s, 1, &update));
+    TRY(onnx_in_optional(s, 2, &first));
+    int rank = update->shape.rank, axis = declared_axis(update, onnx_i64(s, "axis", -2));
+    if (axis < 1)
+        return onnx_fault(s, INVALID, "its axis does not fit %d dimensions, or is that of batches",
+                          rank);
+    TRY(build_places(s, update, axis, &index));
+    TRY(laid_along(s, index, rank, axis, &index));
+    if (first != NULL) {
+        TRY(build_cast(s, first, DTYPE_I64, &first));
+        TRY(laid_along(s, first, rank, 0, &first));
+        TRY(build2(s, "add", index, first, &index));
+    }
+    if (onnx_enum(s, "mode", "linear", mode) == 1) {
+        TRY(build_dim(s, cache, axis, &size));
+        TRY(build2(s, "mod", index, size, &index));
+    }
+    TRY(onnx_add1(s, "expand_as", (struct value *[]){ index, update }, 2, &index));
+    index->shape = update->shape;
+    TRY(onnx_add1(s, "put_along", (struct value *[]){ cache, index, update }, 3, &out));
+    ((struct scatter_attrs *)node_attrs(out->producer))->axis = axis;
+    return onnx_bind(s, 0, out);
+}
+
 // clang-format off
 const struct onnx_row onnx_index[] = {
     { "Gather",          "gather",     import_gather },
@@ -207,6 +296,8 @@ const struct onnx_row onnx_index[] = {
     { "NonZero",         "nonzero",    import_nonzero },
     { "Compress",        "nonzero",    import_compress },
     { "Unique",          "unique",     import_unique },
+    { "ReverseSequence", "take_along", import_reverse_sequence },
+    { "TensorScatter",   "put_along",  import_tensor_scatter },
     { 0 },
 };
 // clang-format on

@@ -1,6 +1,7 @@
 /* Arithmetic: one element in, one out; two tensors broadcast; matrix products; softmax. */
 #include "graph/attrs_control.h"
 #include "graph/attrs_index.h"
+#include "import/einsum.h"
 #include "import/onnx/build.h"
 
 #include <float.h>
@@ -30,6 +31,18 @@ static status import_neg(struct onnx_site *s)
     struct value *x, *out;
     TRY(onnx_in(s, 0, &x));
     TRY(build_affine(s, x, -1, 0, &out));
+    return onnx_bind(s, 0, out);
+}
+
+/* swish(a) * b */
+static status import_swiglu(struct onnx_site *s)
+{
+    struct value *a, *b, *gate, *out;
+    TRY(onnx_in(s, 0, &a));
+    TRY(onnx_in(s, 1, &b));
+    TRY(onnx_add1(s, "swish", &a, 1, &gate));
+    ((struct curve_attrs *)node_attrs(gate->producer))->alpha = onnx_f32(s, "alpha", 1);
+    TRY(build2(s, "mul", gate, b, &out));
     return onnx_bind(s, 0, out);
 }
 
@@ -292,6 +305,19 @@ static status import_cast(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+static status import_bit_cast(struct onnx_site *s)
+{
+    struct value *x, *out;
+    dtype to;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_type_attr(s, "to", x->dtype, &to));
+    TRY(onnx_add1(s, "bit_cast", &x, 1, &out));
+    *(struct bit_cast_attrs *)node_attrs(out->producer) =
+        (struct bit_cast_attrs){ (int32_t)x->dtype, (int32_t)to };
+    out->dtype = to;
+    return onnx_bind(s, 0, out);
+}
+
 static status import_cast_like(struct onnx_site *s)
 {
     struct value *x, *like, *out;
@@ -331,6 +357,29 @@ static status import_matmul(struct onnx_site *s)
     TRY(onnx_in(s, 0, &in[0]));
     TRY(onnx_in(s, 1, &in[1]));
     TRY(build_matmul(s, in[0], in[1], false, &out));
+    return onnx_bind(s, 0, out);
+}
+
+static status add_for_einsum(void *site, const char *op, struct value *const *in, int count,
+                             struct value **out)
+{
+    return onnx_add1(site, op, in, count, out);
+}
+
+static status refuse_einsum(void *site)
+{
+    struct onnx_site *s = site;
+    return onnx_fault(s, UNSUPPORTED, "the equation '%.*s'", STR_ARG(onnx_str(s, "equation", "")));
+}
+
+static status import_einsum(struct onnx_site *s)
+{
+    const struct einsum_maker maker = { s, add_for_einsum, refuse_einsum };
+    struct value **in, *out;
+    int count;
+    TRY(onnx_ins(s, 0, &in, &count));
+    TRY(einsum_build(&maker, onnx_str(s, "equation", ""), in, count, &out));
+    declare_unknown(out);
     return onnx_bind(s, 0, out);
 }
 
@@ -463,6 +512,7 @@ const struct onnx_row onnx_math[] = {
     { "HardSigmoid",     "hard_sigmoid",     import_curve },
     { "HardSwish",       "hard_swish",       import_curve },
     { "Swish",           "swish",            import_curve },
+    { "SwiGLU",          "swish",            import_swiglu },
     { "Mish",            "mish",             import_curve },
     { "Softplus",        "softplus",         import_curve },
     { "ThresholdedRelu", "thresholded_relu", import_curve },
@@ -495,9 +545,11 @@ const struct onnx_row onnx_math[] = {
     { "Where",           "where",            import_where },
     { "Cast",            "cast",             import_cast },
     { "CastLike",        "cast",             import_cast_like },
+    { "BitCast",         "bit_cast",         import_bit_cast },
     { "Dropout",         "identity",         import_dropout },
     { "MatMul",          "matmul",           import_matmul },
     { "Gemm",            "matmul",           import_gemm },
+    { "Einsum",          "matmul",           import_einsum },
     { "Softmax",         "softmax",          import_softmax },
     { "LogSoftmax",      "reduce",           import_log_softmax },
     { "Hardmax",         "arg_reduce",       import_hardmax },

@@ -1,6 +1,8 @@
 /* Attention, losses and other layers of networks, put together from simpler operators. */
 #include "graph/attrs_control.h"
+#include "graph/attrs_image.h"
 #include "graph/attrs_index.h"
+#include "graph/attrs_linear_attention.h"
 #include "graph/attrs_move.h"
 #include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
@@ -103,11 +105,15 @@ static status keep_where(struct onnx_site *s, struct value *mask, struct value *
     return build_where(s, mask, *scores, low, scores);
 }
 
-/* Query i sees keys up to i + what was there before. */
-static status mask_causal(struct onnx_site *s, struct attention *a)
+/* The keys that query i sees: from i - left to i + right, counted behind what was there before; -1: without a bound. */
+static status mask_window(struct onnx_site *s, struct attention *a)
 {
-    struct value *q, *k, *offset, *sees;
-    if (!onnx_bool(s, "is_causal", false))
+    struct value *q, *k, *offset, *sees, *distance;
+    bool causal = onnx_bool(s, "is_causal", false);
+    int64_t left = onnx_i64(s, "left_window_size", -1),
+            right = onnx_i64(s, "right_window_size", -1);
+    right = causal ? 0 : right; /* a causal window has none behind */
+    if (left < 0 && right < 0)
         return OK;
     TRY(build_places(s, a->scores, 2, &q));
     TRY(build_places(s, a->scores, 3, &k));
@@ -122,7 +128,14 @@ static status mask_causal(struct onnx_site *s, struct attention *a)
         TRY(build_unsqueeze(s, offset, &(struct attr_ints){ 3, { 1, 2, 3 } }, &offset));
         TRY(build2(s, "add", q, offset, &q));
     }
-    TRY(build2(s, "less_equal", k, q, &sees));
+    TRY(build2(s, "sub", k, q, &distance));
+    if (right >= 0) {
+        TRY(build_by(s, "less_equal", distance, (double)right, &sees));
+        TRY(keep_where(s, sees, &a->scores));
+    }
+    if (left < 0)
+        return OK;
+    TRY(build_by(s, "greater_equal", distance, -(double)left, &sees));
     return keep_where(s, sees, &a->scores);
 }
 
@@ -199,7 +212,7 @@ static status scale_queries(struct onnx_site *s, struct attention *a, struct val
     return build2(s, "div", a->scores, root, &a->scores);
 }
 
-/* What output 3 shows: the scores before masks, behind the cap, behind masks, or the weights. */
+/* What output 3 shows: the scores as they are, behind the cap, behind the masks too, or the weights. */
 static status show_scores(struct onnx_site *s, struct value *scores, int64_t stage)
 {
     struct value *out;
@@ -230,17 +243,12 @@ static status import_attention(struct onnx_site *s)
     TRY(repeat_heads(s, a.v, a.q_heads / a.kv_heads, &v));
     TRY(scale_queries(s, &a, k));
     TRY(show_scores(s, a.scores, 0));
-    bool capped_first = onnx_i64(s, "qk_matmul_output_mode", 0) == 2 || s->opset >= 24;
-    if (capped_first) {
-        TRY(cap_scores(s, &a));
-        TRY(show_scores(s, a.scores, 2));
-    }
-    TRY(mask_given(s, &a));
-    TRY(mask_causal(s, &a));
-    TRY(mask_padding(s, &a));
+    TRY(cap_scores(s, &a));
     TRY(show_scores(s, a.scores, 1));
-    if (!capped_first)
-        TRY(cap_scores(s, &a));
+    TRY(mask_given(s, &a));
+    TRY(mask_window(s, &a));
+    TRY(mask_padding(s, &a));
+    TRY(show_scores(s, a.scores, 2));
     TRY(weights_of(s, a.scores, &weights));
     TRY(show_scores(s, weights, 3));
     TRY(build_matmul(s, weights, v, false, &out));
@@ -249,6 +257,80 @@ static status import_attention(struct onnx_site *s)
     if (a.flat)
         TRY(join_heads(s, out, &out));
     return onnx_bind(s, 0, out);
+}
+
+/* ---- attention without a softmax ---- */
+
+static status import_linear_attention(struct onnx_site *s)
+{
+    static const char *const rule[] = { "linear", "gated", "delta", "gated_delta", NULL };
+    int32_t which = onnx_enum(s, "update_rule", "gated_delta", rule);
+    struct value *in[6];
+    struct node *n;
+    for (int i = 0; i < 3; i++)
+        TRY(onnx_in(s, i, &in[i]));
+    for (int i = 3; i < 6; i++)
+        TRY(onnx_in_optional(s, i, &in[i]));
+    bool gated = which == 1 || which == 3, delta = which >= 2;
+    if (gated != (in[LINEAR_DECAY] != NULL) || delta != (in[LINEAR_BETA] != NULL))
+        return onnx_fault(s, INVALID, "update_rule '%s' %s a decay and %s a beta", rule[which],
+                          gated ? "needs" : "has not", delta ? "needs" : "has not");
+    TRY(onnx_add(s, "linear_attention", in, 6, &n));
+    *(struct linear_attention_attrs *)node_attrs(n) = (struct linear_attention_attrs){
+        .q_heads = onnx_i32(s, "q_num_heads", 0),
+        .kv_heads = onnx_i32(s, "kv_num_heads", 0),
+        .scale = onnx_f32(s, "scale", 0),
+    };
+    for (int i = 0; i < 2; i++) {
+        n->out[i]->dtype = in[i == 1 && in[LINEAR_STATE] != NULL ? LINEAR_STATE : LINEAR_Q]->dtype;
+        n->out[i]->shape.rank = 3 + i;
+        declare_unknown(n->out[i]);
+        TRY(onnx_bind(s, i, n->out[i]));
+    }
+    return OK;
+}
+
+/* What lies in front of x: the state, or zeros. */
+static status with_past(struct onnx_site *s, struct value *x, int64_t kernel, struct value **out)
+{
+    struct value *past;
+    TRY(onnx_in_optional(s, 3, &past));
+    if (past != NULL)
+        return build_concat(s, (struct value *[]){ past, x }, 2, 2, out);
+    TRY(build1(s, "pad", x, out));
+    ((struct pad_attrs *)node_attrs((*out)->producer))->pads =
+        (struct attr_ints){ 6, { 0, 0, kernel - 1, 0, 0, 0 } };
+    (*out)->shape.dim[2] = -1;
+    return OK;
+}
+
+/* Each channel by itself, looking at this and earlier places alone; its last kernel - 1 are the state of the next call. */
+static status import_causal_conv(struct onnx_site *s)
+{
+    static const char *const activation[] = { "none", "silu", "swish", NULL };
+    struct value *in[3], *x, *state, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(onnx_in_optional(s, 2, &in[2]));
+    const struct shape *w = &in[1]->shape;
+    if (x->shape.rank != 3 || w->rank != 3 || w->dim[0] < 1 || w->dim[0] > INT32_MAX ||
+        w->dim[2] < 1)
+        return onnx_fault(
+            s, UNSUPPORTED,
+            "an input of %d dimensions, or a filter whose size the file does not tell",
+            x->shape.rank);
+    TRY(with_past(s, x, w->dim[2], &in[0]));
+    TRY(onnx_add1(s, "conv_nd", in, in[2] != NULL ? 3 : 2, &out));
+    ((struct conv_nd_attrs *)node_attrs(out->producer))->groups = (int32_t)w->dim[0];
+    out->shape = x->shape;
+    if (onnx_enum(s, "activation", "none", activation) > 0) {
+        TRY(build1(s, "swish", out, &out));
+        ((struct curve_attrs *)node_attrs(out->producer))->alpha = 1;
+    }
+    bool none = w->dim[2] == 1;
+    TRY(build_slice(s, in[0], 2, none ? 0 : 1 - w->dim[2], none ? 0 : INT64_MAX, &state));
+    TRY(onnx_bind(s, 0, out));
+    return onnx_bind(s, 1, state);
 }
 
 /* ---- losses ---- */
@@ -426,6 +508,8 @@ static status import_rotary(struct onnx_site *s)
 // clang-format off
 const struct onnx_row onnx_neural[] = {
     { "Attention",               "softmax", import_attention },
+    { "LinearAttention",         "linear_attention", import_linear_attention },
+    { "CausalConvWithState",     "conv_nd", import_causal_conv },
     { "NegativeLogLikelihoodLoss", "take_along", import_nll_loss },
     { "SoftmaxCrossEntropyLoss", "take_along", import_softmax_loss },
     { "RotaryEmbedding",         "mul",     import_rotary },

@@ -90,16 +90,12 @@ static status import_arg(struct onnx_site *s)
 
 static status import_scan_along(struct onnx_site *s)
 {
-    struct value *x, *out;
-    struct attr_ints axis;
-    TRY(onnx_in(s, 0, &x));
-    TRY(onnx_const_ints(s, 1, "its axis", &axis));
-    if (axis.count != 1 || axis.v[0] < INT32_MIN || axis.v[0] > INT32_MAX)
-        return onnx_fault(s, INVALID, "its axis is not one number");
-    TRY(onnx_add1(s, "scan", &x, 1, &out));
+    struct value *in[2], *out;
+    TRY(onnx_in(s, 0, &in[0]));
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(onnx_add1(s, "scan", in, 2, &out));
     *(struct scan_attrs *)node_attrs(out->producer) = (struct scan_attrs){
         .mode = str_is(s->node->type, "CumProd") ? SCAN_PROD : SCAN_SUM,
-        .axis = (int32_t)axis.v[0],
         .exclusive = onnx_bool(s, "exclusive", false),
         .reverse = onnx_bool(s, "reverse", false),
     };

@@ -406,6 +406,24 @@ static status import_trilu(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* 1 where column - row is k. */
+static status import_eye_like(struct onnx_site *s)
+{
+    struct value *x, *row, *column, *distance, *out;
+    dtype d;
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_type_attr(s, "dtype", x->dtype, &d));
+    if (x->shape.rank != 2)
+        return onnx_fault(s, INVALID, "expected a matrix, got %d dimensions", x->shape.rank);
+    TRY(build_places(s, x, 0, &row));
+    TRY(build_places(s, x, 1, &column));
+    TRY(build_unsqueeze(s, row, &(struct attr_ints){ 1, { 1 } }, &row));
+    TRY(build2(s, "sub", column, row, &distance));
+    TRY(build_by(s, "equal", distance, (double)onnx_i32(s, "k", 0), &out));
+    TRY(build_cast(s, out, d, &out));
+    return onnx_bind(s, 0, out);
+}
+
 // clang-format off
 const struct onnx_row onnx_shape[] = {
     { "Constant",        NULL,         import_constant },
@@ -424,6 +442,7 @@ const struct onnx_row onnx_shape[] = {
     { "Expand",          "expand",     import_expand },
     { "Tile",            "tile",       import_tile },
     { "Trilu",           "triangle",   import_trilu },
+    { "EyeLike",         "equal",      import_eye_like },
     { 0 },
 };
 // clang-format on

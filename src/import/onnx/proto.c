@@ -192,14 +192,43 @@ static status decode_tensor_type(struct decode *d, struct str message, struct on
     return check_end(d, &r, "a type");
 }
 
-/* TypeProto: a tensor's is field 1; sequences, maps and optionals are left as data_type 0. */
-static status decode_type(struct decode *d, struct str message, struct onnx_port *p)
+/* TypeProto: a tensor's is field 1; sequences and maps are left as data_type 0. */
+static status decode_plain_type(struct decode *d, struct str message, struct onnx_port *p)
 {
     struct pb r;
     pb_init(&r, message);
     while (pb_next(&r)) {
         if (r.field == 1)
             TRY(decode_tensor_type(d, pb_bytes(&r), p));
+        else
+            pb_skip(&r);
+    }
+    return check_end(d, &r, "a type");
+}
+
+/* The type of an optional: field 1 of it. */
+static status decode_optional(struct decode *d, struct str message, struct onnx_port *p)
+{
+    struct pb r;
+    pb_init(&r, message);
+    while (pb_next(&r)) {
+        if (r.field == 1)
+            TRY(decode_plain_type(d, pb_bytes(&r), p));
+        else
+            pb_skip(&r);
+    }
+    return check_end(d, &r, "an optional type");
+}
+
+/* An optional tensor (field 9) counts as a tensor: one that is there. */
+static status decode_type(struct decode *d, struct str message, struct onnx_port *p)
+{
+    struct pb r;
+    TRY(decode_plain_type(d, message, p));
+    pb_init(&r, message);
+    while (pb_next(&r)) {
+        if (r.field == 9)
+            TRY(decode_optional(d, pb_bytes(&r), p));
         else
             pb_skip(&r);
     }

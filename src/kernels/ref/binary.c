@@ -65,6 +65,43 @@ static int64_t ifloordiv(int64_t a, int64_t b)
     return b != 0 && imod(a, b) != 0 && (a < 0) != (b < 0) ? q - 1 : q;
 }
 
+/* Of unsigned ones of 64 bits, which no int64_t holds. */
+static uint64_t udiv(uint64_t a, uint64_t b)
+{
+    return b == 0 ? 0 : a / b;
+}
+
+static uint64_t umod(uint64_t a, uint64_t b)
+{
+    return b == 0 ? 0 : a % b;
+}
+
+static uint64_t upow(uint64_t a, uint64_t b)
+{
+    uint64_t r = 1;
+    for (; b > 0; b >>= 1, a *= a)
+        if (b & 1)
+            r *= a;
+    return r;
+}
+
+/* The remainder of a quotient rounded towards zero. */
+static int64_t irem(int64_t a, int64_t b)
+{
+    return b == 0 || b == -1 ? 0 : a % b;
+}
+
+/* By as many bits as there are, or more (a negative count is that too), only the sign is left. */
+static int64_t ishift_right(int64_t a, uint64_t by, unsigned bits)
+{
+    return a >> (by < bits ? by : 63);
+}
+
+static uint64_t ushift_right(uint64_t a, uint64_t by, unsigned bits)
+{
+    return by < bits ? a >> by : 0;
+}
+
 static double fmodulo(double a, double b)
 {
     double r = fmod(a, b);
@@ -73,22 +110,26 @@ static double fmodulo(double a, double b)
 
 #define WRAP(op) (int64_t)((uint64_t)a op(uint64_t) b)
 
+/* The function for signed or for unsigned integers. */
+#define WHOLE(signed_fn, unsigned_fn) _Generic((a), uint64_t : (unsigned_fn), default : (signed_fn))
+
 // clang-format off
 /*   op          of floats                              of integers */
 #define NUMBER_LIST(X)                                                 \
     X(add,       a + b,                                 WRAP(+))        \
     X(sub,       a - b,                                 WRAP(-))        \
     X(mul,       a * b,                                 WRAP(*))        \
-    X(div,       a / b,                                 idiv(a, b))     \
+    X(div,       a / b,                                 WHOLE(idiv, udiv)(a, b)) \
     X(max,       a > b || isnan(a) ? a : b,             a > b ? a : b)  \
     X(min,       a < b || isnan(a) ? a : b,             a < b ? a : b)  \
-    X(pow,       pow(a, b),                             ipow(a, b))     \
+    X(pow,       pow(a, b),                             WHOLE(ipow, upow)(a, b)) \
     X(fmax,      a > b || isnan(b) ? a : b,             a > b ? a : b)  \
     X(fmin,      a < b || isnan(b) ? a : b,             a < b ? a : b)  \
-    X(prelu,     a > 0 || isnan(a) ? a : a * b,         a > 0 ? a : WRAP(*)) \
-    X(heaviside, a > 0 ? 1 : a < 0 ? 0 : isnan(a) ? a : b, a > 0 ? 1 : a < 0 ? 0 : b) \
-    X(mod,       fmodulo(a, b),                         imod(a, b))     \
-    X(floordiv,  floor(a / b),                          ifloordiv(a, b))
+    X(prelu,     a > 0 || isnan(a) ? a : a * b,         (int64_t)(a > 0 ? (uint64_t)a : (uint64_t)WRAP(*))) \
+    X(heaviside, a > 0 ? 1 : a < 0 ? 0 : isnan(a) ? a : b, a == 0 ? b : a > 0) \
+    X(mod,       fmodulo(a, b),                         WHOLE(imod, umod)(a, b)) \
+    X(rem,       fmod(a, b),                            WHOLE(irem, umod)(a, b)) \
+    X(floordiv,  floor(a / b),                          WHOLE(ifloordiv, udiv)(a, b))
 
 /* Not of integers, whose row is never used. */
 #define FLOAT_LIST(X) X(atan2, atan2((double)a, (double)b), a & b)
@@ -97,6 +138,11 @@ static double fmodulo(double a, double b)
     X(bitwise_and, a & b) \
     X(bitwise_or,  a | b) \
     X(bitwise_xor, a ^ b)
+
+/* Of integers alone. */
+#define SHIFT_LIST(X)                                                              \
+    X(shift_left,  (uint64_t)b < bits ? (uint64_t)a << b : 0)                      \
+    X(shift_right, WHOLE(ishift_right, ushift_right)(a, (uint64_t)b, bits))
 
 #define TRUTH_LIST(X)                   \
     X(equal,         a == b)            \
@@ -118,6 +164,9 @@ static double fmodulo(double a, double b)
     static void name(const struct broadcast *p, const void *va, const void *vb, void *vo, \
                      int64_t at_a, int64_t at_b, int64_t at)                              \
     {                                                                                     \
+        enum {                                                                            \
+            bits = 8 * sizeof(type)                                                       \
+        };                                                                                \
         int last = p->rank - 1;                                                           \
         for (int64_t i = 0; i < p->dim[last]; i++) {                                      \
             wide a = load(((const type *)va)[at_a + i * p->step_a[last]]);                \
@@ -143,10 +192,14 @@ static double fmodulo(double a, double b)
     ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                  \
     ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, of_ints)                     \
     ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                   \
+    ROW(op##_u16, uint16_t, int64_t, SAME, uint16_t, SAME, of_ints)                \
+    ROW(op##_u32, uint32_t, int64_t, SAME, uint32_t, SAME, of_ints)                \
+    ROW(op##_u64, uint64_t, uint64_t, SAME, uint64_t, SAME, of_ints)               \
     static const row_fn op##_rows[] = {                                            \
         [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,  \
         [DTYPE_I64] = op##_i64, [DTYPE_BF16] = op##_bf16, [DTYPE_I32] = op##_i32,  \
-        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8     \
+        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8,    \
+        [DTYPE_U16] = op##_u16, [DTYPE_U32] = op##_u32,   [DTYPE_U64] = op##_u64   \
     };                                                                             \
     PREPARE(op)
 NUMBER_LIST(X)
@@ -160,10 +213,29 @@ FLOAT_LIST(X)
     ROW(op##_u8, uint8_t, int32_t, SAME, uint8_t, SAME, expr)                   \
     static const row_fn op##_rows[] = {                                         \
         [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16, \
-        [DTYPE_I8] = op##_u8,   [DTYPE_U8] = op##_u8,   [DTYPE_BOOL] = op##_u8  \
+        [DTYPE_I8] = op##_u8,   [DTYPE_U8] = op##_u8,   [DTYPE_BOOL] = op##_u8, \
+        [DTYPE_U16] = op##_i16, [DTYPE_U32] = op##_i32, [DTYPE_U64] = op##_i64  \
     };                                                                          \
     PREPARE(op)
 BITS_LIST(X)
+#undef X
+
+#define X(op, expr)                                                             \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)                  \
+    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, expr)                  \
+    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, expr)                  \
+    ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, expr)                     \
+    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, expr)                   \
+    ROW(op##_u16, uint16_t, int64_t, SAME, uint16_t, SAME, expr)                \
+    ROW(op##_u32, uint32_t, int64_t, SAME, uint32_t, SAME, expr)                \
+    ROW(op##_u64, uint64_t, uint64_t, SAME, uint64_t, SAME, expr)               \
+    static const row_fn op##_rows[] = {                                         \
+        [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16, \
+        [DTYPE_I8] = op##_i8,   [DTYPE_U8] = op##_u8,   [DTYPE_U16] = op##_u16, \
+        [DTYPE_U32] = op##_u32, [DTYPE_U64] = op##_u64                          \
+    };                                                                          \
+    PREPARE(op)
+SHIFT_LIST(X)
 #undef X
 
 #define X(op, expr)                                                               \
@@ -176,10 +248,14 @@ BITS_LIST(X)
     ROW(op##_i16, int16_t, int32_t, SAME, bool, SAME, expr)                       \
     ROW(op##_i8, int8_t, int64_t, WIDE, bool, SAME, expr)                         \
     ROW(op##_u8, uint8_t, int32_t, SAME, bool, SAME, expr)                        \
+    ROW(op##_u16, uint16_t, int32_t, SAME, bool, SAME, expr)                      \
+    ROW(op##_u32, uint32_t, int64_t, SAME, bool, SAME, expr)                      \
+    ROW(op##_u64, uint64_t, uint64_t, SAME, bool, SAME, expr)                     \
     static const row_fn op##_rows[] = {                                           \
         [DTYPE_F32] = op##_f32,   [DTYPE_F64] = op##_f64, [DTYPE_F16] = op##_f16, \
         [DTYPE_BF16] = op##_bf16, [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, \
         [DTYPE_I16] = op##_i16,   [DTYPE_I8] = op##_i8,   [DTYPE_U8] = op##_u8,   \
+        [DTYPE_U16] = op##_u16,   [DTYPE_U32] = op##_u32, [DTYPE_U64] = op##_u64, \
         [DTYPE_BOOL] = op##_u8                                                    \
     };                                                                            \
     PREPARE(op)
@@ -190,7 +266,7 @@ TRUTH_LIST(X)
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16))
 #define INTS                                                                                    \
     (DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | \
-     DTYPE_BIT(DTYPE_U8))
+     DTYPE_BIT(DTYPE_U8) | DTYPE_BIT(DTYPE_U16) | DTYPE_BIT(DTYPE_U32) | DTYPE_BIT(DTYPE_U64))
 
 const struct kernel ref_binary[] = {
 #define X(op, of_floats, of_ints) \
@@ -205,10 +281,13 @@ const struct kernel ref_binary[] = {
     { #op, "ref " #op, INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, run, NULL },
             BITS_LIST(X)
 #undef X
+#define X(op, expr) { #op, "ref " #op, INTS, DEVICE_CPU, NULL, prepare_##op, run, NULL },
+                SHIFT_LIST(X)
+#undef X
 #define X(op, expr)                                                                           \
     { #op, "ref " #op, FLOATS | INTS | DTYPE_BIT(DTYPE_BOOL), DEVICE_CPU, NULL, prepare_##op, \
       run, NULL },
-                TRUTH_LIST(X)
+                    TRUTH_LIST(X)
 #undef X
-                    { 0 },
+                        { 0 },
 };

@@ -260,6 +260,58 @@ static const char *refuse_cast(const struct kernel_ctx *ctx)
     return either && ctx->in[0].dtype != ctx->out[0].dtype ? "not for complex numbers" : NULL;
 }
 
+/* ---- bit_cast ---- */
+
+struct bit_state {
+    int64_t count;
+    dtype from, to;
+};
+
+static status prepare_bits(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                           struct err *e)
+{
+    const struct bit_cast_attrs *a = ctx->node->attrs;
+    struct bit_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    *s = (struct bit_state){ shape_numel(&ctx->in[0].shape), (dtype)a->from, (dtype)a->to };
+    *state = s;
+    return OK;
+}
+
+static bool is_half(dtype d)
+{
+    return d == DTYPE_F16 || d == DTYPE_BF16;
+}
+
+static void copy_bits(const struct bit_state *s, const void *from, void *to)
+{
+    size_t size = dtype_size(s->from);
+    for (int64_t i = 0; i < s->count; i++) {
+        uint8_t bits[16] = { 0 };
+        uint16_t half;
+        if (is_half(s->from)) {
+            float f = ((const float *)from)[i];
+            half = s->from == DTYPE_F16 ? f32_to_f16(f) : f32_to_bf16(f);
+            memcpy(bits, &half, sizeof(half));
+        } else {
+            memcpy(bits, (const uint8_t *)from + (size_t)i * size, size);
+        }
+        if (is_half(s->to)) {
+            memcpy(&half, bits, sizeof(half));
+            ((float *)to)[i] = s->to == DTYPE_F16 ? f16_to_f32(half) : bf16_to_f32(half);
+        } else if (s->to == DTYPE_BOOL) {
+            ((bool *)to)[i] = bits[0] != 0; /* a bool of another number would be none */
+        } else {
+            memcpy((uint8_t *)to + (size_t)i * size, bits, size);
+        }
+    }
+}
+
+static status run_bits(const void *state, const struct kernel_io *io)
+{
+    copy_bits(state, io->in[0], io->out[0]);
+    return OK;
+}
+
 /* ---- select ---- */
 
 struct select_state {
@@ -304,6 +356,7 @@ const struct kernel ref_fill[] = {
     { "shape",     "ref shape",  UINT32_MAX, DEVICE_CPU, NULL,        prepare_shape,     run_shape,  NULL },
     { "numel",     "ref numel",  UINT32_MAX, DEVICE_CPU, NULL,        prepare_shape,     run_numel,  NULL },
     { "cast",      "ref cast",   UINT32_MAX, DEVICE_CPU, refuse_cast, prepare_cast,      run_cast,   NULL },
+    { "bit_cast",  "ref bit_cast", UINT32_MAX, DEVICE_CPU, NULL,      prepare_bits,      run_bits,   NULL },
     { "range",     "ref range",  UINT32_MAX, DEVICE_CPU, NULL,        prepare_range,     run_range,  NULL },
     { "select",    "ref select", UINT32_MAX, DEVICE_CPU, NULL,        prepare_select,    run_select, NULL },
     { 0 },

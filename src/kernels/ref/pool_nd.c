@@ -18,21 +18,29 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     return OK;
 }
 
+/* What a window sees along one axis: from, from + step, ... below to. */
 struct range {
-    int64_t from, to;
+    int64_t from, to, step;
+    int64_t inside; /* how many these are */
     int64_t
-        with_pads; /* elements of the window, pads included; one that was rounded up ends where the pads end */
+        with_pads; /* and with those in the pads; a window that was rounded up ends where the pads end */
 };
 
 /* The elements that place `o` sees along one axis. */
 static struct range seen(const struct state *s, int axis, int64_t o)
 {
     const struct span *x = &s->span[axis];
-    if (s->attrs.adaptive && !s->attrs.global)
-        return (struct range){ o * x->in / x->out, ((o + 1) * x->in + x->out - 1) / x->out, 0 };
-    int64_t from = o * x->stride - x->before, to = from + x->kernel;
+    if (s->attrs.adaptive && !s->attrs.global) {
+        int64_t from = o * x->in / x->out, to = ((o + 1) * x->in + x->out - 1) / x->out;
+        return (struct range){ from, to, 1, to - from, 0 };
+    }
+    int64_t gap = x->dilation, begin = o * x->stride - x->before;
+    int64_t to = begin + (x->kernel - 1) * gap + 1;
     to = to > x->in + x->after ? x->in + x->after : to;
-    return (struct range){ from < 0 ? 0 : from, to > x->in ? x->in : to, to - from };
+    int64_t all = (to - begin + gap - 1) / gap;
+    int64_t from = begin < 0 ? begin + (gap - 1 - begin) / gap * gap : begin;
+    to = to > x->in ? x->in : to;
+    return (struct range){ from, to, gap, to > from ? (to - from + gap - 1) / gap : 0, all };
 }
 
 struct found {
@@ -45,9 +53,9 @@ static struct found look(const struct state *s, const float *x, struct range d, 
                          struct range w)
 {
     struct found f = { 0, -INFINITY, -1 };
-    for (int64_t i = d.from; i < d.to; i++)
-        for (int64_t j = h.from; j < h.to; j++)
-            for (int64_t k = w.from; k < w.to; k++) {
+    for (int64_t i = d.from; i < d.to; i += d.step)
+        for (int64_t j = h.from; j < h.to; j += h.step)
+            for (int64_t k = w.from; k < w.to; k += w.step) {
                 int64_t at = (i * s->span[1].in + j) * s->span[2].in + k;
                 float v = x[at];
                 f.sum += v;
@@ -65,8 +73,9 @@ static float value(const struct state *s, const struct found *f, struct range d,
     if (s->attrs.mode == POOL_MAX)
         return f->top;
     bool whole = s->attrs.mode == POOL_AVG_WITH_PADS && !s->attrs.adaptive;
-    int64_t inside = (d.to - d.from) * (h.to - h.from) * (w.to - w.from);
-    return (float)(f->sum / (double)(whole ? d.with_pads * h.with_pads * w.with_pads : inside));
+    int64_t inside = d.inside * h.inside * w.inside;
+    int64_t count = whole ? d.with_pads * h.with_pads * w.with_pads : inside;
+    return (float)(f->sum / (double)(count > 0 ? count : 1)); /* the gaps may miss the image */
 }
 
 static void plane(const struct state *s, const float *x, float *out, int32_t *index)

@@ -41,17 +41,15 @@ static status run_maxout(const void *state, const struct kernel_io *io)
 /* ---- im2col, col2im ---- */
 
 struct col_state {
-    struct span h, w;
+    struct span d, h, w;
     int64_t planes; /* images times channels */
 };
 
-static status prepare_cols(const struct kernel_ctx *ctx, const struct shape *image, void **state,
-                           struct err *e)
+static status keep_spans(const struct kernel_ctx *ctx, const struct span span[SPATIAL_MAX],
+                         const struct shape *image, void **state)
 {
-    struct span span[2];
     struct col_state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    TRY(im2col_spans(ctx->node->attrs, image->dim[2], image->dim[3], span, e));
-    *s = (struct col_state){ span[0], span[1], image->dim[0] * image->dim[1] };
+    *s = (struct col_state){ span[0], span[1], span[2], image->dim[0] * image->dim[1] };
     *state = s;
     return OK;
 }
@@ -59,13 +57,19 @@ static status prepare_cols(const struct kernel_ctx *ctx, const struct shape *ima
 static status prepare_im2col(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                              struct err *e)
 {
-    return prepare_cols(ctx, &ctx->in[0].shape, state, e);
+    const struct shape *image = &ctx->in[0].shape;
+    struct span span[SPATIAL_MAX];
+    TRY(im2col_spans(ctx->node->attrs, image->dim[2], image->dim[3], span, e));
+    return keep_spans(ctx, span, image, state);
 }
 
 static status prepare_col2im(const struct kernel_ctx *ctx, void **state, size_t *scratch,
                              struct err *e)
 {
-    return prepare_cols(ctx, &ctx->out[0].shape, state, e);
+    struct span span[SPATIAL_MAX];
+    int axes;
+    TRY(col2im_spans(ctx->node, ctx->in, span, &axes, e));
+    return keep_spans(ctx, span, &ctx->out[0].shape, state);
 }
 
 /* Where tap k of window o falls in the image; -1: outside. */
@@ -75,26 +79,35 @@ static int64_t under(const struct span *s, int64_t o, int64_t k)
     return at >= 0 && at < s->in ? at : -1;
 }
 
-/* Calls copy or add for every element of one plane's columns. */
+/* Copies or adds every element that tap (k, i, j) of all windows sees; column: the first of them. */
+static void walk_tap(const struct col_state *s, const int64_t tap[3], int64_t column,
+                     const float *from, float *to, bool to_image)
+{
+    for (int64_t od = 0; od < s->d.out; od++)
+        for (int64_t oh = 0; oh < s->h.out; oh++)
+            for (int64_t ow = 0; ow < s->w.out; ow++, column++) {
+                int64_t d = under(&s->d, od, tap[0]), h = under(&s->h, oh, tap[1]),
+                        w = under(&s->w, ow, tap[2]), at = (d * s->h.in + h) * s->w.in + w;
+                bool inside = d >= 0 && h >= 0 && w >= 0;
+                if (to_image && inside)
+                    to[at] += from[column];
+                if (!to_image)
+                    to[column] = inside ? from[at] : 0;
+            }
+}
+
 static void walk_plane(const struct col_state *s, const float *from, float *to, bool to_image)
 {
-    int64_t column = 0;
-    for (int64_t i = 0; i < s->h.kernel; i++)
-        for (int64_t j = 0; j < s->w.kernel; j++)
-            for (int64_t oh = 0; oh < s->h.out; oh++)
-                for (int64_t ow = 0; ow < s->w.out; ow++, column++) {
-                    int64_t h = under(&s->h, oh, i), w = under(&s->w, ow, j);
-                    bool inside = h >= 0 && w >= 0;
-                    if (to_image && inside)
-                        to[h * s->w.in + w] += from[column];
-                    if (!to_image)
-                        to[column] = inside ? from[h * s->w.in + w] : 0;
-                }
+    int64_t places = s->d.out * s->h.out * s->w.out, tap[3], column = 0;
+    for (tap[0] = 0; tap[0] < s->d.kernel; tap[0]++)
+        for (tap[1] = 0; tap[1] < s->h.kernel; tap[1]++)
+            for (tap[2] = 0; tap[2] < s->w.kernel; tap[2]++, column += places)
+                walk_tap(s, tap, column, from, to, to_image);
 }
 
 static int64_t column_size(const struct col_state *s)
 {
-    return s->h.kernel * s->w.kernel * s->h.out * s->w.out;
+    return s->d.kernel * s->h.kernel * s->w.kernel * s->d.out * s->h.out * s->w.out;
 }
 
 static status run_im2col(const void *state, const struct kernel_io *io)
@@ -109,7 +122,7 @@ static status run_im2col(const void *state, const struct kernel_io *io)
 static status run_col2im(const void *state, const struct kernel_io *io)
 {
     const struct col_state *s = state;
-    int64_t image = s->h.in * s->w.in;
+    int64_t image = s->d.in * s->h.in * s->w.in;
     for (int64_t p = 0; p < s->planes; p++) {
         float *to = (float *)io->out[0] + p * image;
         for (int64_t i = 0; i < image; i++)

@@ -235,7 +235,8 @@ static status prepare_scan(const struct kernel_ctx *ctx, void **state, size_t *s
     struct scan *s = arena_zalloc(ctx->arena, sizeof(*s));
     s->attrs = *(const struct scan_attrs *)ctx->node->attrs;
     s->access = access_of(ctx->in[0].dtype);
-    int axis = x->rank > 0 ? shape_axis(x, s->attrs.axis) : 0;
+    int axis;
+    TRY(scan_axis(ctx->node, ctx->in, &axis, e));
     s->outer = shape_span(x, 0, axis);
     s->n = x->rank > 0 ? x->dim[axis] : 1;
     s->inner = x->rank > 0 ? shape_span(x, axis + 1, x->rank) : 1;

@@ -322,7 +322,8 @@ static status run_grid(const void *state, const struct kernel_io *io)
 /* ---- affine_grid ---- */
 
 struct affine_state {
-    int64_t images, h, w;
+    int64_t images, d, h, w;
+    int axes;
     bool align_corners;
 };
 
@@ -332,7 +333,10 @@ static status prepare_affine(const struct kernel_ctx *ctx, void **state, size_t 
     const struct shape *y = &ctx->out[0].shape;
     const struct affine_grid_attrs *a = ctx->node->attrs;
     struct affine_state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    *s = (struct affine_state){ y->dim[0], y->dim[1], y->dim[2], a->align_corners };
+    int axes = y->rank - 2;
+    *s =
+        (struct affine_state){ y->dim[0], axes == 3 ? y->dim[1] : 1, y->dim[axes - 1], y->dim[axes],
+                               axes,      a->align_corners };
     *state = s;
     return OK;
 }
@@ -345,18 +349,33 @@ static double spread(int64_t i, int64_t n, bool corners)
     return (2.0 * (double)i + 1) / (double)n - 1;
 }
 
+/* theta times (x, y, z, 1). */
+static void put_place(const struct affine_state *s, const float *theta, const double at[3],
+                      float *out)
+{
+    for (int i = 0; i < s->axes; i++) {
+        const float *row = theta + i * (s->axes + 1);
+        double sum = row[s->axes];
+        for (int k = 0; k < s->axes; k++)
+            sum += row[k] * at[k];
+        out[i] = (float)sum;
+    }
+}
+
 static status run_affine(const void *state, const struct kernel_io *io)
 {
     const struct affine_state *s = state;
     const float *t = io->in[0];
     float *out = io->out[0];
-    for (int64_t n = 0; n < s->images; n++, t += 6)
-        for (int64_t i = 0; i < s->h; i++)
-            for (int64_t j = 0; j < s->w; j++) {
-                double x = spread(j, s->w, s->align_corners), y = spread(i, s->h, s->align_corners);
-                *out++ = (float)(t[0] * x + t[1] * y + t[2]);
-                *out++ = (float)(t[3] * x + t[4] * y + t[5]);
-            }
+    for (int64_t n = 0; n < s->images; n++, t += s->axes * (s->axes + 1))
+        for (int64_t k = 0; k < s->d; k++)
+            for (int64_t i = 0; i < s->h; i++)
+                for (int64_t j = 0; j < s->w; j++, out += s->axes)
+                    put_place(s, t,
+                              (double[]){ spread(j, s->w, s->align_corners),
+                                          spread(i, s->h, s->align_corners),
+                                          spread(k, s->d, s->align_corners) },
+                              out);
     return OK;
 }
 

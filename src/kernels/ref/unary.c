@@ -156,8 +156,9 @@ static int64_t whole(double v)
     X(ceil,   x)                                                               \
     X(round,  x)                                                               \
     X(round_even, x)                                                           \
-    X(trunc,  x)                                                               \
-    X(bitwise_not, ~x)
+    X(trunc,  x)
+
+#define BITS_LIST(X) X(bitwise_not, ~x)
 // clang-format on
 
 static status prepare(const struct kernel_ctx *ctx, curve_fn fn, whole_fn of_whole, void **state)
@@ -204,6 +205,9 @@ static status run_whole(const void *state, const struct kernel_io *io)
     case DTYPE_I32: LOOP(int32_t, s->whole, , (int32_t)) break;
     case DTYPE_I16: LOOP(int16_t, s->whole, , (int16_t)) break;
     case DTYPE_I8: LOOP(int8_t, s->whole, , (int8_t)) break;
+    case DTYPE_U16: LOOP(uint16_t, s->whole, , (uint16_t)) break;
+    case DTYPE_U32: LOOP(uint32_t, s->whole, , (uint32_t)) break;
+    case DTYPE_U64: LOOP(uint64_t, s->whole, (int64_t), (uint64_t)) break;
     default: LOOP(uint8_t, s->whole, , (uint8_t)) break;
     }
 #undef FN_LAST
@@ -234,6 +238,7 @@ CURVE_LIST(X)
         return prepare(ctx, NULL, w_##op, state);                                           \
     }
 WHOLE_LIST(X)
+BITS_LIST(X)
 #undef X
 
 /* ---- questions, answered by a bool each ---- */
@@ -258,6 +263,8 @@ static bool read_element(dtype d, const void *in, int64_t i, double *x, int64_t 
     case DTYPE_I64: *n = ((const int64_t *)in)[i]; return false;
     case DTYPE_I32: *n = ((const int32_t *)in)[i]; return false;
     case DTYPE_I16: *n = ((const int16_t *)in)[i]; return false;
+    case DTYPE_U16: *n = ((const uint16_t *)in)[i]; return false;
+    case DTYPE_U32: *n = ((const uint32_t *)in)[i]; return false;
     default: *n = ((const uint8_t *)in)[i]; return false;
     }
 }
@@ -290,7 +297,7 @@ TELL_LIST(X)
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_F16) | DTYPE_BIT(DTYPE_BF16))
 #define WHOLES                                                                                  \
     (DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | \
-     DTYPE_BIT(DTYPE_U8))
+     DTYPE_BIT(DTYPE_U8) | DTYPE_BIT(DTYPE_U16) | DTYPE_BIT(DTYPE_U32))
 
 const struct kernel ref_unary[] = {
 #define X(op, expr) { #op, "ref " #op, FLOATS, DEVICE_CPU, NULL, prepare_f_##op, run_curve, NULL },
@@ -299,13 +306,18 @@ const struct kernel ref_unary[] = {
 #define X(op, expr) { #op, "ref " #op, WHOLES, DEVICE_CPU, NULL, prepare_w_##op, run_whole, NULL },
         WHOLE_LIST(X)
 #undef X
+#define X(op, expr)                                                                           \
+    { #op,       "ref " #op, WHOLES | DTYPE_BIT(DTYPE_U64), DEVICE_CPU, NULL, prepare_w_##op, \
+      run_whole, NULL },
+            BITS_LIST(X)
+#undef X
 #define X(op, of_float, of_whole)                                        \
     {                                                                    \
         #op,        "ref " #op, FLOATS | WHOLES | DTYPE_BIT(DTYPE_BOOL), \
         DEVICE_CPU, NULL,       prepare_tell,                            \
         run_##op,   NULL                                                 \
     },
-            TELL_LIST(X)
+                TELL_LIST(X)
 #undef X
-                { 0 },
+                    { 0 },
 };
