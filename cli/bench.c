@@ -40,7 +40,7 @@ static const struct option options[] = {
     { "seconds", OPT_REAL, FIELD(seconds), "S", "4", "how long", 0.001, 86400, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "one JSON object", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "model: threads that one run uses", 1, 1024, "thread" },
-    { "precision", OPT_CHOICE, FIELD(precision), "fp32|bf16", "fp32", "model: bf16 rounds the operands of products", 0, 0, NULL },
+    { "precision", OPT_CHOICE, FIELD(precision), PRECISION_CHOICES, "fp32", "model: how it is computed; int8: a quantised one", 0, 0, NULL },
     { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
     { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "model: the working memory that one run may have", 1, 1e15, NULL },
@@ -192,9 +192,11 @@ static status bench_model(const struct bench_args *args, struct arena *a, struct
     struct model *m;
     TRY(arrays_open(args->feeds.in, a, &file, e));
     uint64_t begin = clock_ns();
-    opt.bf16 = strcmp(args->precision, "bf16") == 0;
+    precision_parse(str_of(args->precision), &opt.precision);
     status s = model_open(args->words.word[0], &opt, &m, e);
     if (s == OK) {
+        if (model_remark(m) != NULL)
+            fprintf(stderr, "%s: %s\n", command.name, model_remark(m));
         s = bench_loaded(args, m, begin, &file, a, b, e);
         model_unref(m);
     }

@@ -63,7 +63,7 @@ static const struct flag flags[] = {
     { "log_dir",              FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "minloglevel",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "v",                    FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "precision",            FLAG_VALUE, USE_READ,   NULL,                "fp32" },
+    { "precision",            FLAG_VALUE, USE_OPTION, "--precision",       NULL },
     { "prometheus_port",      FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "request_cache_size",   FLAG_VALUE, USE_OPTION, "--request-cache-size", NULL },
     { "gpuid",                FLAG_VALUE, USE_WARN,   NULL,                NULL },
@@ -301,8 +301,6 @@ static status take_options(struct launch *l)
             strcmp(value, "false") != 0 && value[0] != '\0')
             fprintf(stderr, "oar: -%s %s has no effect here\n", flags[i].name, value);
     }
-    if (strcmp(value_of(l, "precision"), "fp32") != 0)
-        fprintf(stderr, "oar: -precision %s: the model runs in fp32\n", value_of(l, "precision"));
     return strcmp(threads, "0") == 0 ? OK : say(l, "--thread", threads);
 }
 

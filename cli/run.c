@@ -6,7 +6,6 @@
 
 #include "exec/exec.h"
 #include "exec/model.h"
-#include "kernels/kernel.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +24,7 @@ static const struct option options[] = {
     { "in", OPT_TEXT, FIELD(in), "FILE.npz", NULL, "the input arrays", 0, 0, NULL },
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the outputs go; without it they are printed", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "threads that one run uses", 1, 1024, "thread" },
-    { "precision", OPT_CHOICE, FIELD(precision), "fp32|bf16", "fp32", "bf16: products of numbers rounded to 8 bits; tells the error", 0, 0, NULL },
+    { "precision", OPT_CHOICE, FIELD(precision), PRECISION_CHOICES, "fp32", "how it is computed; int8: a quantised model; tells the error against fp32", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run may have", 1, 1e15, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the outputs whole, as JSON", 0, 0, NULL },
 };
@@ -96,12 +95,11 @@ static status run(const struct run_args *args, struct arena *a, struct err *e)
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->in, a, &file, e));
-    opt.bf16 = strcmp(args->precision, "bf16") == 0;
-    if (opt.bf16 && !kernel_has_bf16())
-        fprintf(stderr, "%s: this processor does not multiply bfloat16: computed in fp32\n",
-                command.name);
+    precision_parse(str_of(args->precision), &opt.precision);
     status s = model_open(args->words.word[0], &opt, &m, e);
     if (s == OK) {
+        if (model_remark(m) != NULL)
+            fprintf(stderr, "%s: %s\n", command.name, model_remark(m));
         s = run_on(args, m, &file, a, e);
         model_unref(m);
     }

@@ -11,7 +11,7 @@
 struct serve_args {
     struct words words, models, ops, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
-    const char *batch_overdue;
+    const char *batch_overdue, *precision;
     const char *record;
     double record_share;
     int64_t record_bytes, cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
@@ -43,6 +43,7 @@ static const struct option options[] = {
     { "record", OPT_TEXT, FIELD(record), "FILE", NULL, "record requests and their answers, for 'oar replay'", 0, 0, NULL },
     { "record-share", OPT_REAL, FIELD(record_share), "X", "1", "the share of requests that is recorded", 0, 1, NULL },
     { "record-bytes", OPT_INT, FIELD(record_bytes), "BYTES", "1073741824", "the most that the file takes", 1, 1e15, NULL },
+    { "precision", OPT_CHOICE, FIELD(precision), PRECISION_CHOICES, "fp32", "how models are computed, where their own oar.yml does not say; int8: quantised ones", 0, 0, NULL },
     { "request-cache-size", OPT_INT, FIELD(cache_bytes), "BYTES", "0", "answers that each model keeps for requests that come again", 0, 1e15, NULL },
     { "batch-delay-us", OPT_INT, FIELD(batch_delay_us), "US", "0", "how long a request may wait for others", 0, 1e9, NULL },
     { "batch-preferred", OPT_NAMES, FIELD(batch_preferred), "ROWS,ROWS", NULL, "sizes at which a batch waits no longer", 0, 0, NULL },
@@ -193,6 +194,8 @@ static int serve(const struct serve_args *args, struct arena *a)
                                          "--batch-preferred take whole numbers");
     if (chain_models(args, a, model, &model_count, &e) != OK)
         return command_failed(&command, &e);
+    precision how = PRECISION_FP32;
+    precision_parse(str_of(args->precision), &how);
     struct server_options opt = {
         .model = model,
         .model_count = model_count,
@@ -201,6 +204,7 @@ static int serve(const struct serve_args *args, struct arena *a)
         .threads = (int)args->threads,
         .name = args->name,
         .batch = batch,
+        .precision = how,
         .record = args->record,
         .record_share = args->record_share,
         .record_bytes = (size_t)args->record_bytes,

@@ -45,7 +45,21 @@ typedef struct oar_port {
     int64_t shape[OAR_MAX_RANK];
 } oar_port;
 
+/* How a model is to be opened; zeroed fields are the defaults. size: sizeof(oar_model_options), so that it may grow. */
+typedef struct oar_model_options {
+    size_t size;
+    const char *precision; /* "fp32" (NULL), "bf16", "int8" or "fp16" */
+    int32_t threads;       /* of one run; 0: 1 */
+    int32_t reserved;
+    uint64_t max_arena_bytes; /* working memory of one run; 0: 3 GiB */
+} oar_model_options;
+
 OAR_API int oar_model_open(const char *path, oar_model **out, oar_error *error);
+/* options may be NULL. */
+OAR_API int oar_model_open_with(const char *path, const oar_model_options *options, oar_model **out,
+                                oar_error *error);
+/* What this processor or this model lacks for the precision that was asked for; NULL: nothing. */
+OAR_API const char *oar_model_remark(const oar_model *model);
 OAR_API void oar_model_close(oar_model *model);
 OAR_API int oar_model_input_count(const oar_model *model);
 OAR_API int oar_model_output_count(const oar_model *model);

@@ -28,12 +28,39 @@ static int report(status s, const struct err *e, oar_error *out)
     return s;
 }
 
+/* Fields beyond the size that the caller knows are not looked at. */
+static status take_options(const oar_model_options *from, struct model_options *to, struct err *e)
+{
+    oar_model_options known = { 0 };
+    if (from == NULL)
+        return OK;
+    if (from->size < sizeof(from->size) || from->size > 4096)
+        return err_set(e, INVALID, "options of %zu bytes: set size to sizeof(oar_model_options)",
+                       from->size);
+    memcpy(&known, from, from->size < sizeof(known) ? from->size : sizeof(known));
+    to->threads = known.threads;
+    to->max_arena_bytes = (size_t)known.max_arena_bytes;
+    if (known.precision == NULL || precision_parse(str_of(known.precision), &to->precision))
+        return OK;
+    return err_set(e, INVALID, "precision '%s' is not one of %s", known.precision,
+                   PRECISION_CHOICES);
+}
+
 int oar_model_open(const char *path, oar_model **out, oar_error *error)
 {
+    return oar_model_open_with(path, NULL, out, error);
+}
+
+int oar_model_open_with(const char *path, const oar_model_options *options, oar_model **out,
+                        oar_error *error)
+{
     struct err e = { "" };
+    struct model_options how = { 0 };
     struct model *m;
     *out = NULL;
-    status s = path != NULL ? model_open(path, NULL, &m, &e) : err_set(&e, INVALID, "no path");
+    status s = path != NULL ? take_options(options, &how, &e) : err_set(&e, INVALID, "no path");
+    if (s == OK)
+        s = model_open(path, &how, &m, &e);
     if (s == OK) {
         *out = mem_alloc(sizeof(**out));
         (*out)->model = m;
@@ -47,6 +74,11 @@ void oar_model_close(oar_model *model)
         return;
     model_unref(model->model);
     mem_free(model);
+}
+
+const char *oar_model_remark(const oar_model *model)
+{
+    return model_remark(model->model);
 }
 
 int oar_model_input_count(const oar_model *model)

@@ -19,6 +19,7 @@ struct model {
     struct imported imported;
     struct model_options options;
     struct packs *packs;
+    const char *remark;
     uint64_t load_ns;
     pthread_mutex_t lock;
     struct list plans; /* most recently used first; guarded by lock */
@@ -166,14 +167,28 @@ static status try_batch_of_one(struct model *m, struct err *e)
     return s;
 }
 
+static status rewrite(struct model *m, struct err *e)
+{
+    struct graph *g = m->imported.graph;
+    bool integers = m->options.precision == PRECISION_INT8;
+    int products = 0;
+    if (integers)
+        TRY(passes_take_integers(g, &products, e));
+    TRY(fold_constants(g, m->packs, &m->options, e));
+    if (integers)
+        TRY(passes_take_integers(g, &products, e));
+    if (integers && products == 0)
+        m->remark = "int8: nothing in it is quantised, and it is computed in fp32; 'oar convert "
+                    "--precision int8 --calibrate' makes a model that is";
+    return passes_run(g, integers, e);
+}
+
 static status prepare(struct model *m, struct err *e)
 {
     if (m->options.detach)
         TRY(import_detach(&m->imported, e));
-    if (!m->options.no_fuse) {
-        TRY(fold_constants(m->imported.graph, m->packs, &m->options, e));
-        TRY(passes_run(m->imported.graph, e));
-    }
+    if (!m->options.no_fuse)
+        TRY(rewrite(m, e));
     TRY(graph_check(m->imported.graph, e));
     return try_batch_of_one(m, e);
 }
@@ -190,6 +205,8 @@ status model_open(const char *path, const struct model_options *opt, struct mode
     m->id = atomic_fetch_add(&next_id, 1);
     m->imported = imported;
     m->options = opt != NULL ? *opt : (struct model_options){ 0 };
+    m->remark = precision_lack(m->options.precision);
+    m->options.precision = precision_here(m->options.precision);
     if (m->options.threads < 1)
         m->options.threads = 1;
     if (m->options.max_arena_bytes == 0)
@@ -251,6 +268,11 @@ const struct graph *model_graph(const struct model *m)
 const struct imported *model_imported(const struct model *m)
 {
     return &m->imported;
+}
+
+const char *model_remark(const struct model *m)
+{
+    return m->remark;
 }
 
 uint64_t model_load_ns(const struct model *m)

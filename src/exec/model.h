@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "exec/precision.h"
 #include "graph/graph.h"
 #include "import/import.h"
 
@@ -17,7 +18,7 @@ struct model_options {
     int threads;  /* intra-op threads of each run; 0 means 1 */
     bool no_fuse; /* leave the graph as imported: for finding a pass's fault */
     bool detach;  /* parameters are copied: their files may be overwritten while it serves */
-    bool bf16; /* operands of products and convolutions are rounded to bfloat16, sums stay float */
+    precision precision;
     bool ref_only; /* use the ref kernels alone: the truth that fast kernels are compared with */
     size_t max_arena_bytes; /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
 };
@@ -37,5 +38,7 @@ const struct imported *model_imported(const struct model *m);
 /* Feeds of zeros for a batch of one, one for each input, in the arena; false where the model leaves more than the batch
  * dimension open. For trying a model out. */
 bool model_sample(const struct model *m, struct arena *a, struct tensor **in);
+/* One line about the precision that was asked for: what this processor or this model lacks for it. NULL: nothing. */
+const char *model_remark(const struct model *m);
 uint64_t model_load_ns(const struct model *m); /* how long model_open took */
 size_t model_pack_bytes(const struct model *m);

@@ -221,7 +221,7 @@ static void view_known(struct build *b, const struct type *in, struct type *out)
 static size_t value_bytes(const struct build *b, const struct value *v, enum layout l)
 {
     struct tensor t = { .dtype = b->type[v->id].dtype, .shape = b->type[v->id].shape };
-    return (size_t)(l == LAYOUT_PLAIN ? tensor_bytes(&t) : layout_bytes(&t.shape, l));
+    return (size_t)(l == LAYOUT_PLAIN ? tensor_bytes(&t) : layout_bytes(&t.shape, l, dtype_size(t.dtype)));
 }
 
 static struct place new_extent(struct build *b, size_t bytes, int first, int last)
@@ -356,7 +356,8 @@ static struct place reorder(struct build *b, const struct node *n, const struct 
 {
     struct plan_step *s = new_step(b, n, 1, 1);
     struct reorder *r = arena_zalloc(&b->plan->arena, sizeof(*r));
-    *r = (struct reorder){ b->type[v->id].shape, b->layout[v->id], to };
+    *r = (struct reorder){ b->type[v->id].shape, b->layout[v->id], to,
+                           dtype_size(b->type[v->id].dtype) };
     s->kernel = &layout_reorder;
     s->state = r;
     s->in[0] = b->home[v->id];
@@ -434,7 +435,7 @@ static status choose(struct build *b, const struct node *n, struct choice *c)
                               .arena = &b->plan->arena,
                               .packs = b->r->packs,
                               .threads = b->r->options->threads,
-                              .bf16 = b->r->options->bf16 };
+                              .bf16 = b->r->options->precision == PRECISION_BF16 };
     if (!spreads) {
         ctx.have = c->have;
         ctx.want = c->want;

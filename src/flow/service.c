@@ -131,7 +131,9 @@ static status open_models(const struct service *s, const struct model_options *h
 status service_open(const struct service *s, const struct flow_options *opt, bool detach,
                     struct flow **out, struct err *e)
 {
-    const struct model_options how = { .detach = detach, .max_arena_bytes = opt->max_arena_bytes };
+    const struct model_options how = { .detach = detach,
+                                       .precision = opt->precision,
+                                       .max_arena_bytes = opt->max_arena_bytes };
     size_t bytes = (size_t)s->spec.node_count * sizeof(struct flow_node_spec);
     struct flow_node_spec *node = mem_alloc(bytes + 1);
     struct flow_spec spec = s->spec;

@@ -30,14 +30,42 @@ struct act_fn {
     float alpha, beta, gamma;
 };
 
+/* What a product or a convolution of integers (x int8 or uint8, w int8) makes of them: with s its scale input, one number
+ * for each output channel, out = act(s * ((x - x_zero) * w) + bias + residual) and so on as for floats, where an integer
+ * residual stands for residual_scale * (residual - residual_zero). An integer result is round_even(out / out_scale) +
+ * out_zero, kept in its range. All zero where x is a float. */
+enum result {
+    RESULT_F32,
+    RESULT_I8,
+    RESULT_U8,
+};
+extern const char *const result_names[];
+
+struct integers {
+    int32_t x_zero;
+    int32_t result; /* enum result */
+    float out_scale;
+    int32_t out_zero;
+    float residual_scale;
+    int32_t residual_zero;
+};
+
 /* matmul: out = act(alpha * a x b + bias) + residual. a [..., M, K], b [..., K, N] (or transposed), batch dimensions
  * broadcast; a vector operand is taken as NumPy's matmul does. Inputs: a, b, bias (optional, [N]), residual (optional,
- * of the result's shape). */
+ * of the result's shape), scale (of integers alone, [N]; b is then a matrix). */
+enum matmul_input {
+    MATMUL_A,
+    MATMUL_B,
+    MATMUL_BIAS,
+    MATMUL_RESIDUAL,
+    MATMUL_SCALE
+};
 struct matmul_attrs {
     bool trans_a, trans_b;
     float alpha; /* set to 1 by matmul's importers; 0 is a legal value */
     int32_t act;
     float act_alpha, act_beta, act_gamma; /* as struct act_fn */
+    struct integers q;
 };
 
 /* A matmul for concrete shapes: stacks of m x k and k x n matrices, whose batch dimensions broadcast to `stack`. */
@@ -78,6 +106,7 @@ struct conv_attrs {
     int32_t act;
     float act_alpha, act_beta, act_gamma; /* as struct act_fn */
     bool act_first;
+    struct integers q;
 };
 enum conv_input {
     CONV_X,

@@ -30,6 +30,16 @@ extern const struct op ops_random[], ops_signal[], ops_linear_attention[];
 #member, ATTR_ENUM, offsetof(struct type, member), list \
     }
 
+/* The rows of a struct integers named q. */
+#define FIELDS_INTEGERS(type)                                                           \
+    FIELD(type, q.x_zero, ATTR_I32), FIELD_ENUM(type, q.result, result_names),          \
+        FIELD(type, q.out_scale, ATTR_F32), FIELD(type, q.out_zero, ATTR_I32),          \
+        FIELD(type, q.residual_scale, ATTR_F32), FIELD(type, q.residual_zero, ATTR_I32)
+
+bool is_integer8(dtype d);
+/* Checks a product's numbers and types where in[0] is of integers, or that there are none; gives the result's dtype. */
+status want_integers(const struct integers *q, const struct node *n, const struct type *in,
+                     int residual, int scale, dtype *out, struct err *e);
 /* Output 0 is typed like input 0. */
 status infer_same(const struct node *n, const struct type *in, struct type *out, struct err *e);
 

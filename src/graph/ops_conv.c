@@ -84,7 +84,7 @@ static status check_vector(const struct node *n, const struct type *in, int inde
     if (n->in_count <= index || n->in[index] == NULL)
         return OK;
     snprintf(its, sizeof(its), "its %s", what);
-    TRY(want_dtype(t, in[0].dtype, its, e));
+    TRY(want_dtype(t, is_integer8(in[0].dtype) ? DTYPE_F32 : in[0].dtype, its, e));
     if (t->shape.rank == 1 && t->shape.dim[0] == in[1].shape.dim[0])
         return OK;
     return err_set(e, INVALID, "expected a %s of shape [%lld], got %s", what,
@@ -94,17 +94,21 @@ static status check_vector(const struct node *n, const struct type *in, int inde
 static status infer_conv(const struct node *n, const struct type *in, struct type *out,
                          struct err *e)
 {
+    const struct conv_attrs *a = n->attrs;
     struct window w;
+    dtype result;
     TRY(want_rank(&in[0], 4, "its image", e));
     TRY(want_rank(&in[1], 4, "its filter", e));
-    TRY(want_dtype(&in[1], in[0].dtype, "its filter", e));
+    TRY(want_dtype(&in[1], is_integer8(in[0].dtype) ? DTYPE_I8 : in[0].dtype, "its filter", e));
+    TRY(want_integers(&a->q, n, in, CONV_RESIDUAL, CONV_SCALE, &result, e));
     TRY(check_channels(n->attrs, in, e));
     TRY(check_vector(n, in, CONV_BIAS, "bias", e));
     TRY(check_vector(n, in, CONV_SCALE, "scale", e));
     TRY(conv_window(n->attrs, &in[0].shape, &in[1].shape, &w, e));
-    out[0] = (struct type){ in[0].dtype,
+    out[0] = (struct type){ result,
                             SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w), NULL };
-    return want_residual(n, &in[CONV_RESIDUAL], CONV_RESIDUAL, in[0].dtype, &out[0].shape, e);
+    dtype added = is_integer8(in[0].dtype) ? in[CONV_RESIDUAL].dtype : in[0].dtype;
+    return want_residual(n, &in[CONV_RESIDUAL], CONV_RESIDUAL, added, &out[0].shape, e);
 }
 
 static const struct attr_field fields[] = {
@@ -115,7 +119,8 @@ static const struct attr_field fields[] = {
     FIELD(conv_attrs, groups, ATTR_I32),     FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
     FIELD_ENUM(conv_attrs, act, act_names),  FIELD(conv_attrs, act_alpha, ATTR_F32),
     FIELD(conv_attrs, act_beta, ATTR_F32),   FIELD(conv_attrs, act_gamma, ATTR_F32),
-    FIELD(conv_attrs, act_first, ATTR_BOOL), { 0 },
+    FIELD(conv_attrs, act_first, ATTR_BOOL), FIELDS_INTEGERS(conv_attrs),
+    { 0 },
 };
 
 const struct op ops_conv[] = {

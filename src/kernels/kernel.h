@@ -86,5 +86,6 @@ size_t packs_bytes(const struct packs *p);
  * best of many tries, which take some hundredths of a second. What profiles compare with. */
 double kernel_peak_flops(int threads);
 
-/* Whether this processor multiplies bfloat16 faster than float. */
+/* Whether this processor multiplies bfloat16, and products of int8 into int32, faster than float. */
 bool kernel_has_bf16(void);
+bool kernel_has_int8(void);

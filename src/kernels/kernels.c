@@ -12,6 +12,7 @@ static const struct kernel *const families[] = {
     ref_quant, ref_choose, ref_trees, ref_nms_each,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_columns, cpu_channels,
+    dnnl_integers, cpu_integers, ref_integers,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention, cpu_deconv, dnnl_deconv,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,
     cpu_move, cpu_norm, cpu_image,

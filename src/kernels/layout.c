@@ -21,11 +21,11 @@ struct shape layout_shape(const struct shape *s, enum layout l)
     return SHAPE(s->dim[0], blocks, s->dim[2], s->dim[3], block);
 }
 
-int64_t layout_bytes(const struct shape *s, enum layout l)
+int64_t layout_bytes(const struct shape *s, enum layout l, size_t size)
 {
     struct shape p = layout_shape(s, l);
     int64_t n = shape_numel(&p), bytes;
-    return n >= 0 && !__builtin_mul_overflow(n, (int64_t)sizeof(float), &bytes) ? bytes : -1;
+    return n >= 0 && !__builtin_mul_overflow(n, (int64_t)size, &bytes) ? bytes : -1;
 }
 
 bool layout_same(const struct shape *s, enum layout a, enum layout b)
@@ -142,17 +142,47 @@ static void move(const struct reorder *r, const float *x, int64_t channels, int6
             y[at(r->to, channels, places, c, i)] = x[at(r->from, channels, places, c, i)];
 }
 
+/* The same for smaller elements, which lie plain or with their channels last. */
+#define MOVE_SMALL(type)                                                                      \
+    CLONES static void move_##type(const struct reorder *r, const type *x, type *y)           \
+    {                                                                                         \
+        int64_t channels = r->shape.dim[1], places = r->shape.dim[2] * r->shape.dim[3];       \
+        int64_t image = channels * places;                                                    \
+        bool last = r->to == LAYOUT_LAST; /* rows of x become columns of y */                 \
+        int64_t rows = last ? channels : places, columns = last ? places : channels;          \
+        for (int64_t n = 0; n < r->shape.dim[0]; n++, x += image, y += image)                 \
+            for (int64_t i = 0; i < columns; i += SIDE) /* a strip that stays near */         \
+                for (int64_t k = 0; k < rows; k++)                                            \
+                    for (int64_t j = i; j < columns && j < i + SIDE; j++)                     \
+                        y[j * rows + k] = x[k * columns + j];                                 \
+    }
+MOVE_SMALL(uint8_t)
+MOVE_SMALL(uint16_t)
+
+static status run_small(const struct reorder *r, const struct kernel_io *io)
+{
+    if (r->from == r->to)
+        memcpy(io->out[0], io->in[0], (size_t)layout_bytes(&r->shape, r->to, r->size));
+    else if (r->size == sizeof(uint8_t))
+        move_uint8_t(r, io->in[0], io->out[0]);
+    else
+        move_uint16_t(r, io->in[0], io->out[0]);
+    return OK;
+}
+
 static status run(const void *state, const struct kernel_io *io)
 {
     const struct reorder *r = state;
+    if (r->size < sizeof(float))
+        return run_small(r, io);
     const float *x = io->in[0];
     float *y = io->out[0];
     int64_t images = r->shape.dim[0], channels = r->shape.dim[1];
     int64_t places = r->shape.dim[2] * r->shape.dim[3];
     struct shape one = r->shape;
     one.dim[0] = 1;
-    int64_t in_size = layout_bytes(&one, r->from) / (int64_t)sizeof(float);
-    int64_t out_size = layout_bytes(&one, r->to) / (int64_t)sizeof(float);
+    int64_t in_size = layout_bytes(&one, r->from, sizeof(float)) / (int64_t)sizeof(float);
+    int64_t out_size = layout_bytes(&one, r->to, sizeof(float)) / (int64_t)sizeof(float);
     for (int64_t n = 0; n < images; n++, x += in_size, y += out_size) {
         if (r->from == r->to)
             memcpy(y, x, (size_t)in_size * sizeof(float));

@@ -1,5 +1,5 @@
 /* How an image lies in memory. Operators speak of NCHW; between kernels that like it better a plan keeps an image with its
- * channels in blocks, or last. Only float images have another layout than LAYOUT_PLAIN. */
+ * channels in blocks, or last. Float images have any layout, those of other elements LAYOUT_PLAIN or LAYOUT_LAST. */
 #pragma once
 
 #include "tensor/shape.h"
@@ -16,8 +16,8 @@ enum layout {
 
 /* The row-major shape that an array of this shape and layout really has. */
 struct shape layout_shape(const struct shape *s, enum layout l);
-/* Its bytes; -1 where they overflow. */
-int64_t layout_bytes(const struct shape *s, enum layout l);
+/* Its bytes, of elements of `size` bytes; -1 where they overflow. */
+int64_t layout_bytes(const struct shape *s, enum layout l, size_t size);
 /* Channels of a block; 1 where the layout has none. */
 int64_t layout_block(enum layout l);
 /* Whether the same bytes serve as both. */
@@ -28,5 +28,6 @@ struct kernel;
 struct reorder {
     struct shape shape;
     enum layout from, to;
+    size_t size; /* of an element: 1, 2 or 4 bytes */
 };
 extern const struct kernel layout_reorder;

@@ -4,6 +4,7 @@
  * are saved. */
 #include "base/mem.h"
 #include "graph/attrs_image.h"
+#include "graph/attrs_quant.h"
 #include "graph/op.h"
 #include "passes/rows.h"
 
@@ -58,6 +59,23 @@ static bool map_affine(const struct node *n, int k, struct map *m)
     return true;
 }
 
+/* What Paddle's older quantised forms put behind a product of integers. */
+static bool map_dequant(const struct node *n, int k, struct map *m)
+{
+    const struct fake_dequant_attrs *a = n->attrs;
+    const float *scale = floats(n->in[1], a->per_axis ? m->channels : 1), *second = NULL;
+    bool has_second = n->in_count > 2 && n->in[2] != NULL;
+    if (has_second)
+        second = floats(n->in[2], 1);
+    if (scale == NULL || (a->per_axis && a->axis != 1) || has_second != (second != NULL))
+        return false;
+    for (int64_t c = 0; c < m->channels; c++) {
+        m->scale[c] = scale[a->per_axis ? c : 0] * (second != NULL ? *second : 1) / a->range;
+        m->shift[c] = 0;
+    }
+    return true;
+}
+
 /* One number, or one for each channel of [N, C, H, W]; its step from channel to channel. */
 static const float *operand(const struct value *v, int64_t channels, int *step)
 {
@@ -99,6 +117,7 @@ static const struct follower {
 } followers[] = {
     { "batch_norm", 1, map_norm }, { "affine", 1, map_affine }, { "mul", 2, map_binary },
     { "add", 2, map_binary },      { "sub", 2, map_binary },    { "div", 2, map_binary },
+    { "fake_dequant", 1, map_dequant },
 };
 
 static const struct follower *find_follower(const struct node *n)
@@ -121,8 +140,8 @@ static bool can_take(const struct node *conv)
     const struct conv_attrs *a = conv->attrs;
     const struct tensor *w = conv->in[CONV_W]->constant;
     int64_t channels = w != NULL && w->shape.rank == 4 ? w->shape.dim[0] : -1;
-    return channels > 0 && w->dtype == DTYPE_F32 && a->act == ACT_NONE &&
-           is_free(conv, CONV_RESIDUAL) &&
+    return channels > 0 && (w->dtype == DTYPE_F32 || w->dtype == DTYPE_I8) &&
+           a->act == ACT_NONE && is_free(conv, CONV_RESIDUAL) &&
            (is_free(conv, CONV_BIAS) || floats(conv->in[CONV_BIAS], channels) != NULL) &&
            (is_free(conv, CONV_SCALE) || floats(conv->in[CONV_SCALE], channels) != NULL);
 }

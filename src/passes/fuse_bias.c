@@ -34,13 +34,19 @@ static const struct host {
     { "conv2d", fits_conv },
 };
 
+/* A product of int8 makes floats. */
+static bool same_numbers(dtype c, dtype weight)
+{
+    return c == weight || (c == DTYPE_F32 && weight == DTYPE_I8);
+}
+
 /* The node that can take the constant c up, where `product` comes from one. */
 static struct node *find_host(const struct value *product, const struct tensor *c, const int *uses)
 {
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
         struct node *n = sole_producer(product, hosts[i].op, uses);
-        if (n != NULL && n->in_count == 2 && n->in[1]->constant != NULL &&
-            c->dtype == n->in[1]->constant->dtype && hosts[i].fits(n, c))
+        if (n != NULL && (n->in_count <= 2 || n->in[2] == NULL) && n->in[1]->constant != NULL &&
+            same_numbers(c->dtype, n->in[1]->constant->dtype) && hosts[i].fits(n, c))
             return n;
     }
     return NULL;
@@ -53,7 +59,10 @@ static status fuse(struct graph *g, struct node *host, struct node *add, const s
     struct value *bias;
     flat.shape = SHAPE(shape_numel(&c->constant->shape));
     TRY(graph_add_constant(g, arena_printf(&g->arena, "%s#bias", c->name), &flat, &bias, e));
-    TRY(graph_add_input(g, host, bias, e));
+    if (host->in_count > 2)
+        host->in[2] = bias;
+    else
+        TRY(graph_add_input(g, host, bias, e));
     graph_absorb(host, add);
     return OK;
 }

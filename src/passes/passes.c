@@ -7,13 +7,16 @@
 
 // clang-format off
 static const struct pass passes[] = {
-    { "drop_identity", "values that are copies of others",                       drop_identity },
-    { "fold_scale",    "what scales and shifts channels joins the convolution before it", fold_scale },
-    { "fuse_attention", "softmax(q k') v with its scale, mask and transpositions", fuse_attention },
-    { "fuse_bias",     "a vector added to a product or a convolution joins it",  fuse_bias },
-    { "fuse_act",      "an activation behind a product or a convolution joins it", fuse_act },
-    { "fuse_residual", "what is added to a product or a convolution joins it",   fuse_residual },
-    { "fuse_act",      "the same, behind such a sum",                            fuse_act },
+    { "drop_identity", "values that are copies of others",                       drop_identity, false },
+    { "hoist_dequantize", "integers become floats right behind where they are made", hoist_dequantize, true },
+    { "drop_requantise", "a product of integers is added before it is rounded",  drop_requantise, true },
+    { "fold_scale",    "what scales and shifts channels joins the convolution before it", fold_scale, false },
+    { "fuse_attention", "softmax(q k') v with its scale, mask and transpositions", fuse_attention, false },
+    { "fuse_bias",     "a vector added to a product or a convolution joins it",  fuse_bias, false },
+    { "fuse_act",      "an activation behind a product or a convolution joins it", fuse_act, false },
+    { "fuse_residual", "what is added to a product or a convolution joins it",   fuse_residual, false },
+    { "fuse_act",      "the same, behind such a sum",                            fuse_act, false },
+    { "keep_integers", "tensors stay integers between products of integers",     keep_integers, true },
 };
 // clang-format on
 
@@ -22,26 +25,37 @@ const struct pass *pass_at(size_t index)
     return index < ARRAY_LEN(passes) ? &passes[index] : NULL;
 }
 
-static status run_inner(struct graph *g, struct err *e)
+static status run_inner(struct graph *g, bool integers, struct err *e)
 {
     struct graph *inner;
     for (uint32_t i = 0; i < g->node_count; i++)
         for (int k = 0; (inner = node_graph(g->nodes[i], k)) != NULL; k++)
-            TRY(passes_run(inner, e));
+            TRY(passes_run(inner, integers, e));
     return OK;
 }
 
-status passes_run(struct graph *g, struct err *e)
+status passes_run(struct graph *g, bool integers, struct err *e)
 {
-    TRY(run_inner(g, e));
+    TRY(run_inner(g, integers, e));
     for (size_t i = 0; i < ARRAY_LEN(passes); i++) {
         int changes = 0;
+        if (passes[i].integers && !integers)
+            continue;
         status s = passes[i].run(g, &changes, e);
         if (s != OK)
             return err_prefix(e, s, "pass %s: ", passes[i].name);
         graph_sweep(g);
     }
     return graph_check(g, e);
+}
+
+status passes_take_integers(struct graph *g, int *changes, struct err *e)
+{
+    status s = take_integers(g, changes, e);
+    if (s != OK)
+        return err_prefix(e, s, "pass take_integers: ");
+    graph_sweep(g);
+    return OK;
 }
 
 struct node *sole_producer(const struct value *v, const char *op, const int *uses)

@@ -9,6 +9,10 @@ status fuse_attention(struct graph *g, int *changes, struct err *e);
 status fuse_bias(struct graph *g, int *changes, struct err *e);
 status fuse_act(struct graph *g, int *changes, struct err *e);
 status fuse_residual(struct graph *g, int *changes, struct err *e);
+status take_integers(struct graph *g, int *changes, struct err *e);
+status hoist_dequantize(struct graph *g, int *changes, struct err *e);
+status drop_requantise(struct graph *g, int *changes, struct err *e);
+status keep_integers(struct graph *g, int *changes, struct err *e);
 
 /* For a fusion: the node that makes v, where it is the operator `op` and nobody but one node uses v; else NULL. */
 struct node *sole_producer(const struct value *v, const char *op, const int *uses);

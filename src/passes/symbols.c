@@ -250,6 +250,7 @@ static const struct rule rules[] = {
     { "embedding", embedding_shape }, { "reshape", reshape_shape }, { "concat", concat_shape },
     { "transpose", transpose_shape }, { "slice", slice_shape },     { "squeeze", squeeze_shape },
     { "softmax", same_shape },        { "layer_norm", same_shape }, { "batch_norm", same_shape },
+    { "quantize", same_shape },       { "dequantize", same_shape },
 };
 
 static const struct rule *find_rule(const struct node *n)

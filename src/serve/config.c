@@ -73,10 +73,23 @@ static status read_items(struct reading *r, const struct yaml *list,
     return OK;
 }
 
+static status read_precision(struct reading *r, const struct yaml *n)
+{
+    const char *text;
+    if (n == NULL)
+        return OK;
+    TRY(yaml_text(n, r->file, &text, r->err));
+    return precision_parse(str_of(text), &r->out->precision)
+               ? OK
+               : err_set(r->err, INVALID, "%s:%d: precision '%s' is not one of %s", r->file,
+                         n->line, text, PRECISION_CHOICES);
+}
+
 static status read_ours(struct reading *r, const struct yaml *top)
 {
     static const char *const keys[] = { "version_policy", "batch",       "pad",
-                                        "trim",           "cache_bytes", "warm_up" };
+                                        "trim",           "cache_bytes", "warm_up",
+                                        "precision" };
     const struct yaml *policy = yaml_get(top, "version_policy"), *batch = yaml_get(top, "batch"),
                       *cache = yaml_get(top, "cache_bytes"), *warm = yaml_get(top, "warm_up");
     TRY(yaml_keys(top, r->file, keys, ARRAY_LEN(keys), r->err));
@@ -96,6 +109,7 @@ static status read_ours(struct reading *r, const struct yaml *top)
     }
     if (warm != NULL)
         TRY(warm_options_read(warm, r->file, r->out->dir, r->arena, &r->out->warm, r->err));
+    TRY(read_precision(r, yaml_get(top, "precision")));
     r->out->pad_count = r->out->trim_count = 0;
     TRY(read_items(r, yaml_get(top, "pad"), read_pad));
     return read_items(r, yaml_get(top, "trim"), read_trim);

@@ -24,6 +24,7 @@ struct model_config {
     struct version_policy policy;
     struct batch_options batch;
     size_t cache_bytes;
+    precision precision;
     struct config_pad pad[BATCH_PADS_MAX];
     int pad_count;
     struct config_trim trim[BATCH_PADS_MAX];

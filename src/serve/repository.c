@@ -292,11 +292,14 @@ static status open_model(const struct entry *en, const struct loaded *l,
                          const struct flow_options *what, struct flow **out, struct err *e)
 {
     const struct model_options how = { .detach = l->in_place,
+                                       .precision = en->config.precision,
                                        .max_arena_bytes = what->max_arena_bytes };
     struct flow_options with = *what;
     struct batch_options batch;
     struct model *m;
     TRY(model_open(l->path, &how, &m, e));
+    if (model_remark(m) != NULL)
+        log_line(LOG_WARN, "serve", "model '%s': %s", en->name, model_remark(m));
     status s = config_resolve(&en->config, m, &batch, e);
     with.batch = &batch;
     if (s == OK)
@@ -357,6 +360,7 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                                        .version = l->number,
                                        .env = r->options.env,
                                        .batch = &en->config.batch,
+                                       .precision = en->config.precision,
                                        .max_arena_bytes = r->options.server->max_arena_bytes,
                                        .cache_bytes = en->config.cache_bytes,
                                        .dispose = watch_bury,
@@ -577,6 +581,7 @@ static status read_config(struct repository *r, struct entry *en, struct err *e)
     struct model_config c = { .policy = r->policy,
                               .batch = en->batch,
                               .dir = en->path,
+                              .precision = r->options.server->precision,
                               .cache_bytes = r->options.server->cache_bytes };
     arena_init(&fresh, 0);
     status s = en->override != NULL

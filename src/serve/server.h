@@ -32,6 +32,7 @@ struct server_options {
     const char *const *load; /* CONTROL_EXPLICIT: models of the roots to begin with */
     int model_count, root_count, load_count;
     model_control control;
+    precision precision;        /* of all models */
     const char *version_policy; /* NULL: "latest" */
     int reload_interval_s;      /* how often directories are looked at; 0: 10; < 0: never */
     int settle_ms;              /* files that did not change for so long are whole; 0: 1000 */

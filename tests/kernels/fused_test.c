@@ -14,7 +14,7 @@
 
 static void *bytes_for(struct arena *a, const struct type *t, enum layout l)
 {
-    int64_t bytes = layout_bytes(&t->shape, l);
+    int64_t bytes = layout_bytes(&t->shape, l, sizeof(float));
     assert_true(bytes >= 0);
     void *p = mem_try_aligned((size_t)bytes + 64, 64);
     assert_non_null(p);
@@ -26,7 +26,7 @@ static void *bytes_for(struct arena *a, const struct type *t, enum layout l)
 static const void *reorder(struct arena *a, const struct type *t, const void *from, enum layout had,
                            enum layout wanted)
 {
-    struct reorder r = { t->shape, had, wanted };
+    struct reorder r = { t->shape, had, wanted, sizeof(float) };
     struct err e = { "" };
     void *to = bytes_for(a, t, wanted);
     const void *in[] = { from };

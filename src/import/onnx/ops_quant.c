@@ -1,9 +1,11 @@
 /* Integers that stand for numbers: y = round(x / scale) + zero, kept within the integer's range. */
 #include "graph/attrs_image.h"
+#include "graph/attrs_quant.h"
 #include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
 
 #include <math.h>
+#include <string.h>
 
 struct range {
     dtype dtype;
@@ -90,6 +92,28 @@ static status quantize(struct onnx_site *s, struct value *x, const struct scalin
     return build_cast(s, cut, to, out);
 }
 
+/* Int8 and uint8 by one scale, or by one for each element of an axis: an operator of its own, which kernels of integers
+ * know. *out NULL: it is not of this kind. */
+static status by_steps(struct onnx_site *s, const char *op, struct value *x, dtype integers,
+                       int64_t axis, struct value **out)
+{
+    struct value *in[3] = { x };
+    *out = NULL;
+    TRY(onnx_in(s, 1, &in[1]));
+    TRY(onnx_in_optional(s, 2, &in[2]));
+    bool narrow = integers == DTYPE_I8 || integers == DTYPE_U8;
+    if (!narrow || in[1]->dtype != DTYPE_F32 || in[1]->shape.rank > 1 || in[1]->shape.rank < 0)
+        return OK;
+    TRY(onnx_add1(s, op, in, in[2] != NULL ? 3 : 2, out));
+    struct quant_attrs *a = node_attrs((*out)->producer);
+    a->axis = (int32_t)axis;
+    if (strcmp(op, "quantize") == 0)
+        a->to = integers == DTYPE_I8 ? RESULT_I8 : RESULT_U8;
+    (*out)->shape = x->shape;
+    (*out)->dtype = a->to == RESULT_F32 ? DTYPE_F32 : integers;
+    return OK;
+}
+
 static status refuse_blocks(struct onnx_site *s)
 {
     return onnx_i64(s, "block_size", 0) == 0
@@ -104,6 +128,14 @@ static status import_quantize(struct onnx_site *s)
     dtype to;
     TRY(refuse_blocks(s));
     TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in_optional(s, 2, &by.zero));
+    to = by.zero != NULL ? by.zero->dtype : DTYPE_U8;
+    if (onnx_i64(s, "output_dtype", 0) == 0 && x->dtype == DTYPE_F32)
+        TRY(by_steps(s, "quantize", x, to, onnx_i64(s, "axis", 1), &out));
+    else
+        out = NULL;
+    if (out != NULL)
+        return onnx_bind(s, 0, out);
     TRY(read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), &by));
     to = by.zero != NULL ? by.zero->dtype : DTYPE_U8;
     if (onnx_i64(s, "output_dtype", 0) != 0)
@@ -118,6 +150,9 @@ static status import_dequantize(struct onnx_site *s)
     struct scaling by;
     TRY(refuse_blocks(s));
     TRY(onnx_in(s, 0, &x));
+    TRY(by_steps(s, "dequantize", x, x->dtype, onnx_i64(s, "axis", 1), &out));
+    if (out != NULL)
+        return onnx_bind(s, 0, out);
     TRY(read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), &by));
     TRY(dequantize(s, x, &by, &out));
     return onnx_bind(s, 0, out);

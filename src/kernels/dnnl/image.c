@@ -56,10 +56,10 @@ static void place_residual(const struct kernel_ctx *ctx, struct state *s)
     const struct conv_attrs *a = ctx->node->attrs;
     s->act = (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma };
     s->act_first = a->act_first;
-    s->count = layout_bytes(&ctx->out[0].shape, l) / (int64_t)sizeof(float);
+    s->count = layout_bytes(&ctx->out[0].shape, l, sizeof(float)) / (int64_t)sizeof(float);
     if (ctx->in[CONV_RESIDUAL].shape.rank < 0)
         return;
-    s->residual_bytes = (size_t)layout_bytes(&ctx->out[0].shape, l);
+    s->residual_bytes = (size_t)layout_bytes(&ctx->out[0].shape, l, sizeof(float));
     if (ctx->want != NULL)
         ctx->want[CONV_RESIDUAL] = l;
     if (ctx->over != NULL && !s->bare)
@@ -84,7 +84,7 @@ static status make_conv(const struct kernel_ctx *ctx, bool narrow, void **state,
     made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
     enum layout l = ctx->want != NULL ? ctx->want[CONV_X] : LAYOUT_PLAIN;
     if (narrow)
-        made.narrow = layout_bytes(&ctx->in[CONV_X].shape, l) / (int64_t)sizeof(float);
+        made.narrow = layout_bytes(&ctx->in[CONV_X].shape, l, sizeof(float)) / (int64_t)sizeof(float);
     TRY(finish(ctx, &made, state, scratch));
     *scratch = made.narrow_at + (size_t)made.narrow * sizeof(uint16_t);
     return OK;
@@ -172,6 +172,8 @@ static void set_even_windows(const struct kernel_ctx *ctx, struct window *w)
 static const char *refuse_pool(const struct kernel_ctx *ctx)
 {
     const struct pool_attrs *a = ctx->node->attrs;
+    if (ctx->in[0].dtype != DTYPE_F32 && (a->mode != POOL_MAX || ctx->have == NULL))
+        return "only the largest of integers, with their channels last";
     if (a->adaptive && !has_even_windows(ctx))
         return "its windows differ in size";
     if (a->mode == POOL_AVG_WITH_PADS && a->ceil_mode)
@@ -214,7 +216,7 @@ const struct kernel dnnl_conv[] = {
 };
 
 const struct kernel dnnl_pool[] = {
-    { "pool2d", "dnnl pool2d", DTYPE_BIT(DTYPE_F32), DEVICE_CPU, refuse_pool, prepare_pool,
-      run_pool, release },
+    { "pool2d", "dnnl pool2d", DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_I8) | DTYPE_BIT(DTYPE_U8),
+      DEVICE_CPU, refuse_pool, prepare_pool, run_pool, release },
     { 0 },
 };

@@ -51,6 +51,16 @@ static status fault(dnnl_status_t s, const char *what, struct err *e)
                    "oneDNN: %s failed with status %d", what, (int)s);
 }
 
+static dnnl_data_type_t type_of(dtype d)
+{
+    switch (d) {
+    case DTYPE_I8: return dnnl_s8;
+    case DTYPE_U8: return dnnl_u8;
+    case DTYPE_BF16: return dnnl_bf16;
+    default: return dnnl_f32;
+    }
+}
+
 static dnnl_memory_desc_t typed_desc(int rank, const dnnl_dim_t *dim, dnnl_data_type_t type,
                                      dnnl_format_tag_t tag)
 {
@@ -183,30 +193,55 @@ const char *onednn_refuse_act(struct act_fn f)
     return NULL;
 }
 
-static void append_act(dnnl_post_ops_t ops, struct act_fn f)
+/* scale: the result is multiplied by it. */
+static void append_act(dnnl_post_ops_t ops, struct act_fn f, float scale)
 {
     struct part part[2];
     int count = act_parts(f, part);
     for (int i = 0; i < count; i++)
-        dnnl_post_ops_append_eltwise(ops, 1, part[i].alg, part[i].alpha, part[i].beta);
+        dnnl_post_ops_append_eltwise(ops, i == count - 1 ? scale : 1, part[i].alg, part[i].alpha,
+                                     part[i].beta);
 }
 
 /* What follows the convolution itself. */
 struct tail {
     struct act_fn act;
     bool sum, act_first;
+    const struct onednn_units *units; /* of integers; else NULL */
 };
+
+static void append_sum(dnnl_post_ops_t ops, const struct tail *t)
+{
+    if (t->units == NULL || t->units->sum_type == DTYPE_F32)
+        dnnl_post_ops_append_sum(ops, 1);
+    else
+        dnnl_post_ops_append_sum_v3(ops, t->units->sum_scale, t->units->sum_zero,
+                                    type_of(t->units->sum_type));
+}
+
+static void append_units(dnnl_primitive_attr_t attr, const struct onednn_units *u)
+{
+    if (u == NULL)
+        return;
+    dnnl_primitive_attr_set_output_scales(attr, u->count, 2, u->scale); /* 2: of dimension 1 */
+    if (u->x_zero != 0)
+        dnnl_primitive_attr_set_zero_points(attr, DNNL_ARG_SRC, 1, 0, &u->x_zero);
+    if (u->out_zero != 0)
+        dnnl_primitive_attr_set_zero_points(attr, DNNL_ARG_DST, 1, 0, &u->out_zero);
+}
 
 static void append_tail(dnnl_primitive_attr_t attr, const struct tail *t)
 {
+    float act_scale = t->units != NULL ? t->units->act_scale : 1;
     dnnl_post_ops_t ops;
+    append_units(attr, t->units);
     dnnl_post_ops_create(&ops);
     if (t->act_first)
-        append_act(ops, t->act);
+        append_act(ops, t->act, act_scale);
     if (t->sum)
-        dnnl_post_ops_append_sum(ops, 1);
+        append_sum(ops, t);
     if (!t->act_first)
-        append_act(ops, t->act);
+        append_act(ops, t->act, act_scale);
     dnnl_primitive_attr_set_post_ops(attr, ops);
     dnnl_post_ops_destroy(ops);
 }
@@ -283,17 +318,18 @@ struct way {
     dnnl_format_tag_t src, dst;
     bool bare;   /* without activation and residual */
     bool narrow; /* image and filter in bfloat16 */
+    const struct onednn_units *units;
 };
 
 static status describe_conv(const struct kernel_ctx *ctx, const struct window *w,
                             const struct way *way, dnnl_convolution_desc_t *d, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
-    dnnl_data_type_t type = way->narrow ? dnnl_bf16 : dnnl_f32;
+    dnnl_data_type_t type = way->narrow ? dnnl_bf16 : type_of(ctx->in[0].dtype);
     dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type, way->src);
-    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, way->dst), bias;
-    dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true);
-    any.data_type = type;
+    dnnl_memory_desc_t dst = typed_image(&ctx->out[0].shape, type_of(ctx->out[0].dtype), way->dst);
+    dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true), bias;
+    any.data_type = way->narrow ? dnnl_bf16 : type_of(ctx->in[1].dtype);
     dnnl_dims_t stride = { w->stride_h, w->stride_w };
     dnnl_dims_t dilate = { w->dilation_h - 1, w->dilation_w - 1 }; /* oneDNN counts the holes */
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
@@ -311,7 +347,8 @@ static status try_conv(const struct kernel_ctx *ctx, const struct window *w, str
     const struct conv_attrs *a = ctx->node->attrs;
     const struct tail tail = { { a->act, a->act_alpha, a->act_beta, a->act_gamma },
                                has(ctx, CONV_RESIDUAL),
-                               a->act_first };
+                               a->act_first,
+                               way->units };
     dnnl_convolution_desc_t d;
     TRY(describe_conv(ctx, w, way, &d, e));
     TRY(make_desc(o, &d, way->bare ? NULL : &tail, e));
@@ -337,16 +374,16 @@ static bool suits_winograd(const struct kernel_ctx *ctx, const struct window *w)
 static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
 {
     static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c,
-                                         false, false };
+                                         false, false, NULL };
     static const struct way bare = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true,
-                                     false };
+                                     false, NULL };
     static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
-                                       false };
+                                       false, NULL };
     static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false,
-                                      false };
+                                      false, NULL };
     static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
-                                    false, false };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false };
+                                    false, false, NULL };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false, NULL };
     int count = 0;
     if (ctx->have != NULL) {
         if (suits_winograd(ctx, w)) {
@@ -366,10 +403,10 @@ static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struc
 static int list_narrow_ways(const struct kernel_ctx *ctx, struct way way[WAYS_MAX])
 {
     static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
-                                       true };
+                                       true, NULL };
     static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
-                                    false, true };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true };
+                                    false, true, NULL };
+    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true, NULL };
     int count = 0;
     if (ctx->have != NULL && ctx->in[0].shape.dim[1] >= 16)
         way[count++] = blocks;
@@ -400,6 +437,25 @@ static status find_way(const struct kernel_ctx *ctx, const struct window *w, boo
     }
     *bare = false;
     return try_conv(ctx, w, o, &way[count - 1], e);
+}
+
+/* Blocks of channels are no layout of integers here: channels last, which oneDNN likes best for them. */
+status onednn_conv_int8(const struct kernel_ctx *ctx, const struct window *w,
+                        const struct onednn_units *units, struct onednn **out, struct err *e)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    const struct conv_attrs *a = ctx->node->attrs;
+    const struct way last = { dnnl_convolution_direct, dnnl_nhwc, dnnl_nhwc, false, false, units };
+    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
+    o->plain.data_type = dnnl_s8;
+    status s = try_conv(ctx, w, o, &last, e);
+    if (s == OK)
+        s = make_primitive(o, e);
+    if (s == OK)
+        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return finish(o, s, out);
 }
 
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
@@ -496,10 +552,50 @@ status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims
     return finish(o, s, out);
 }
 
+status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims *d,
+                          const struct onednn_units *units, struct onednn **out, struct err *e)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    const struct matmul_attrs *m = ctx->node->attrs;
+    struct onednn *o = new_onednn(ctx, arg, has(ctx, MATMUL_BIAS) ? 5 : 4);
+    const struct tail tail = { { m->act, m->act_alpha, m->act_beta, m->act_gamma },
+                               has(ctx, MATMUL_RESIDUAL),
+                               true,
+                               units };
+    dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n }, row = { 1, d->n };
+    dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
+    dnnl_memory_desc_t src = typed_desc(2, a, type_of(ctx->in[0].dtype), dnnl_ab);
+    dnnl_memory_desc_t dst = typed_desc(2, c, type_of(ctx->out[0].dtype), dnnl_ab);
+    dnnl_memory_desc_t any = typed_desc(2, b, dnnl_s8, dnnl_format_tag_any);
+    dnnl_memory_desc_t bias = typed_desc(2, row, dnnl_f32, dnnl_ab);
+    dnnl_matmul_desc_t desc;
+    dnnl_memory_desc_init_by_strides(&o->plain, 2, b, dnnl_s8, step);
+    status s = fault(
+        dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
+        "the description of a product", e);
+    if (s == OK)
+        s = make_desc(o, &desc, &tail, e);
+    if (s == OK)
+        s = make_primitive(o, e);
+    if (s == OK)
+        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return finish(o, s, out);
+}
+
+static bool has_isa(dnnl_cpu_isa_t isa)
+{
+    return (dnnl_get_effective_cpu_isa() & isa) == isa;
+}
+
 bool kernel_has_bf16(void)
 {
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
-           dnnl_cpu_isa_avx512_core_bf16;
+    return has_isa(dnnl_cpu_isa_avx512_core_bf16);
+}
+
+bool kernel_has_int8(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni);
 }
 
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
@@ -513,9 +609,10 @@ status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct 
     const struct pool_attrs *a = ctx->node->attrs;
     struct onednn *o = new_onednn(ctx, arg, ARRAY_LEN(arg));
     dnnl_pooling_desc_t d;
-    dnnl_format_tag_t tag = layout_tag[have(ctx, 0)];
-    dnnl_memory_desc_t src = image_desc(&ctx->in[0].shape, tag);
-    dnnl_memory_desc_t dst = image_desc(&ctx->out[0].shape, tag);
+    bool integers = ctx->in[0].dtype != DTYPE_F32;
+    dnnl_format_tag_t tag = integers ? dnnl_nhwc : layout_tag[have(ctx, 0)];
+    dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type_of(ctx->in[0].dtype), tag);
+    dnnl_memory_desc_t dst = typed_image(&ctx->out[0].shape, type_of(ctx->in[0].dtype), tag);
     dnnl_dims_t stride = { w->stride_h, w->stride_w }, kernel = { w->kernel_h, w->kernel_w };
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
     status s = fault(dnnl_pooling_forward_desc_init(&d, dnnl_forward_inference, alg[a->mode], &src,
@@ -553,7 +650,8 @@ size_t onednn_scratch_bytes(const struct onednn *o)
 
 struct packing {
     const struct onednn *o;
-    const float *from, *scale;
+    const void *from;
+    const float *scale; /* NULL, or of floats alone */
     struct err *err;
 };
 
@@ -579,7 +677,7 @@ static dnnl_status_t run_reorder(const struct onednn *o, dnnl_memory_t from, dnn
     return s;
 }
 
-static dnnl_status_t pack_from(const struct onednn *o, const float *plain, void *memory)
+static dnnl_status_t pack_from(const struct onednn *o, const void *plain, void *memory)
 {
     dnnl_memory_t from = NULL, to = NULL;
     dnnl_status_t s = dnnl_memory_create(&from, &o->plain, o->engine, (void *)plain);
@@ -598,9 +696,10 @@ static void scale_filter(const struct packing *p, size_t elements, float *out)
     const dnnl_memory_desc_t *d = &p->o->plain;
     size_t channels = (size_t)(d->ndims == 5 ? d->dims[0] * d->dims[1] : d->dims[0]);
     size_t each = elements / channels;
+    const float *from = p->from;
     for (size_t c = 0; c < channels; c++)
         for (size_t i = 0; i < each; i++)
-            out[c * each + i] = p->from[c * each + i] * p->scale[c];
+            out[c * each + i] = from[c * each + i] * p->scale[c];
 }
 
 static status fill_pack(void *arg, void *memory)

@@ -18,6 +18,21 @@ struct onednn_data {
  * it wants. */
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
                    struct onednn **out, bool *bare, struct err *e);
+/* What integers stand for, worked into what oneDNN computes: out = act_scale * act(scale * ((x - x_zero) conv w + bias) +
+ * sum_scale * (residual - sum_zero)) + out_zero, or the sum behind the activation; bias is in units of the products. */
+struct onednn_units {
+    const float *scale; /* for each output channel */
+    int64_t count;
+    int32_t x_zero, out_zero, sum_zero;
+    float act_scale, sum_scale;
+    dtype sum_type;
+};
+/* Of int8 or uint8 with its channels last. */
+status onednn_conv_int8(const struct kernel_ctx *ctx, const struct window *w,
+                        const struct onednn_units *units, struct onednn **out, struct err *e);
+/* [m, k] times a constant [k, n], or [n, k] where trans_b. */
+status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims *d,
+                          const struct onednn_units *units, struct onednn **out, struct err *e);
 /* [m, k] in bfloat16 times a constant [k, n], or [n, k] where trans_b, in float. */
 status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           struct onednn **out, struct err *e);

@@ -4,7 +4,14 @@ struct state {
     struct window w;
     struct pool_attrs attrs;
     int64_t planes, in_h, in_w;
+    dtype dtype;
 };
+
+static const char *refuse(const struct kernel_ctx *ctx)
+{
+    bool is_max = ((const struct pool_attrs *)ctx->node->attrs)->mode == POOL_MAX;
+    return ctx->in[0].dtype == DTYPE_F32 || is_max ? NULL : "a mean of integers";
+}
 
 static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
 {
@@ -15,6 +22,7 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     s->planes = x->dim[0] * x->dim[1];
     s->in_h = x->dim[2];
     s->in_w = x->dim[3];
+    s->dtype = ctx->in[0].dtype;
     *state = s;
     return OK;
 }
@@ -36,13 +44,32 @@ static struct range seen(const struct state *s, int64_t o, int64_t in, int64_t o
     return (struct range){ from < 0 ? 0 : from, to > in ? in : to, to - from };
 }
 
-static float pool_at(const struct state *s, const float *x, struct range h, struct range w)
+static float element(dtype d, const void *x, int64_t i)
+{
+    return d == DTYPE_F32  ? ((const float *)x)[i]
+           : d == DTYPE_I8 ? ((const int8_t *)x)[i]
+                           : ((const uint8_t *)x)[i];
+}
+
+static void put(dtype d, void *out, int64_t i, float v)
+{
+    if (d == DTYPE_F32)
+        ((float *)out)[i] = v;
+    else if (d == DTYPE_I8)
+        ((int8_t *)out)[i] = (int8_t)v;
+    else
+        ((uint8_t *)out)[i] = (uint8_t)v;
+}
+
+/* first: of the plane, in x. */
+static float pool_at(const struct state *s, const void *x, int64_t first, struct range h,
+                     struct range w)
 {
     double sum = 0;
     float top = -INFINITY;
     for (int64_t i = h.from; i < h.to; i++)
         for (int64_t j = w.from; j < w.to; j++) {
-            float v = x[i * s->in_w + j];
+            float v = element(s->dtype, x, first + i * s->in_w + j);
             sum += v;
             if (v > top || isnan(v))
                 top = v;
@@ -58,20 +85,20 @@ static status run(const void *state, const struct kernel_io *io)
 {
     const struct state *s = state;
     const struct window *w = &s->w;
-    const float *x = io->in[0];
-    float *out = io->out[0];
-    for (int64_t p = 0; p < s->planes; p++, x += s->in_h * s->in_w)
+    int64_t at = 0;
+    for (int64_t p = 0; p < s->planes; p++)
         for (int64_t i = 0; i < w->out_h; i++)
-            for (int64_t j = 0; j < w->out_w; j++)
-                *out++ = pool_at(s, x,
-                                 seen(s, i, s->in_h, w->out_h, w->kernel_h, w->stride_h, w->pad_top,
-                                      w->pad_bottom),
-                                 seen(s, j, s->in_w, w->out_w, w->kernel_w, w->stride_w,
-                                      w->pad_left, w->pad_right));
+            for (int64_t j = 0; j < w->out_w; j++, at++)
+                put(s->dtype, io->out[0], at,
+                    pool_at(s, io->in[0], p * s->in_h * s->in_w,
+                            seen(s, i, s->in_h, w->out_h, w->kernel_h, w->stride_h, w->pad_top,
+                                 w->pad_bottom),
+                            seen(s, j, s->in_w, w->out_w, w->kernel_w, w->stride_w, w->pad_left,
+                                 w->pad_right)));
     return OK;
 }
 
 const struct kernel ref_pool[] = {
-    { "pool2d", "ref pool2d", F32_ONLY, DEVICE_CPU, NULL, prepare, run, NULL },
+    { "pool2d", "ref pool2d", F32_ONLY | DTYPE_BIT(DTYPE_I8) | DTYPE_BIT(DTYPE_U8), DEVICE_CPU, refuse, prepare, run, NULL },
     { 0 },
 };
