@@ -1,5 +1,5 @@
 /* For tests: tensors written as text, "f[2,3] l{0,3,8} -". A letter is the dtype (f float32, d float64, i int32, l int64,
- * h int16, w uint64, u uint8, b bool), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
+ * h int16, w uint64, u uint8, c int8, b bool), behind it stand the dimensions, the elements, or both; elements alone are a vector. Elements that are not
  * written are pseudo-random. "-" is an input that is absent: its rank is -1. */
 #pragma once
 
@@ -31,6 +31,7 @@ static inline void spec_put(const struct tensor *t, int64_t i, long double v)
     case DTYPE_I64: ((int64_t *)data)[i] = (int64_t)v; break;
     case DTYPE_I16: ((int16_t *)data)[i] = (int16_t)v; break;
     case DTYPE_U64: ((uint64_t *)data)[i] = (uint64_t)v; break;
+    case DTYPE_I8: ((int8_t *)data)[i] = (int8_t)v; break;
     default: ((uint8_t *)data)[i] = (uint8_t)v; break;
     }
 }
@@ -44,17 +45,19 @@ static inline long double spec_get(const struct tensor *t, int64_t i)
     case DTYPE_I64: return ((const int64_t *)t->data)[i];
     case DTYPE_I16: return ((const int16_t *)t->data)[i];
     case DTYPE_U64: return ((const uint64_t *)t->data)[i];
+    case DTYPE_I8: return ((const int8_t *)t->data)[i];
     default: return ((const uint8_t *)t->data)[i];
     }
 }
 
-/* Floats of -1 .. 1, integers of 0 .. 9. */
+/* Floats of -1 .. 1, integers of 0 .. 9, int8 of -9 .. 9. */
 static inline void spec_fill(const struct tensor *t, uint64_t *seed)
 {
+    bool is_signed = t->dtype == DTYPE_I8;
     bool is_float = t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64;
     for (int64_t i = 0; i < shape_numel(&t->shape); i++) {
         int64_t r = (int64_t)(spec_random(seed) % 2001) - 1000;
-        spec_put(t, i, is_float ? (long double)r / 1000 : (long double)(r < 0 ? -r : r) / 101);
+        spec_put(t, i, is_float ? (long double)r / 1000 : (long double)(r < 0 && !is_signed ? -r : r) / 101);
     }
 }
 
@@ -78,6 +81,7 @@ static inline dtype spec_dtype(char letter)
     } rows[] = {
         { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 },  { 'i', DTYPE_I32 }, { 'l', DTYPE_I64 },
         { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL }, { 'h', DTYPE_I16 }, { 'w', DTYPE_U64 },
+        { 'c', DTYPE_I8 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].letter == letter)

@@ -50,6 +50,7 @@ static inline void spec_attr(const struct attr_field *f, void *attrs, const char
     void *p = (char *)attrs + f->offset;
     switch (f->type) {
     case ATTR_BOOL: *(bool *)p = strncmp(word, "true", n) == 0; break;
+    case ATTR_OFFSET:
     case ATTR_I32: *(int32_t *)p = (int32_t)strtol(word, NULL, 10); break;
     case ATTR_F32: *(float *)p = strtof(word, NULL); break;
     case ATTR_ENUM: *(int32_t *)p = spec_enum(f, word, n); break;

@@ -82,9 +82,9 @@ static void field_text(const struct attr_field *f, const void *attrs, char *out,
         snprintf(out, size, "(%u nodes)", g != NULL ? g->node_count : 0);
     } else {
         memcpy(&i, p, sizeof(i));
-        if (f->type == ATTR_I32)
+        if (f->type == ATTR_I32 || (f->type == ATTR_OFFSET && i != 0))
             snprintf(out, size, "%d", i);
-        else if (i != 0)
+        else if (f->type == ATTR_ENUM && i != 0)
             snprintf(out, size, "%s", f->names[i]);
     }
 }

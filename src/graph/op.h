@@ -40,6 +40,7 @@ enum op_flags {
 enum attr_type {
     ATTR_BOOL,
     ATTR_I32,
+    ATTR_OFFSET, /* int32; 0 is told as little as an absent name */
     ATTR_F32,
     ATTR_ENUM,  /* int32 index into names */
     ATTR_I64S,  /* struct attr_ints */

@@ -65,6 +65,7 @@ static void fill_field(struct source *s, const struct attr_field *f, void *attrs
     int32_t names = 0;
     switch (f->type) {
     case ATTR_BOOL: *(bool *)p = take(s) & 1; break;
+    case ATTR_OFFSET:
     case ATTR_I32: *(int32_t *)p = (int32_t)take_number(s); break;
     case ATTR_F32: *(float *)p = take_float(s); break;
     case ATTR_ENUM:

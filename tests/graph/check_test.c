@@ -176,7 +176,7 @@ static void every_break_is_found_and_named(void **state)
         void (*spoil)(struct sound *s);
         const char *words;
     } rows[] = {
-        { too_few_inputs,         "node 'matmul_0': 1 inputs, expected 2 to 4" },
+        { too_few_inputs,         "node 'matmul_0': 1 inputs, expected 2 to 5" },
         { too_many_inputs,        "node 'reshape_1': 3 inputs, expected 1 to 2" },
         { required_input_missing, "node 'lstm_2' (lstm (operator 2)): a required input is missing" },
         { input_not_fed,          "node 'matmul_0': its input 'stranger' is neither fed nor made before it" },

@@ -55,6 +55,13 @@ static const struct row binary_rows[] = {
 static const struct row matmul_rows[] = {
     { "matmul", MUL,                             "f[2,3] f[3,4]",             "f[2,4]" },
     { "matmul", MUL "trans_a=true",              "f[3,2] f[3,4]",             "f[2,4]" },
+    { "matmul", MUL,                             "u[2,3] c[3,4] - - f[4]",    "f[2,4]" },
+    { "matmul", MUL "q.result=int8 q.out_scale=1", "u[2,3] c[3,4] f[4] - f[4]", "c[2,4]" },
+    { "matmul", MUL,                             "u[2,3] c[3,4]",             "!integers without a scale" },
+    { "matmul", MUL "q.result=int8",             "u[2,3] c[3,4] - - f[4]",    "!a result in units of 0" },
+    { "matmul", MUL "q.result=int8 q.out_scale=1", "f[2,3] f[3,4]",           "!an integer result of float32" },
+    { "matmul", MUL,                             "u[2,3] c[3,4] - c[2,4] f[4]", "!int8 cannot be added to a result of float32" },
+    { "matmul", MUL "trans_a=true",              "u[3,2] c[3,4] - - f[4]",    "!integers are multiplied as rows times one matrix" },
     { "matmul", MUL "trans_b=true",              "f[2,3] f[4,3]",             "f[2,4]" },
     { "matmul", MUL "trans_a=true trans_b=true", "f[3,2] f[4,3]",             "f[2,4]" },
     { "matmul", MUL,                             "f[3] f[3]",                 "f[]" },
@@ -88,6 +95,9 @@ static const struct row matmul_rows[] = {
 static const struct row conv_rows[] = {
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2]",        "f[2,4,6,8]" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] f[4]",   "f[2,4,6,8]" },
+    { "conv2d", CONV,                             "u[2,3,8,9] c[4,3,3,2] f[4] f[4]", "f[2,4,6,8]" },
+    { "conv2d", CONV "q.result=uint8 q.out_scale=0.5 q.residual_scale=1", "c[2,3,8,9] c[4,3,3,2] f[4] f[4] u[2,4,6,8]", "u[2,4,6,8]" },
+    { "conv2d", CONV "q.result=uint8 q.out_scale=0.5", "c[2,3,8,9] c[4,3,3,2] f[4] f[4] u[2,4,6,8]", "!uint8 cannot be added" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] f[4] f[4] f[2,4,6,8]", "f[2,4,6,8]" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] - f[3]", "!expected a scale of shape [4], got [3]" },
     { "conv2d", CONV,                             "f[2,3,8,9] f[4,3,3,2] - - f[4]", "!expected [2, 4, 6, 8] to be added, got [4]" },

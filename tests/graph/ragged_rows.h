@@ -83,6 +83,15 @@ static const struct row quant_rows[] = {
     { "fake_dequant", "range=127 per_axis=true",     "f[2,3] f[2] f[1]",   "f[2,3]" },
     { "fake_dequant", "range=127 per_axis=true",     "f[2,3] f[2] f[2]",   "!a second scale of one element expected" },
     { "fake_dequant", "",                            "f[2,3] f[1]",        "!a range of 0" },
+    { "quantize",     "to=int8",                     "f[2,3] f[1]",        "c[2,3]" },
+    { "quantize",     "to=uint8 axis=1",             "f[2,3] f[3] u[3]",   "u[2,3]" },
+    { "quantize",     "to=uint8 axis=1",             "f[2,3] f[3] u[1]",   "!3 scales and 1 zero points" },
+    { "quantize",     "to=uint8",                    "f[2,3] f[1] c[1]",   "!expected uint8 as its zero point, got int8" },
+    { "quantize",     "to=uint8 axis=1",             "f[2,3] f[2]",        "!2 scales do not fit the axis" },
+    { "quantize",     "",                            "f[2,3] f[1]",        "!it makes int8 or uint8" },
+    { "dequantize",   "",                            "u[2,3] f[1] u[1]",   "f[2,3]" },
+    { "dequantize",   "axis=0",                      "c[2,3] f[2]",        "f[2,3]" },
+    { "dequantize",   "",                            "f[2,3] f[1]",        "!int8 or uint8 expected, got float32" },
 };
 
 static const struct row choose_odd_rows[] = {
