@@ -57,7 +57,9 @@ static inline void spec_fill(const struct tensor *t, uint64_t *seed)
     bool is_float = t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64;
     for (int64_t i = 0; i < shape_numel(&t->shape); i++) {
         int64_t r = (int64_t)(spec_random(seed) % 2001) - 1000;
-        spec_put(t, i, is_float ? (long double)r / 1000 : (long double)(r < 0 && !is_signed ? -r : r) / 101);
+        spec_put(t, i,
+                 is_float ? (long double)r / 1000
+                          : (long double)(r < 0 && !is_signed ? -r : r) / 101);
     }
 }
 
@@ -79,9 +81,9 @@ static inline dtype spec_dtype(char letter)
         char letter;
         dtype dtype;
     } rows[] = {
-        { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 },  { 'i', DTYPE_I32 }, { 'l', DTYPE_I64 },
-        { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL }, { 'h', DTYPE_I16 }, { 'w', DTYPE_U64 },
-        { 'c', DTYPE_I8 },
+        { 'f', DTYPE_F32 }, { 'd', DTYPE_F64 }, { 'i', DTYPE_I32 },
+        { 'l', DTYPE_I64 }, { 'u', DTYPE_U8 },  { 'b', DTYPE_BOOL },
+        { 'h', DTYPE_I16 }, { 'w', DTYPE_U64 }, { 'c', DTYPE_I8 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].letter == letter)

@@ -221,7 +221,8 @@ static void view_known(struct build *b, const struct type *in, struct type *out)
 static size_t value_bytes(const struct build *b, const struct value *v, enum layout l)
 {
     struct tensor t = { .dtype = b->type[v->id].dtype, .shape = b->type[v->id].shape };
-    return (size_t)(l == LAYOUT_PLAIN ? tensor_bytes(&t) : layout_bytes(&t.shape, l, dtype_size(t.dtype)));
+    return (size_t)(l == LAYOUT_PLAIN ? tensor_bytes(&t)
+                                      : layout_bytes(&t.shape, l, dtype_size(t.dtype)));
 }
 
 static struct place new_extent(struct build *b, size_t bytes, int first, int last)

@@ -31,9 +31,9 @@ extern const struct op ops_random[], ops_signal[], ops_linear_attention[];
     }
 
 /* The rows of a struct integers named q. */
-#define FIELDS_INTEGERS(type)                                                           \
-    FIELD(type, q.x_zero, ATTR_OFFSET), FIELD_ENUM(type, q.result, result_names),          \
-        FIELD(type, q.out_scale, ATTR_F32), FIELD(type, q.out_zero, ATTR_OFFSET),          \
+#define FIELDS_INTEGERS(type)                                                     \
+    FIELD(type, q.x_zero, ATTR_OFFSET), FIELD_ENUM(type, q.result, result_names), \
+        FIELD(type, q.out_scale, ATTR_F32), FIELD(type, q.out_zero, ATTR_OFFSET), \
         FIELD(type, q.residual_scale, ATTR_F32), FIELD(type, q.residual_zero, ATTR_OFFSET)
 
 bool is_integer8(dtype d);

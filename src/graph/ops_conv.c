@@ -105,21 +105,29 @@ static status infer_conv(const struct node *n, const struct type *in, struct typ
     TRY(check_vector(n, in, CONV_BIAS, "bias", e));
     TRY(check_vector(n, in, CONV_SCALE, "scale", e));
     TRY(conv_window(n->attrs, &in[0].shape, &in[1].shape, &w, e));
-    out[0] = (struct type){ result,
-                            SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w), NULL };
+    out[0] = (struct type){ result, SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w),
+                            NULL };
     dtype added = is_integer8(in[0].dtype) ? in[CONV_RESIDUAL].dtype : in[0].dtype;
     return want_residual(n, &in[CONV_RESIDUAL], CONV_RESIDUAL, added, &out[0].shape, e);
 }
 
 static const struct attr_field fields[] = {
-    FIELD(conv_attrs, stride_h, ATTR_I32),   FIELD(conv_attrs, stride_w, ATTR_I32),
-    FIELD(conv_attrs, dilation_h, ATTR_I32), FIELD(conv_attrs, dilation_w, ATTR_I32),
-    FIELD(conv_attrs, pad_top, ATTR_I32),    FIELD(conv_attrs, pad_bottom, ATTR_I32),
-    FIELD(conv_attrs, pad_left, ATTR_I32),   FIELD(conv_attrs, pad_right, ATTR_I32),
-    FIELD(conv_attrs, groups, ATTR_I32),     FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
-    FIELD_ENUM(conv_attrs, act, act_names),  FIELD(conv_attrs, act_alpha, ATTR_F32),
-    FIELD(conv_attrs, act_beta, ATTR_F32),   FIELD(conv_attrs, act_gamma, ATTR_F32),
-    FIELD(conv_attrs, act_first, ATTR_BOOL), FIELDS_INTEGERS(conv_attrs),
+    FIELD(conv_attrs, stride_h, ATTR_I32),
+    FIELD(conv_attrs, stride_w, ATTR_I32),
+    FIELD(conv_attrs, dilation_h, ATTR_I32),
+    FIELD(conv_attrs, dilation_w, ATTR_I32),
+    FIELD(conv_attrs, pad_top, ATTR_I32),
+    FIELD(conv_attrs, pad_bottom, ATTR_I32),
+    FIELD(conv_attrs, pad_left, ATTR_I32),
+    FIELD(conv_attrs, pad_right, ATTR_I32),
+    FIELD(conv_attrs, groups, ATTR_I32),
+    FIELD_ENUM(conv_attrs, auto_pad, auto_pad_names),
+    FIELD_ENUM(conv_attrs, act, act_names),
+    FIELD(conv_attrs, act_alpha, ATTR_F32),
+    FIELD(conv_attrs, act_beta, ATTR_F32),
+    FIELD(conv_attrs, act_gamma, ATTR_F32),
+    FIELD(conv_attrs, act_first, ATTR_BOOL),
+    FIELDS_INTEGERS(conv_attrs),
     { 0 },
 };
 

@@ -83,9 +83,9 @@ static bool has(const struct node *n, int index)
 status want_integers(const struct integers *q, const struct node *n, const struct type *in,
                      int residual, int scale, dtype *out, struct err *e)
 {
-    static const dtype made[] = { [RESULT_F32] = DTYPE_F32,
-                                  [RESULT_I8] = DTYPE_I8,
-                                  [RESULT_U8] = DTYPE_U8 };
+    static const dtype made[] = {
+        [RESULT_F32] = DTYPE_F32, [RESULT_I8] = DTYPE_I8, [RESULT_U8] = DTYPE_U8
+    };
     bool integers = is_integer8(in[0].dtype);
     *out = integers ? made[q->result] : in[0].dtype;
     if (!integers && q->result != RESULT_F32)
@@ -143,10 +143,14 @@ static status infer_matmul(const struct node *n, const struct type *in, struct t
 }
 
 static const struct attr_field fields[] = {
-    FIELD(matmul_attrs, trans_a, ATTR_BOOL),  FIELD(matmul_attrs, trans_b, ATTR_BOOL),
-    FIELD(matmul_attrs, alpha, ATTR_F32),     FIELD_ENUM(matmul_attrs, act, act_names),
-    FIELD(matmul_attrs, act_alpha, ATTR_F32), FIELD(matmul_attrs, act_beta, ATTR_F32),
-    FIELD(matmul_attrs, act_gamma, ATTR_F32), FIELDS_INTEGERS(matmul_attrs),
+    FIELD(matmul_attrs, trans_a, ATTR_BOOL),
+    FIELD(matmul_attrs, trans_b, ATTR_BOOL),
+    FIELD(matmul_attrs, alpha, ATTR_F32),
+    FIELD_ENUM(matmul_attrs, act, act_names),
+    FIELD(matmul_attrs, act_alpha, ATTR_F32),
+    FIELD(matmul_attrs, act_beta, ATTR_F32),
+    FIELD(matmul_attrs, act_gamma, ATTR_F32),
+    FIELDS_INTEGERS(matmul_attrs),
     { 0 },
 };
 

@@ -143,18 +143,18 @@ static void move(const struct reorder *r, const float *x, int64_t channels, int6
 }
 
 /* The same for smaller elements, which lie plain or with their channels last. */
-#define MOVE_SMALL(type)                                                                      \
-    CLONES static void move_##type(const struct reorder *r, const type *x, type *y)           \
-    {                                                                                         \
-        int64_t channels = r->shape.dim[1], places = r->shape.dim[2] * r->shape.dim[3];       \
-        int64_t image = channels * places;                                                    \
-        bool last = r->to == LAYOUT_LAST; /* rows of x become columns of y */                 \
-        int64_t rows = last ? channels : places, columns = last ? places : channels;          \
-        for (int64_t n = 0; n < r->shape.dim[0]; n++, x += image, y += image)                 \
-            for (int64_t i = 0; i < columns; i += SIDE) /* a strip that stays near */         \
-                for (int64_t k = 0; k < rows; k++)                                            \
-                    for (int64_t j = i; j < columns && j < i + SIDE; j++)                     \
-                        y[j * rows + k] = x[k * columns + j];                                 \
+#define MOVE_SMALL(type)                                                                \
+    CLONES static void move_##type(const struct reorder *r, const type *x, type *y)     \
+    {                                                                                   \
+        int64_t channels = r->shape.dim[1], places = r->shape.dim[2] * r->shape.dim[3]; \
+        int64_t image = channels * places;                                              \
+        bool last = r->to == LAYOUT_LAST; /* rows of x become columns of y */           \
+        int64_t rows = last ? channels : places, columns = last ? places : channels;    \
+        for (int64_t n = 0; n < r->shape.dim[0]; n++, x += image, y += image)           \
+            for (int64_t i = 0; i < columns; i += SIDE) /* a strip that stays near */   \
+                for (int64_t k = 0; k < rows; k++)                                      \
+                    for (int64_t j = i; j < columns && j < i + SIDE; j++)               \
+                        y[j * rows + k] = x[k * columns + j];                           \
     }
 MOVE_SMALL(uint8_t)
 MOVE_SMALL(uint16_t)

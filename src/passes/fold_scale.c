@@ -115,8 +115,8 @@ static const struct follower {
     int inputs; /* that may be the image */
     bool (*map)(const struct node *n, int k, struct map *m);
 } followers[] = {
-    { "batch_norm", 1, map_norm }, { "affine", 1, map_affine }, { "mul", 2, map_binary },
-    { "add", 2, map_binary },      { "sub", 2, map_binary },    { "div", 2, map_binary },
+    { "batch_norm", 1, map_norm },      { "affine", 1, map_affine }, { "mul", 2, map_binary },
+    { "add", 2, map_binary },           { "sub", 2, map_binary },    { "div", 2, map_binary },
     { "fake_dequant", 1, map_dequant },
 };
 
@@ -140,8 +140,8 @@ static bool can_take(const struct node *conv)
     const struct conv_attrs *a = conv->attrs;
     const struct tensor *w = conv->in[CONV_W]->constant;
     int64_t channels = w != NULL && w->shape.rank == 4 ? w->shape.dim[0] : -1;
-    return channels > 0 && (w->dtype == DTYPE_F32 || w->dtype == DTYPE_I8) &&
-           a->act == ACT_NONE && is_free(conv, CONV_RESIDUAL) &&
+    return channels > 0 && (w->dtype == DTYPE_F32 || w->dtype == DTYPE_I8) && a->act == ACT_NONE &&
+           is_free(conv, CONV_RESIDUAL) &&
            (is_free(conv, CONV_BIAS) || floats(conv->in[CONV_BIAS], channels) != NULL) &&
            (is_free(conv, CONV_SCALE) || floats(conv->in[CONV_SCALE], channels) != NULL);
 }

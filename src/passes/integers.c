@@ -42,9 +42,8 @@ bool read_step(const struct node *n, const char *op, struct step *out)
     const struct quant_attrs *a = n->attrs;
     out->scale = *scale;
     out->multiply = a->multiply;
-    out->dtype = strcmp(op, "quantize") == 0
-                     ? (a->to == RESULT_I8 ? DTYPE_I8 : DTYPE_U8)
-                     : n->in[0]->dtype;
+    out->dtype =
+        strcmp(op, "quantize") == 0 ? (a->to == RESULT_I8 ? DTYPE_I8 : DTYPE_U8) : n->in[0]->dtype;
     return out->dtype == DTYPE_I8 || out->dtype == DTYPE_U8;
 }
 
@@ -331,9 +330,8 @@ static status take(struct graph *g, struct node *n, const struct kind *k, const 
 {
     struct tensor t = { .dtype = DTYPE_I8, .shape = w->shape, .data = w->q };
     struct value *scale, *weight;
-    struct integers *q = n->op == op_find("conv2d")
-                             ? &((struct conv_attrs *)node_attrs(n))->q
-                             : &((struct matmul_attrs *)node_attrs(n))->q;
+    struct integers *q = n->op == op_find("conv2d") ? &((struct conv_attrs *)node_attrs(n))->q
+                                                    : &((struct matmul_attrs *)node_attrs(n))->q;
     for (int64_t i = 0; i < w->channels; i++)
         w->scale[i] *= x->scale;
     TRY(add_floats(g, w->scale, w->channels, &scale, e));

@@ -37,16 +37,16 @@ static int32_t zero_of(const struct state *s, const void *zero)
 /* Rounds halves to the even neighbour: adding and taking away 1.5 * 2^23 does, for what is as small as this after cutting.
  * What is no number becomes the least. */
 #define ROUND 12582912.0f
-#define QUANTISE(name, type, value)                                                               \
-    CLONES static void name(const float *x, type *y, int64_t n, float by, float low, float high,  \
-                            int32_t zero)                                                         \
-    {                                                                                             \
-        for (int64_t i = 0; i < n; i++) {                                                         \
-            float v = value;                                                                      \
-            v = v > low ? v : low;                                                                \
-            v = v < high ? v : high;                                                              \
-            y[i] = (type)((int32_t)((v + ROUND) - ROUND) + zero);                                 \
-        }                                                                                         \
+#define QUANTISE(name, type, value)                                                              \
+    CLONES static void name(const float *x, type *y, int64_t n, float by, float low, float high, \
+                            int32_t zero)                                                        \
+    {                                                                                            \
+        for (int64_t i = 0; i < n; i++) {                                                        \
+            float v = value;                                                                     \
+            v = v > low ? v : low;                                                               \
+            v = v < high ? v : high;                                                             \
+            y[i] = (type)((int32_t)((v + ROUND) - ROUND) + zero);                                \
+        }                                                                                        \
     }
 QUANTISE(multiply_i8, int8_t, x[i] * by)
 QUANTISE(multiply_u8, uint8_t, x[i] * by)
@@ -67,12 +67,11 @@ static status run_quantize(const void *state, const struct kernel_io *io)
     return OK;
 }
 
-#define WIDEN(type)                                                                     \
-    CLONES static void widen_##type(const type *q, float *y, int64_t n, float scale,    \
-                                    int32_t zero)                                       \
-    {                                                                                   \
-        for (int64_t i = 0; i < n; i++)                                                 \
-            y[i] = (float)(q[i] - zero) * scale;                                        \
+#define WIDEN(type)                                                                                \
+    CLONES static void widen_##type(const type *q, float *y, int64_t n, float scale, int32_t zero) \
+    {                                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            y[i] = (float)(q[i] - zero) * scale;                                                   \
     }
 WIDEN(int8_t)
 WIDEN(uint8_t)

@@ -84,7 +84,8 @@ static status make_conv(const struct kernel_ctx *ctx, bool narrow, void **state,
     made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
     enum layout l = ctx->want != NULL ? ctx->want[CONV_X] : LAYOUT_PLAIN;
     if (narrow)
-        made.narrow = layout_bytes(&ctx->in[CONV_X].shape, l, sizeof(float)) / (int64_t)sizeof(float);
+        made.narrow =
+            layout_bytes(&ctx->in[CONV_X].shape, l, sizeof(float)) / (int64_t)sizeof(float);
     TRY(finish(ctx, &made, state, scratch));
     *scratch = made.narrow_at + (size_t)made.narrow * sizeof(uint16_t);
     return OK;

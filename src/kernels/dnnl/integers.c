@@ -8,7 +8,7 @@
 struct state {
     struct onednn *onednn;
     const void *filter;
-    float *bias; /* in units of the products; NULL: none */
+    float *bias;  /* in units of the products; NULL: none */
     int residual; /* which input; -1: none */
     size_t residual_bytes;
 };
@@ -106,12 +106,9 @@ static status run(const void *state, const struct kernel_io *io)
 static struct roles conv_roles(const struct node *n)
 {
     const struct conv_attrs *a = n->attrs;
-    return (struct roles){ CONV_BIAS,
-                           CONV_SCALE,
-                           CONV_RESIDUAL,
-                           { a->act, a->act_alpha, a->act_beta, a->act_gamma },
-                           a->act_first,
-                           a->q };
+    return (struct roles){ CONV_BIAS,     CONV_SCALE,
+                           CONV_RESIDUAL, { a->act, a->act_alpha, a->act_beta, a->act_gamma },
+                           a->act_first,  a->q };
 }
 
 static const char *refuse_constants(const struct kernel_ctx *ctx, const struct roles *r)

@@ -373,17 +373,24 @@ static bool suits_winograd(const struct kernel_ctx *ctx, const struct window *w)
  * (channels last) or faster, all in all, and winograd speaks nothing else. */
 static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
 {
-    static const struct way winograd = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c,
-                                         false, false, NULL };
-    static const struct way bare = { dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true,
-                                     false, NULL };
-    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
-                                       false, NULL };
-    static const struct way first = { dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false,
-                                      false, NULL };
-    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
-                                    false, false, NULL };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false, NULL };
+    static const struct way winograd = {
+        dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, false, false, NULL
+    };
+    static const struct way bare = {
+        dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true, false, NULL
+    };
+    static const struct way blocks = {
+        dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false, false, NULL
+    };
+    static const struct way first = {
+        dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false, false, NULL
+    };
+    static const struct way any = {
+        dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any, false, false, NULL
+    };
+    static const struct way plain = {
+        dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false, NULL
+    };
     int count = 0;
     if (ctx->have != NULL) {
         if (suits_winograd(ctx, w)) {
@@ -402,11 +409,15 @@ static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struc
 /* The same for operands in bfloat16. */
 static int list_narrow_ways(const struct kernel_ctx *ctx, struct way way[WAYS_MAX])
 {
-    static const struct way blocks = { dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false,
-                                       true, NULL };
-    static const struct way any = { dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any,
-                                    false, true, NULL };
-    static const struct way plain = { dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true, NULL };
+    static const struct way blocks = {
+        dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false, true, NULL
+    };
+    static const struct way any = {
+        dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any, false, true, NULL
+    };
+    static const struct way plain = {
+        dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true, NULL
+    };
     int count = 0;
     if (ctx->have != NULL && ctx->in[0].shape.dim[1] >= 16)
         way[count++] = blocks;
@@ -559,10 +570,9 @@ status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims
                                DNNL_ARG_BIAS };
     const struct matmul_attrs *m = ctx->node->attrs;
     struct onednn *o = new_onednn(ctx, arg, has(ctx, MATMUL_BIAS) ? 5 : 4);
-    const struct tail tail = { { m->act, m->act_alpha, m->act_beta, m->act_gamma },
-                               has(ctx, MATMUL_RESIDUAL),
-                               true,
-                               units };
+    const struct tail tail = {
+        { m->act, m->act_alpha, m->act_beta, m->act_gamma }, has(ctx, MATMUL_RESIDUAL), true, units
+    };
     dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n }, row = { 1, d->n };
     dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
     dnnl_memory_desc_t src = typed_desc(2, a, type_of(ctx->in[0].dtype), dnnl_ab);
@@ -571,9 +581,9 @@ status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims
     dnnl_memory_desc_t bias = typed_desc(2, row, dnnl_f32, dnnl_ab);
     dnnl_matmul_desc_t desc;
     dnnl_memory_desc_init_by_strides(&o->plain, 2, b, dnnl_s8, step);
-    status s = fault(
-        dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
-        "the description of a product", e);
+    status s =
+        fault(dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
+              "the description of a product", e);
     if (s == OK)
         s = make_desc(o, &desc, &tail, e);
     if (s == OK)

@@ -109,8 +109,8 @@ static void conv_channel(const struct conv *s, const struct kernel_io *io, int64
         for (int64_t ow = 0; ow < s->w.out_w; ow++, at++) {
             double sum = 0;
             for (int64_t c = 0; c < per_group; c++)
-                sum += window_sum(s, &x, (n * s->in_c + first + c) * plane, filter + c * taps, oh,
-                                  ow);
+                sum +=
+                    window_sum(s, &x, (n * s->in_c + first + c) * plane, filter + c * taps, oh, ow);
             finish(&s->tail, sum * (double)scale[o] + (bias != NULL ? (double)bias[o] : 0),
                    io->in[CONV_RESIDUAL], at, io->out[0]);
         }

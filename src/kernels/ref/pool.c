@@ -99,6 +99,7 @@ static status run(const void *state, const struct kernel_io *io)
 }
 
 const struct kernel ref_pool[] = {
-    { "pool2d", "ref pool2d", F32_ONLY | DTYPE_BIT(DTYPE_I8) | DTYPE_BIT(DTYPE_U8), DEVICE_CPU, refuse, prepare, run, NULL },
+    { "pool2d", "ref pool2d", F32_ONLY | DTYPE_BIT(DTYPE_I8) | DTYPE_BIT(DTYPE_U8), DEVICE_CPU,
+      refuse, prepare, run, NULL },
     { 0 },
 };
