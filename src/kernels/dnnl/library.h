@@ -26,12 +26,15 @@
     X(pooling_forward_desc_init)               \
     X(post_ops_append_eltwise)                 \
     X(post_ops_append_sum)                     \
+    X(post_ops_append_sum_v3)                  \
     X(post_ops_create)                         \
     X(post_ops_destroy)                        \
     X(primitive_attr_create)                   \
     X(primitive_attr_destroy)                  \
+    X(primitive_attr_set_output_scales)        \
     X(primitive_attr_set_post_ops)             \
     X(primitive_attr_set_scratchpad_mode)      \
+    X(primitive_attr_set_zero_points)          \
     X(primitive_create)                        \
     X(primitive_desc_create)                   \
     X(primitive_desc_destroy)                  \
@@ -75,12 +78,15 @@ const char *dnnl_library_fault(void);
 #define dnnl_pooling_forward_desc_init                dnnl_library()->pooling_forward_desc_init
 #define dnnl_post_ops_append_eltwise                  dnnl_library()->post_ops_append_eltwise
 #define dnnl_post_ops_append_sum                      dnnl_library()->post_ops_append_sum
+#define dnnl_post_ops_append_sum_v3                   dnnl_library()->post_ops_append_sum_v3
 #define dnnl_post_ops_create                          dnnl_library()->post_ops_create
 #define dnnl_post_ops_destroy                         dnnl_library()->post_ops_destroy
 #define dnnl_primitive_attr_create                    dnnl_library()->primitive_attr_create
 #define dnnl_primitive_attr_destroy                   dnnl_library()->primitive_attr_destroy
+#define dnnl_primitive_attr_set_output_scales         dnnl_library()->primitive_attr_set_output_scales
 #define dnnl_primitive_attr_set_post_ops              dnnl_library()->primitive_attr_set_post_ops
 #define dnnl_primitive_attr_set_scratchpad_mode       dnnl_library()->primitive_attr_set_scratchpad_mode
+#define dnnl_primitive_attr_set_zero_points           dnnl_library()->primitive_attr_set_zero_points
 #define dnnl_primitive_create                         dnnl_library()->primitive_create
 #define dnnl_primitive_desc_create                    dnnl_library()->primitive_desc_create
 #define dnnl_primitive_desc_destroy                   dnnl_library()->primitive_desc_destroy
