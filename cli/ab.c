@@ -1,5 +1,6 @@
 #include "ask.h"
 #include "options.h"
+#include "remote.h"
 #include "verbs.h"
 
 #include "base/file.h"
@@ -15,6 +16,7 @@
 
 struct ab_args {
     struct words words;
+    struct remote remote;
     const char *config;
     bool json, off;
 };
@@ -25,6 +27,7 @@ struct ab_args {
 static const struct option options[] = {
     { "config", OPT_TEXT, FIELD(config), "FILE.json", NULL, "divide NAME's traffic as the file says", 0, 0, NULL },
     { "off", OPT_FLAG, FIELD(off), NULL, NULL, "divide NAME's traffic no more", 0, 0, NULL },
+    REMOTE_OPTIONS(FIELD(remote)),
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "the server's answer as it came", 0, 0, NULL },
 };
 // clang-format on
@@ -181,7 +184,8 @@ static void print_model(struct json *j)
 static status show(const struct ab_args *args, struct arena *a, struct err *e)
 {
     struct buf out;
-    const struct ask q = { args->words.word[0], "GET", "/v2/repository/traffic", STR(""), 0 };
+    const struct ask q = { args->words.word[0], "GET", "/v2/repository/traffic", STR(""), 0,
+                           &args->remote };
     buf_init(&out, 1 << 26);
     status s = ask_fine(&q, &out, e);
     if (s == OK && args->json) {
@@ -213,7 +217,7 @@ static status divide(const struct ab_args *args, struct arena *a, struct err *e)
     status s = ask_fine(
         &(struct ask){ args->words.word[0], "POST",
                        arena_printf(a, "/v2/repository/models/%s/traffic", args->words.word[1]),
-                       body, 0 },
+                       body, 0, &args->remote },
         &out, e);
     buf_deinit(&out);
     file_map_unref(m);

@@ -5,15 +5,17 @@
 #include "codec/json.h"
 #include "proto/http1.h"
 
-#include <unistd.h>
 
-static void put_request(const struct ask *q, struct buf *out)
+static void put_request(const struct ask *q, const char *authorization, struct buf *out)
 {
     buf_printf(
         out,
         "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        "Content-Length: %zu\r\n\r\n",
+        "Content-Length: %zu\r\n",
         q->method, q->path, q->at, q->body.n);
+    if (authorization != NULL)
+        buf_printf(out, "Authorization: %s\r\n", authorization);
+    buf_str(out, "\r\n");
     buf_append(out, q->body.p, q->body.n);
 }
 
@@ -36,17 +38,17 @@ static struct parse cut(struct str bytes, struct buf *out, int *code)
     return buf_check(out) == OK ? parse_done(bytes.n) : parse_bad(TOO_LARGE);
 }
 
-static status talk(const struct ask *q, int fd, uint64_t deadline_ns, struct buf *out, int *code,
-                   struct err *e)
+static status talk(const struct ask *q, const char *authorization, struct transport *to,
+                   uint64_t deadline_ns, struct buf *out, int *code, struct err *e)
 {
     struct buf bytes;
     struct parse p = parse_more();
     buf_init(&bytes, LIMIT_BODY_BYTES);
-    put_request(q, &bytes);
-    status s = transport_send(fd, buf_view(&bytes), deadline_ns, e);
+    put_request(q, authorization, &bytes);
+    status s = transport_send(to, buf_view(&bytes), deadline_ns, e);
     buf_clear(&bytes);
     while (s == OK && p.state == PARSE_MORE) {
-        s = transport_receive(fd, &bytes, deadline_ns, e);
+        s = transport_receive(to, &bytes, deadline_ns, e);
         if (s == OK)
             p = cut(buf_view(&bytes), out, code);
     }
@@ -58,14 +60,20 @@ static status talk(const struct ask *q, int fd, uint64_t deadline_ns, struct buf
 
 status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e)
 {
+    static const struct remote plain;
     struct endpoint at;
-    int fd;
+    struct transport to;
+    struct remote_link link;
     uint64_t deadline_ns =
         clock_ns() + (uint64_t)(q->timeout_ms > 0 ? q->timeout_ms : 600000) * 1000000;
     TRY(endpoint_parse(str_of(q->at), &at, e));
-    TRY(transport_connect(&at, deadline_ns, &fd, e));
-    status s = talk(q, fd, deadline_ns, out, code, e);
-    close(fd);
+    TRY(remote_open(q->remote != NULL ? q->remote : &plain, &link, e));
+    const struct transport_options opt = { link.tls, "http/1.1" };
+    status s = transport_connect(&at, &opt, deadline_ns, &to, e);
+    if (s == OK)
+        s = talk(q, link.authorization, &to, deadline_ns, out, code, e);
+    transport_close(&to);
+    remote_close(&link);
     return s;
 }
 

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "client/remote.h"
 
 struct ask {
     const char *at;     /* "localhost:9292" */
@@ -11,6 +12,7 @@ struct ask {
     const char *path;
     struct str body; /* JSON */
     int64_t timeout_ms;
+    const struct remote *remote; /* NULL: in the clear, without a key */
 };
 
 /* The answer's body goes to `out`, its number to *code. Fails where no answer comes; what the answer says is the

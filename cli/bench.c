@@ -3,6 +3,7 @@
 #include "feeds.h"
 #include "options.h"
 #include "profile.h"
+#include "remote.h"
 #include "report.h"
 #include "text.h"
 #include "verbs.h"
@@ -25,6 +26,7 @@
 struct bench_args {
     struct words words;
     struct feeds_args feeds;
+    struct remote remote;
     const char *protocol, *encoding, *model, *report;
     int64_t threads, concurrency, max_arena_bytes;
     double seconds, warm_up_s, rate;
@@ -50,6 +52,7 @@ static const struct option options[] = {
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "server: connections, at most one call in flight on each", 1, 60000, NULL },
     { "warm-up", OPT_REAL, FIELD(warm_up_s), "S", "0.5", "server: seconds before those that count", 0, 86400, NULL },
     { "rate", OPT_REAL, FIELD(rate), "R", "0", "server: calls a second at even intervals, each timed from when it was due; 0: as many as answers allow", 0, 1e7, NULL },
+    REMOTE_OPTIONS(FIELD(remote)),
     { "report", OPT_TEXT, FIELD(report), "FILE", NULL, "server: the figures as one HTML page with plots", 0, 0, NULL },
 };
 // clang-format on
@@ -266,6 +269,7 @@ static status load_with(const struct bench_args *args, const struct infer_reques
         .protocol = str_of(protocol_of(args)),
         .model = args->model,
         .rate = args->rate,
+        .remote = &args->remote,
         .request = request,
         .connections = (int)args->concurrency,
         .seconds = args->seconds,

@@ -1,5 +1,6 @@
 #include "feeds.h"
 #include "options.h"
+#include "remote.h"
 #include "text.h"
 #include "verbs.h"
 
@@ -10,6 +11,7 @@
 struct call_args {
     struct words words;
     struct feeds_args feeds;
+    struct remote remote;
     const char *protocol, *encoding, *out, *model;
     int64_t timeout_ms;
     bool json;
@@ -20,6 +22,7 @@ struct call_args {
 // clang-format off
 static const struct option options[] = {
     FEEDS_OPTIONS(FIELD(feeds)),
+    REMOTE_OPTIONS(FIELD(remote)),
     { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|grpc|http|kserve-http|kserve-grpc|tfs", "brpc", "how to ask", 0, 0, NULL },
     { "model", OPT_TEXT, FIELD(model), "NAME", "default", "the model to ask, where requests name one (kserve-http, kserve-grpc, tfs)", 0, 0, NULL },
     { "encoding", OPT_CHOICE, FIELD(encoding), "proto|json", "proto", "the body over HTTP (kserve-http: binary tensors or JSON alone)", 0, 0, NULL },
@@ -96,7 +99,9 @@ static status call(const struct call_args *args, struct arena *a, struct err *e)
     TRY(client_open(str_of(args->words.word[0]), str_of(protocol_of(args)), &client, e));
     client_set_timeout_ms(client, args->timeout_ms);
     client_set_model(client, args->model);
-    status s = feeds_open(&args->feeds, a, &file, &request, e);
+    status s = client_set_remote(client, &args->remote, e);
+    if (s == OK)
+        s = feeds_open(&args->feeds, a, &file, &request, e);
     if (s == OK) {
         s = client_infer(client, &request, 0, &reply, e);
         if (s == OK)

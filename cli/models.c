@@ -1,5 +1,6 @@
 #include "ask.h"
 #include "options.h"
+#include "remote.h"
 #include "verbs.h"
 
 #include "codec/json.h"
@@ -9,6 +10,7 @@
 
 struct models_args {
     struct words words;
+    struct remote remote;
     int64_t timeout_ms;
     bool json;
 };
@@ -18,6 +20,7 @@ struct models_args {
 // clang-format off
 static const struct option options[] = {
     { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "600000", "how long a load may take", 1, 86400000, NULL },
+    REMOTE_OPTIONS(FIELD(remote)),
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "list: the server's answer as it came", 0, 0, NULL },
 };
 // clang-format on
@@ -80,7 +83,7 @@ static status list(const struct models_args *args, struct arena *a, struct err *
 {
     struct buf out;
     const struct ask q = { args->words.word[0], "POST", "/v2/repository/index", STR("{}"),
-                           args->timeout_ms };
+                           args->timeout_ms, &args->remote };
     buf_init(&out, 1 << 26);
     status s = ask_fine(&q, &out, e);
     if (s == OK && args->json)
@@ -119,7 +122,7 @@ static status change(const struct models_args *args, struct arena *a, struct err
         s = ask_fine(
             &(struct ask){ w->word[0], "POST",
                            arena_printf(a, "/v2/repository/models/%s/%s", w->word[2], w->word[1]),
-                           buf_view(&body), args->timeout_ms },
+                           buf_view(&body), args->timeout_ms, &args->remote },
             &out, e);
     buf_deinit(&body);
     buf_deinit(&out);

@@ -1,4 +1,5 @@
 #include "options.h"
+#include "remote.h"
 #include "verbs.h"
 
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 
 struct replay_args {
     struct words words, diff;
+    struct remote remote;
     const char *protocol, *model;
     double tolerance, pace;
     int64_t concurrency, timeout_ms;
@@ -30,6 +32,7 @@ struct replay_args {
 static const struct option options[] = {
     { "diff", OPT_LIST, FIELD(diff), "MODEL_A MODEL_B", NULL, "compare two models here instead of asking a server", 0, 0, NULL },
     { "model", OPT_TEXT, FIELD(model), "NAME", NULL, "only what was asked of this model", 0, 0, NULL },
+    REMOTE_OPTIONS(FIELD(remote)),
     { "tolerance", OPT_REAL, FIELD(tolerance), "X", "0.0001", "differences up to this are none (of the larger number, or of 1)", 0, 1e9, NULL },
     { "pace", OPT_REAL, FIELD(pace), "X", "0", "1: as it was recorded; 2: twice as fast; 0: one after another", 0, 1e6, NULL },
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "connections", 1, 1024, NULL },
@@ -204,7 +207,8 @@ static void *play(void *arg)
     if (client_open(str_of(p->args->words.word[1]), str_of(p->args->protocol), &c, &e) != OK)
         return NULL;
     client_set_timeout_ms(c, p->args->timeout_ms);
-    for (int i; (i = atomic_fetch_add(&p->next, 1)) < p->tape->count;) {
+    bool good = client_set_remote(c, &p->args->remote, &e) == OK; /* play_all has tried it */
+    for (int i; good && (i = atomic_fetch_add(&p->next, 1)) < p->tape->count;) {
         wait_for_turn(p, &p->tape->record[i]);
         ask(p, c, &p->tape->record[i]);
     }
@@ -218,7 +222,9 @@ static status play_all(struct player *p, struct arena *a, struct err *e)
     struct client *try_it;
     pthread_t *thread = arena_zalloc(a, (size_t)n * sizeof(*thread));
     TRY(client_open(str_of(p->args->words.word[1]), str_of(p->args->protocol), &try_it, e));
+    status s = client_set_remote(try_it, &p->args->remote, e);
     client_close(try_it);
+    TRY(s);
     p->begin_ns = clock_ns();
     for (int i = 0; i < n; i++)
         if (pthread_create(&thread[i], NULL, play, p) != 0)

@@ -23,7 +23,8 @@ struct serve_args {
     bool server_timing, shared_memory;
     const char *access_log, *log_format, *cors_origin, *trace_file, *trace_endpoint;
     int64_t access_sample, trace_rate, prometheus_port, max_connections, max_header_bytes;
-    int64_t max_in_flight, queue_size, idle_s, request_s, write_s;
+    int64_t max_in_flight, queue_size, model_queue, json_depth, max_streams;
+    int64_t idle_s, request_s, write_s;
 };
 
 #define FIELD(f) offsetof(struct serve_args, f)
@@ -76,9 +77,12 @@ static const struct option options[] = {
     { "cors-origin", OPT_TEXT, FIELD(cors_origin), "ORIGIN", NULL, "who may ask from a browser: * or an origin", 0, 0, NULL },
     { "prometheus-port", OPT_INT, FIELD(prometheus_port), "N", "0", "a port of their own for metrics; 0: /metrics on --port alone", 0, 65535, "metrics-port" },
     { "max-connections", OPT_INT, FIELD(max_connections), "N", "20000", "more are closed at once; 0: as many as there are files", 0, 1e7, NULL },
-    { "max-header-size", OPT_INT, FIELD(max_header_bytes), "BYTES", "65536", "the largest head of an HTTP/1.1 request", 256, 65536, NULL },
-    { "max-bytes-in-flight", OPT_INT, FIELD(max_in_flight), "BYTES", "4294967296", "bodies of HTTP/1.1 requests together; 0: no limit", 0, 1e15, NULL },
+    { "max-header-size", OPT_INT, FIELD(max_header_bytes), "BYTES", "65536", "the largest head of an HTTP request", 256, 65536, NULL },
+    { "max-json-depth", OPT_INT, FIELD(json_depth), "N", "64", "how deep the JSON of a request may be nested", 1, 1000, NULL },
+    { "max-streams", OPT_INT, FIELD(max_streams), "N", "256", "requests that one HTTP/2 connection may have open at once", 1, 65536, NULL },
+    { "max-bytes-in-flight", OPT_INT, FIELD(max_in_flight), "BYTES", "4294967296", "bodies that are received or answered, of all requests together; 0: no limit", 0, 1e15, NULL },
     { "queue-size", OPT_INT, FIELD(queue_size), "N", "0", "calls that may wait for a worker, beyond which they are refused; 0: 256 a worker", 0, 1e7, NULL },
+    { "model-queue-size", OPT_INT, FIELD(model_queue), "N", "0", "of them, calls of one model; 0: as many as there is room for", 0, 1e7, NULL },
     { "idle-timeout", OPT_INT, FIELD(idle_s), "S", "600", "a connection without a byte for so long is closed; 0: never", 0, 1e6, NULL },
     { "request-timeout", OPT_INT, FIELD(request_s), "S", "30", "for a request's head and body to come, and longer for large ones", 1, 1e6, "header-timeout" },
     { "write-timeout", OPT_INT, FIELD(write_s), "S", "60", "a peer that takes no byte of its answer for so long is dropped; 0: never", 0, 1e6, NULL },
@@ -244,6 +248,9 @@ static int serve(const struct serve_args *args, struct arena *a)
         .max_header_bytes = (size_t)args->max_header_bytes,
         .max_bytes_in_flight = (size_t)args->max_in_flight,
         .queue_size = (int)args->queue_size,
+        .model_queue_size = (int)args->model_queue,
+        .max_json_depth = (int)args->json_depth,
+        .max_streams = (int)args->max_streams,
         .idle_timeout_s = (int)args->idle_s,
         .request_timeout_s = (int)args->request_s,
         .write_timeout_s = (int)args->write_s,

@@ -1,5 +1,6 @@
 #include "ask.h"
 #include "options.h"
+#include "remote.h"
 #include "verbs.h"
 
 #include "base/file.h"
@@ -10,6 +11,7 @@
 
 struct trace_args {
     struct words words;
+    struct remote remote;
     double seconds;
     const char *out, *profile;
 };
@@ -20,6 +22,7 @@ struct trace_args {
 static const struct option options[] = {
     { "seconds", OPT_REAL, FIELD(seconds), "S", "1", "how long", 0.01, 60, NULL },
     { "profile", OPT_TEXT, FIELD(profile), "FILE", NULL, "turn a client's PROFILE lines into a trace instead", 0, 0, NULL },
+    REMOTE_OPTIONS(FIELD(remote)),
     { "out", OPT_TEXT, FIELD(out), "FILE.json", NULL, "where it goes; standard output otherwise", 0, 0, NULL },
 };
 // clang-format on
@@ -96,7 +99,8 @@ static status convert(const char *path, struct buf *out, struct err *e)
 static status look(const struct trace_args *args, struct arena *a, struct buf *out, struct err *e)
 {
     const struct ask q = { args->words.word[0], "GET",
-                           arena_printf(a, "/debug/trace?seconds=%g", args->seconds), STR(""), 0 };
+                           arena_printf(a, "/debug/trace?seconds=%g", args->seconds), STR(""), 0,
+                           &args->remote };
     return ask_fine(&q, out, e);
 }
 

@@ -1,4 +1,4 @@
-/* liboar_client: calls a server over baidu_std or HTTP from C. One handle per thread; calls block until their timeout.
+/* liboar_client: calls a server over baidu_std, HTTP or gRPC from C, in the clear or over TLS. One handle per thread; calls block until their timeout.
  *
  * Every function that can fail returns 0 for success or a negative code, with words from oar_client_error. */
 #ifndef OAR_CLIENT_H
@@ -53,12 +53,26 @@ typedef struct oar_answer {
     int stamp_count;
 } oar_answer;
 
-/* protocol: "brpc", "http" (protobuf over HTTP) or "http-json". endpoint: "host:port". */
+/* protocol: "brpc", "http" (protobuf over HTTP), "http-json", "grpc", "kserve-http", "kserve-http-json", "kserve-grpc" or "tfs".
+ * endpoint: "host:port". */
 /* Touches no network: the first call connects. *out is set even on failure, so that its words can be read; it is then good for
  * oar_client_error and oar_client_close alone. */
 OAR_API int oar_client_open(const char *endpoint, const char *protocol, oar_client **out);
 OAR_API void oar_client_close(oar_client *c);
 OAR_API void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms);
+/* The model to ask, for protocols whose requests name one (NULL: "default"); copied. */
+OAR_API int oar_client_set_model(oar_client *c, const char *name);
+
+/* TLS 1.2 or 1.3. Zero what is not wanted; strings are needed until the call returns. */
+typedef struct oar_tls {
+    const char *ca;   /* a file in PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char *cert; /* a file in PEM, for servers that want a certificate of their clients; or NULL */
+    const char *key;  /* its private key; NULL: cert holds it */
+    int insecure;     /* whoever answers is believed */
+} oar_tls;
+/* From the next call on, over a new connection. tls NULL: in the clear. api_key: sent with every request (over baidu_std with a
+ * connection's requests); NULL: none. */
+OAR_API int oar_client_set_access(oar_client *c, const oar_tls *tls, const char *api_key);
 /* feeds by real name; fetch: aliases, none for all. results point into the client until its next call. */
 OAR_API int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
                              const char *const *fetch, int fetch_count, const oar_array **results,

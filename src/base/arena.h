@@ -15,6 +15,7 @@ struct arena {
     struct arena_cleanup *cleanups; /* newest first */
     size_t total_bytes;             /* asked from the system for chunks so far */
     size_t limit_bytes;
+    int max_depth; /* of nested JSON that is read into it; 0: LIMIT_JSON_DEPTH */
 };
 
 void arena_init(struct arena *a, size_t limit_bytes); /* 0: no limit */

@@ -3,12 +3,12 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "client/remote.h"
 #include "client/session.h"
 #include "client/transport.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A body at its limit, with the head before it. */
 #define MESSAGE_BYTES (LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES)
@@ -21,7 +21,8 @@ struct client {
     char authority[sizeof(struct endpoint) + 4];
     int64_t timeout_ms;
     int code; /* of the last answer */
-    int fd;   /* -1: not connected */
+    struct transport to;
+    struct remote_link link;
     struct session session;
     struct buf out, in, scratch, inflated;
     struct general_gaps
@@ -60,7 +61,7 @@ status client_open(struct str endpoint, struct str protocol, struct client **out
         return INVALID;
     struct client *c = mem_zalloc(sizeof(*c));
     c->at = at;
-    c->fd = -1;
+    c->to = TRANSPORT_NONE;
     c->timeout_ms = CLIENT_TIMEOUT_MS;
     snprintf(c->authority, sizeof(c->authority), strchr(at.host, ':') ? "[%s]:%s" : "%s:%s",
              at.host, at.port);
@@ -81,9 +82,19 @@ void client_set_model(struct client *c, const char *model)
 
 static void disconnect(struct client *c)
 {
-    if (c->fd >= 0)
-        close(c->fd);
-    c->fd = -1;
+    transport_close(&c->to);
+}
+
+status client_set_remote(struct client *c, const struct remote *r, struct err *e)
+{
+    struct remote_link fresh;
+    TRY(remote_open(r, &fresh, e));
+    disconnect(c);
+    remote_close(&c->link);
+    c->link = fresh;
+    c->session.authorization = fresh.authorization;
+    c->session.secure = fresh.tls != NULL;
+    return OK;
 }
 
 void client_close(struct client *c)
@@ -91,6 +102,7 @@ void client_close(struct client *c)
     if (c == NULL)
         return;
     disconnect(c);
+    remote_close(&c->link);
     session_deinit(&c->session);
     buf_deinit(&c->out);
     buf_deinit(&c->in);
@@ -147,14 +159,14 @@ static status send_request(struct client *c, uint64_t deadline_ns, struct err *e
         done = g->at;
     }
     piece[count++] = (struct iovec){ c->out.data + done, c->out.len - done };
-    return transport_send_pieces(c->fd, piece, count, deadline_ns, e);
+    return transport_send_pieces(&c->to, piece, count, deadline_ns, e);
 }
 
 static status send_due(struct client *c, uint64_t deadline_ns, struct err *e)
 {
     struct str due = session_output(&c->session, buf_view(&c->out));
     if (due.n > 0)
-        TRY(transport_send(c->fd, due, deadline_ns, e));
+        TRY(transport_send(&c->to, due, deadline_ns, e));
     session_sent(&c->session, due.n);
     return OK;
 }
@@ -170,7 +182,8 @@ static status send_first(struct client *c, uint64_t deadline_ns, struct err *e)
 
 static status connect_to(struct client *c, uint64_t deadline_ns, struct err *e)
 {
-    TRY(transport_connect(&c->at, deadline_ns, &c->fd, e));
+    const struct transport_options opt = { c->link.tls, c->session.protocol->alpn };
+    TRY(transport_connect(&c->at, &opt, deadline_ns, &c->to, e));
     session_connected(&c->session);
     return OK;
 }
@@ -179,15 +192,15 @@ static status connect_to(struct client *c, uint64_t deadline_ns, struct err *e)
  * one. */
 static status exchange(struct client *c, uint64_t deadline_ns, struct answer *answer, struct err *e)
 {
-    if (c->fd < 0)
+    if (c->to.fd < 0)
         TRY(connect_to(c, deadline_ns, e));
     buf_clear(&c->in);
     session_again(&c->session, buf_view(&c->out));
     TRY(send_first(c, deadline_ns, e));
-    TRY(transport_wait(c->fd, deadline_ns, e)); /* nothing can be there yet */
+    TRY(transport_wait(&c->to, deadline_ns, e)); /* nothing can be there yet */
     for (;;) {
         TRY(send_due(c, deadline_ns, e));
-        TRY(transport_receive(c->fd, &c->in, deadline_ns, e));
+        TRY(transport_receive(&c->to, &c->in, deadline_ns, e));
         struct parse got = session_cut(&c->session, buf_view(&c->in), answer);
         if (got.state == PARSE_BAD)
             return err_set(e, got.why, "the answer is not one of protocol %s (%s)",
@@ -201,7 +214,7 @@ status client_infer(struct client *c, const struct infer_request *r, int64_t tim
                     struct infer_reply *out, struct err *e)
 {
     struct answer answer;
-    bool kept = c->fd >= 0;
+    bool kept = c->to.fd >= 0;
     uint64_t deadline_ns = clock_ns() + (uint64_t)timeout_or(timeout_ms, c->timeout_ms) * 1000000;
     c->code = 0;
     TRY(build(c, r, e));

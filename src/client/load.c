@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "client/remote.h"
 #include "client/session.h"
 #include "client/transport.h"
 
@@ -20,7 +21,7 @@
 #define RECEIVE_BYTES ((size_t)16 << 10)
 
 struct load_conn {
-    int fd;
+    struct transport to;
     bool waits_to_write, busy;
     uint64_t begin_ns;
     struct session session;
@@ -31,6 +32,7 @@ struct load {
     const struct load_options *opt;
     struct load_result *result;
     struct endpoint at;
+    struct remote_link link;
     struct buf request;
     int poll, timer; /* timer: open loop, else -1 */
     bool measuring;
@@ -67,7 +69,7 @@ static status watch(struct load *l, struct load_conn *c, int how, bool write, st
 {
     struct epoll_event event = { .events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = c };
     c->waits_to_write = write;
-    if (epoll_ctl(l->poll, how, c->fd, &event) != 0)
+    if (epoll_ctl(l->poll, how, c->to.fd, &event) != 0)
         return err_set(e, IO_FAILED, "epoll: %s", strerror(errno));
     return OK;
 }
@@ -76,8 +78,9 @@ static status watch(struct load *l, struct load_conn *c, int how, bool write, st
 static status push(struct load *l, struct load_conn *c, struct err *e)
 {
     struct str due;
-    while ((due = session_output(&c->session, buf_view(&l->request))).n > 0) {
-        ssize_t n = send(c->fd, due.p, due.n, MSG_NOSIGNAL);
+    while ((due = session_output(&c->session, buf_view(&l->request))).n > 0 ||
+           transport_unsent(&c->to)) {
+        ssize_t n = transport_try_send(&c->to, due);
         if (n < 0 && errno == EAGAIN)
             return c->waits_to_write ? OK : watch(l, c, EPOLL_CTL_MOD, true, e);
         if (n < 0 && errno != EINTR)
@@ -125,7 +128,8 @@ static status on_timer(struct load *l, struct err *e)
 
 static status connect_and_call(struct load *l, struct load_conn *c, struct err *e)
 {
-    TRY(transport_connect(&l->at, clock_ns() + CONNECT_NS, &c->fd, e));
+    const struct transport_options opt = { l->link.tls, c->session.protocol->alpn };
+    TRY(transport_connect(&l->at, &opt, clock_ns() + CONNECT_NS, &c->to, e));
     TRY(watch(l, c, EPOLL_CTL_ADD, false, e));
     session_connected(&c->session);
     return next_call(l, c, e);
@@ -133,8 +137,7 @@ static status connect_and_call(struct load *l, struct load_conn *c, struct err *
 
 static status replace(struct load *l, struct load_conn *c, struct err *e)
 {
-    close(c->fd);
-    c->fd = -1;
+    transport_close(&c->to);
     return connect_and_call(l, c, e);
 }
 
@@ -169,17 +172,15 @@ static status on_bytes(struct load *l, struct load_conn *c, struct err *e)
 
 static status on_readable(struct load *l, struct load_conn *c, struct err *e)
 {
-    uint8_t *to = buf_reserve(&c->in, RECEIVE_BYTES);
-    if (to == NULL)
+    if (buf_reserve(&c->in, RECEIVE_BYTES) == NULL)
         return err_set(e, TOO_LARGE, "an answer does not fit after %zu bytes", c->in.len);
-    ssize_t n = recv(c->fd, to, c->in.cap - c->in.len, 0);
+    ssize_t n = transport_try_receive(&c->to, &c->in, c->in.cap - c->in.len);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return OK;
     if (n < 0)
         return err_set(e, IO_FAILED, "receiving: %s", strerror(errno));
     if (n == 0)
         return err_set(e, IO_FAILED, "the server closed the connection");
-    c->in.len += (size_t)n;
     return on_bytes(l, c, e);
 }
 
@@ -195,7 +196,7 @@ static status serve_event(struct load *l, const struct epoll_event *event, struc
         s = push(l, c, e);
     if (s == OK && (event->events & ~(uint32_t)EPOLLOUT) != 0)
         s = on_readable(l, c, e);
-    if (s == OK || c->fd < 0)
+    if (s == OK || c->to.fd < 0)
         return s;
     count_error(l, e);
     return replace(l, c, e);
@@ -253,11 +254,14 @@ static status start(struct load *l, const struct session_protocol *p, const char
         c->session.model = l->opt->model;
         c->session.id = 1; /* what session_ask counts to from a fresh session */
         buf_init(&c->in, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
-        c->fd = -1;
+        c->to = TRANSPORT_NONE;
+        c->session.authorization = l->link.authorization;
+        c->session.secure = l->link.tls != NULL;
     }
     struct session fresh;
     session_init(&fresh, p, authority);
     fresh.model = l->opt->model;
+    fresh.authorization = l->link.authorization;
     TRY(build(l, &fresh, e));
     for (int i = 0; i < l->opt->connections; i++)
         TRY(connect_and_call(l, &l->conn[i], e));
@@ -291,8 +295,7 @@ static void finish(struct load *l)
         struct load_conn *c = &l->conn[i];
         if (c->session.protocol == NULL)
             continue;
-        if (c->fd >= 0)
-            close(c->fd);
+        transport_close(&c->to);
         session_deinit(&c->session);
         buf_deinit(&c->in);
     }
@@ -301,6 +304,7 @@ static void finish(struct load *l)
     if (l->poll >= 0)
         close(l->poll);
     buf_deinit(&l->request);
+    remote_close(&l->link);
     mem_free(l->conn);
 }
 
@@ -313,6 +317,8 @@ status load_run(const struct load_options *opt, struct load_result *out, struct 
     if (p == NULL)
         return err_set(e, INVALID, "no protocol '%.*s'", STR_ARG(opt->protocol));
     TRY(endpoint_parse(opt->endpoint, &l.at, e));
+    if (opt->remote != NULL)
+        TRY(remote_open(opt->remote, &l.link, e));
     snprintf(authority, sizeof(authority), "%.*s", STR_ARG(opt->endpoint));
     *out = (struct load_result){ .latency = histogram_new() };
     buf_init(&l.request, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);

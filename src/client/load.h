@@ -13,9 +13,12 @@
 
 #include <stdint.h>
 
+struct remote;
+
 struct load_options {
     struct str endpoint, protocol;
     const char *model; /* for protocols whose requests name one */
+    const struct remote *remote; /* NULL: in the clear, without a key */
     const struct infer_request *request;
     int connections;
     double seconds;   /* that count */

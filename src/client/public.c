@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "client/client.h"
+#include "client/remote.h"
 
 #include <string.h>
 
@@ -12,6 +13,7 @@ struct oar_client {
     struct client *client; /* NULL: opening failed, only the words are there */
     struct arena feeds;    /* of the call that runs */
     struct arena results;  /* of the last call */
+    char *model;           /* our copy */
     struct err err;
 };
 
@@ -29,6 +31,7 @@ void oar_client_close(oar_client *c)
     if (c == NULL)
         return;
     client_close(c->client);
+    mem_free(c->model);
     arena_deinit(&c->feeds);
     arena_deinit(&c->results);
     mem_free(c);
@@ -38,6 +41,30 @@ void oar_client_set_timeout_ms(oar_client *c, int64_t timeout_ms)
 {
     if (c->client != NULL)
         client_set_timeout_ms(c->client, timeout_ms);
+}
+
+int oar_client_set_model(oar_client *c, const char *name)
+{
+    if (c->client == NULL)
+        return INVALID;
+    if (name != NULL && strlen(name) > LIMIT_NAME_BYTES)
+        return err_set(&c->err, INVALID, "a model's name of %zu bytes", strlen(name));
+    client_set_model(c->client, NULL);
+    mem_free(c->model);
+    c->model = name != NULL ? mem_strdup(name) : NULL;
+    client_set_model(c->client, c->model);
+    return OK;
+}
+
+int oar_client_set_access(oar_client *c, const oar_tls *tls, const char *api_key)
+{
+    if (c->client == NULL)
+        return INVALID;
+    struct remote r = { .tls = tls != NULL, .api_key = api_key };
+    if (tls != NULL)
+        r.files = (struct net_tls_client_options){ tls->ca, tls->cert, tls->key,
+                                                   tls->insecure != 0 };
+    return client_set_remote(c->client, &r, &c->err);
 }
 
 const char *oar_client_error(const oar_client *c)

@@ -14,6 +14,7 @@
 #define PROTO_TYPE   "application/proto"
 #define HEADER_BYTES "Inference-Header-Content-Length"
 #define VARIANT      "x-oar-variant"
+#define BEARER       "Bearer "
 
 /* baidu_std over brpc
  * --------------------------------------------------------------------------------------------- */
@@ -35,6 +36,8 @@ static void ask_brpc(const struct session *s, const struct infer_request *r, str
         .method = STR("inference"),
         .correlation_id = (int64_t)s->id,
     };
+    if (s->authorization != NULL)
+        meta.authentication = str_of(s->authorization + strlen(BEARER));
     general_request_to_pb_around(r, scratch, gaps);
     baidu_std_put_head(out, &meta, scratch->len + gaps->bytes);
     put_message(out, scratch, gaps);
@@ -94,6 +97,12 @@ static struct parse cut_brpc(struct session *s, struct str bytes, struct answer 
  * --------------------------------------------------------------------------------------------------------
  */
 
+static void put_key(const struct session *s, struct buf *out)
+{
+    if (s->authorization != NULL)
+        buf_printf(out, "Authorization: %s\r\n", s->authorization);
+}
+
 static void put_post(const struct session *s, const char *type, const struct buf *body,
                      struct buf *out, struct general_gaps *gaps)
 {
@@ -101,8 +110,10 @@ static void put_post(const struct session *s, const char *type, const struct buf
                "POST /GeneralModelService/inference HTTP/1.1\r\n"
                "Host: %s\r\n"
                "Content-Type: %s\r\n"
-               "Content-Length: %zu\r\n\r\n",
+               "Content-Length: %zu\r\n",
                s->authority, type, body->len + gaps->bytes);
+    put_key(s, out);
+    buf_str(out, "\r\n");
     put_message(out, body, gaps);
 }
 
@@ -130,6 +141,7 @@ static void put_post_to(const struct session *s, const char *verb_path, const ch
 {
     buf_printf(out, "POST %s%s%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", verb_path,
                model_of(s), verb, s->authority, body->len);
+    put_key(s, out);
 }
 
 static void ask_oip(const struct session *s, const struct infer_request *r, bool binary,
@@ -325,7 +337,7 @@ static void ask_grpc(const struct session *s, const struct infer_request *r, str
 static void ask_kserve_grpc(const struct session *s, const struct infer_request *r, struct buf *out,
                             struct buf *scratch, struct general_gaps *gaps)
 {
-    oip_request_to_pb(r, str_of(s->model), STR(""), scratch);
+    oip_request_to_pb(r, str_of(model_of(s)), STR(""), scratch);
     put_framed(scratch, out);
 }
 
@@ -337,16 +349,16 @@ static status oip_pb_reply(const struct answer *answer, struct str payload, stru
 
 // clang-format off
 static const struct session_protocol protocols[] = {
-    { "brpc",             ask_brpc,        cut_brpc, general_reply, NULL },
-    { "http",             ask_http,        cut_http, general_reply, NULL },
-    { "http-json",        ask_http_json,   cut_http, general_reply, NULL },
-    { "kserve-http",      ask_kserve,      cut_http, oip_reply, NULL },
-    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply, NULL },
-    { "tfs",              ask_tfs,         cut_http, tfs_reply, NULL },
+    { "brpc",             ask_brpc,        cut_brpc, general_reply, NULL, NULL },
+    { "http",             ask_http,        cut_http, general_reply, NULL, "http/1.1" },
+    { "http-json",        ask_http_json,   cut_http, general_reply, NULL, "http/1.1" },
+    { "kserve-http",      ask_kserve,      cut_http, oip_reply, NULL, "http/1.1" },
+    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply, NULL, "http/1.1" },
+    { "tfs",              ask_tfs,         cut_http, tfs_reply, NULL, "http/1.1" },
     { "grpc",             ask_grpc,        session_h2_cut, general_reply,
-      "/" GENERAL_MODEL_SERVICE "/inference" },
+      "/" GENERAL_MODEL_SERVICE "/inference", "h2" },
     { "kserve-grpc",      ask_kserve_grpc, session_h2_cut, oip_pb_reply,
-      "/inference.GRPCInferenceService/ModelInfer" },
+      "/inference.GRPCInferenceService/ModelInfer", "h2" },
 };
 // clang-format on
 

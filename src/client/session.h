@@ -44,6 +44,7 @@ struct session_protocol {
     status (*reply)(const struct answer *answer, struct str payload, struct arena *a,
                     struct infer_reply *out, struct err *e);
     const char *path; /* of gRPC: the method, whose message `ask` makes; NULL: not over HTTP/2 */
+    const char *alpn; /* what it is called where TLS is agreed on; NULL: it has no name */
 };
 
 struct session_h2; /* session_h2.c */
@@ -54,6 +55,8 @@ struct session {
     const struct session_protocol *protocol;
     const char *authority; /* "host:port", borrowed */
     const char *model;     /* borrowed; what protocols whose requests name a model ask for */
+    const char *authorization; /* borrowed: "Bearer KEY", or NULL */
+    bool secure;               /* over TLS */
     uint64_t id;           /* of the last request */
     /* The HTTP answer in progress; the head is remembered as numbers, since bytes may move between
      * calls. */

@@ -162,17 +162,19 @@ void session_h2_begin(struct session *s, struct str message)
     struct session_h2 *h = s->h2;
     const struct http_header head[] = {
         { STR(":method"), STR("POST") },
-        { STR(":scheme"), STR("http") },
+        { STR(":scheme"), s->secure ? STR("https") : STR("http") },
         { STR(":path"), str_of(s->protocol->path) },
         { STR(":authority"), str_of(s->authority) },
         { STR("content-type"), STR("application/grpc") },
         { STR("te"), STR("trailers") },
         { STR("grpc-accept-encoding"), STR("identity,gzip,deflate") },
+        { STR("authorization"), str_of(s->authorization) }, /* the last: there may be none */
     };
+    int count = (int)ARRAY_LEN(head) - (s->authorization == NULL);
     if (h == NULL)
         return;
     drop_call(h);
-    h->stream = h2_request(h->h2, head, ARRAY_LEN(head), false);
+    h->stream = h2_request(h->h2, head, count, false);
     if (h->stream != NULL) {
         h2_write(h->stream, message);
         h2_finish(h->stream, NULL, 0);

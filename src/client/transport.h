@@ -6,8 +6,11 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "net/tls.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 struct endpoint {
@@ -18,14 +21,37 @@ struct endpoint {
 /* "localhost:9292", "127.0.0.1:9292", "[::1]:9292". */
 status endpoint_parse(struct str text, struct endpoint *out, struct err *e);
 
-/* Tries every address of the host. TIMED_OUT or IO_FAILED; the words name host and port. The caller
- * closes *fd. */
-status transport_connect(const struct endpoint *at, uint64_t deadline_ns, int *fd, struct err *e);
-status transport_send(int fd, struct str bytes, uint64_t deadline_ns, struct err *e);
+/* A connection, in the clear or over TLS; all zero but for fd -1: none. */
+struct transport {
+    int fd;
+    struct tls *tls; /* NULL: in the clear */
+    struct buf wire; /* TLS: what is encrypted and not sent yet, or came and is not decrypted */
+};
+#define TRANSPORT_NONE ((struct transport){ .fd = -1 })
+
+/* How servers are to be spoken to. */
+struct transport_options {
+    struct net_tls *tls; /* NULL: in the clear; borrowed */
+    const char *alpn;    /* what is spoken over TLS, or NULL */
+};
+
+/* Tries every address of the host, and shakes hands where TLS is wanted. TIMED_OUT or IO_FAILED; the words name host and port. */
+status transport_connect(const struct endpoint *at, const struct transport_options *opt,
+                         uint64_t deadline_ns, struct transport *out, struct err *e);
+void transport_close(struct transport *t);
+
+status transport_send(struct transport *t, struct str bytes, uint64_t deadline_ns, struct err *e);
 /* Many pieces, one after another, in as few calls of the system as it takes; pieces are used up. */
-status transport_send_pieces(int fd, struct iovec *piece, int count, uint64_t deadline_ns,
-                             struct err *e);
+status transport_send_pieces(struct transport *t, struct iovec *piece, int count,
+                             uint64_t deadline_ns, struct err *e);
 /* Until there is something to receive. */
-status transport_wait(int fd, uint64_t deadline_ns, struct err *e);
+status transport_wait(struct transport *t, uint64_t deadline_ns, struct err *e);
 /* Appends what has come, at least one byte. The peer's end of the connection is IO_FAILED. */
-status transport_receive(int fd, struct buf *in, uint64_t deadline_ns, struct err *e);
+status transport_receive(struct transport *t, struct buf *in, uint64_t deadline_ns, struct err *e);
+
+/* The same without waiting, for event loops: how many bytes were taken or appended; -1 with errno, of which EAGAIN says that it must
+ * wait. What transport_try_send took may still be on its way: while transport_unsent, it is to be called again, with nothing.
+ * 0 from transport_try_receive: the peer has ended the conversation. */
+ssize_t transport_try_send(struct transport *t, struct str bytes);
+bool transport_unsent(const struct transport *t);
+ssize_t transport_try_receive(struct transport *t, struct buf *in, size_t room);

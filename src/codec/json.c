@@ -30,7 +30,11 @@ const char *json_kind_name(json_kind k)
 void json_init(struct json *j, struct str text, struct arena *a)
 {
     const char *p = text.p != NULL ? text.p : "";
-    *j = (struct json){ .start = p, .p = p, .end = p + text.n, .arena = a };
+    *j = (struct json){ .start = p,
+                        .p = p,
+                        .end = p + text.n,
+                        .arena = a,
+                        .max_depth = a->max_depth > 0 ? a->max_depth : LIMIT_JSON_DEPTH };
 }
 
 bool json_failed(const struct json *j)
@@ -108,7 +112,7 @@ static void enter(struct json *j, char bracket, const char *expected)
 {
     if (!take(j, bracket)) {
         json_fail(j, expected);
-    } else if (j->depth >= LIMIT_JSON_DEPTH) {
+    } else if (j->depth >= j->max_depth) {
         json_fail(j, "nested too deep");
     } else {
         j->depth++;

@@ -3,7 +3,7 @@
  *
  * Reading: look at json_peek, then take the value with the call of its kind, or json_skip it. The first fault sticks
  * with words and the byte offset; afterwards every call returns nothing quickly, so that a decoder may check once at the
- * end. Depth is bounded by LIMIT_JSON_DEPTH. Strings are validated as UTF-8 and returned as views of the text where they
+ * end. Depth is bounded by the arena's max_depth. Strings are validated as UTF-8 and returned as views of the text where they
  * hold no escape, else as copies in the arena.
  *
  *     json_object(&j);
@@ -36,7 +36,7 @@ struct json {
     struct arena *arena;
     const char *fault; /* NULL: none so far; static words */
     size_t fault_at;   /* byte offset */
-    int depth;
+    int depth, max_depth;
     bool first; /* the innermost array or object has had no item yet */
     bool loose; /* to be set after json_init: NaN, Infinity and -Infinity stand for numbers too */
 };

@@ -675,6 +675,11 @@ bool flow_may_wait(const struct flow *f)
     return f->may_wait;
 }
 
+atomic_int *flow_waiting(struct flow *f)
+{
+    return &f->waiting;
+}
+
 uint64_t flow_typical_ns(const struct flow *f)
 {
     return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);

@@ -21,5 +21,6 @@ struct flow {
     struct cache *cache; /* NULL: none */
     struct cache_counters cache_counters;
     atomic_uint_fast64_t typical_ns;
+    atomic_int waiting;
     atomic_uint_fast64_t good, bad; /* calls that ended */
 };

@@ -101,3 +101,5 @@ void flow_ends(const struct flow *f, uint64_t *good, uint64_t *bad);
 /* Typical time that a call took its threads so far in nanoseconds, waiting left out (a moving average); 0 where it is not
  * known yet. Any thread. */
 uint64_t flow_typical_ns(const struct flow *f);
+/* Calls of it that wait for a worker: counted by whoever queues them. */
+atomic_int *flow_waiting(struct flow *f);

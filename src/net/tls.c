@@ -2,9 +2,11 @@
 
 #include "base/mem.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -18,7 +20,8 @@ struct net_tls {
 
 struct tls {
     SSL *ssl;
-    BIO *in, *out; /* of ssl */
+    BIO *in, *out;       /* of ssl */
+    unsigned long fault; /* what broke it */
 };
 
 /* ---- configuration ---- */
@@ -93,6 +96,44 @@ status net_tls_open(const struct net_tls_options *opt, struct net_tls **out, str
     return OK;
 }
 
+static status load_client_files(SSL_CTX *ctx, const struct net_tls_client_options *opt,
+                                struct err *e)
+{
+    if (opt->ca != NULL && SSL_CTX_load_verify_locations(ctx, opt->ca, NULL) != 1)
+        return refuse(e, "TLS authority", opt->ca);
+    if (opt->ca == NULL && !opt->insecure && SSL_CTX_set_default_verify_paths(ctx) != 1)
+        return err_set(e, IO_FAILED, "TLS: the system's authorities cannot be read");
+    if (opt->cert == NULL)
+        return OK;
+    if (SSL_CTX_use_certificate_chain_file(ctx, opt->cert) != 1)
+        return refuse(e, "TLS certificate", opt->cert);
+    const char *key = opt->key != NULL ? opt->key : opt->cert; /* one file may hold both */
+    if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
+        return refuse(e, "TLS key", key);
+    return OK;
+}
+
+status net_tls_open_client(const struct net_tls_client_options *opt, struct net_tls **out,
+                           struct err *e)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    if (ctx == NULL)
+        return err_set(e, NO_MEMORY, "no memory for TLS");
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ctx, opt->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    status s = load_client_files(ctx, opt, e);
+    if (s != OK) {
+        SSL_CTX_free(ctx);
+        return s;
+    }
+    struct net_tls *t = mem_zalloc(sizeof(*t));
+    t->ctx = ctx;
+    pthread_mutex_init(&t->lock, NULL);
+    *out = t;
+    return OK;
+}
+
 status net_tls_reload(struct net_tls *t, struct err *e)
 {
     SSL_CTX *fresh, *old;
@@ -116,7 +157,7 @@ void net_tls_close(struct net_tls *t)
 
 /* ---- one connection ---- */
 
-struct tls *tls_new(struct net_tls *of)
+static struct tls *make(struct net_tls *of)
 {
     struct tls *t = mem_zalloc(sizeof(*t));
     pthread_mutex_lock(&of->lock);
@@ -132,8 +173,64 @@ struct tls *tls_new(struct net_tls *of)
         return NULL;
     }
     SSL_set_bio(t->ssl, t->in, t->out); /* takes both */
-    SSL_set_accept_state(t->ssl);
     return t;
+}
+
+struct tls *tls_new(struct net_tls *of)
+{
+    struct tls *t = make(of);
+    if (t != NULL)
+        SSL_set_accept_state(t->ssl);
+    return t;
+}
+
+/* A certificate is for names or for addresses, and only a name is told to the server. */
+static bool expect_host(SSL *ssl, const char *host)
+{
+    unsigned char address[16];
+    if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+/* As ALPN has it: a length, then the name. */
+static bool offer(SSL *ssl, const char *alpn)
+{
+    unsigned char wire[32];
+    size_t n = alpn != NULL ? strlen(alpn) : 0;
+    if (n == 0 || n >= sizeof(wire))
+        return n == 0;
+    wire[0] = (unsigned char)n;
+    memcpy(wire + 1, alpn, n);
+    return SSL_set_alpn_protos(ssl, wire, (unsigned)n + 1) == 0;
+}
+
+struct tls *tls_new_client(struct net_tls *of, const char *host, const char *alpn)
+{
+    struct tls *t = make(of);
+    if (t == NULL)
+        return NULL;
+    if (!expect_host(t->ssl, host) || !offer(t->ssl, alpn)) {
+        tls_free(t);
+        return NULL;
+    }
+    SSL_set_connect_state(t->ssl);
+    SSL_do_handshake(t->ssl); /* its first words lie in `out` now; the rest comes with tls_read */
+    ERR_clear_error();
+    return t;
+}
+
+status tls_fault(const struct tls *t, struct err *e)
+{
+    char words[256];
+    long verdict = SSL_get_verify_result(t->ssl);
+    if (verdict != X509_V_OK && SSL_get_verify_mode(t->ssl) != SSL_VERIFY_NONE)
+        return err_set(e, IO_FAILED, "TLS: the server's certificate is not believed: %s",
+                       X509_verify_cert_error_string(verdict));
+    if (t->fault == 0)
+        return err_set(e, IO_FAILED, "TLS: the peer does not speak it, or ended the conversation");
+    ERR_error_string_n(t->fault, words, sizeof(words));
+    return err_set(e, IO_FAILED, "TLS: %s", words);
 }
 
 void tls_free(struct tls *t)
@@ -144,9 +241,11 @@ void tls_free(struct tls *t)
     mem_free(t);
 }
 
-static enum tls_state state_after(const struct tls *t, int result)
+static enum tls_state state_after(struct tls *t, int result)
 {
     int why = SSL_get_error(t->ssl, result);
+    if (t->fault == 0)
+        t->fault = ERR_peek_error();
     ERR_clear_error();
     if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
         return TLS_GOING;

@@ -1,6 +1,6 @@
-/* TLS 1.2 and 1.3 for the connections of a listener, over OpenSSL with its bytes in memory: nothing here touches a socket.
+/* TLS 1.2 and 1.3, either side, over OpenSSL with its bytes in memory: nothing here touches a socket.
  *
- * `net_tls` is what a server is configured with: any thread. `tls` is one connection's: its loop's alone. */
+ * `net_tls` is what a server or a client is configured with: any thread. `tls` is one connection's: its loop's alone. */
 #pragma once
 
 #include "base/buf.h"
@@ -21,6 +21,15 @@ status net_tls_open(const struct net_tls_options *opt, struct net_tls **out, str
 status net_tls_reload(struct net_tls *t, struct err *e);
 void net_tls_close(struct net_tls *t);
 
+struct net_tls_client_options {
+    const char *ca;         /* PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char *cert, *key; /* PEM, for servers that want one; or NULL */
+    bool insecure;          /* whoever answers is believed */
+};
+/* The client's side. The strings are not needed any more afterwards. */
+status net_tls_open_client(const struct net_tls_client_options *opt, struct net_tls **out,
+                           struct err *e);
+
 struct tls;
 
 enum tls_state {
@@ -31,6 +40,11 @@ enum tls_state {
 };
 
 struct tls *tls_new(struct net_tls *t); /* NULL: no memory */
+/* host: the name or address that the server's certificate must be for. alpn: what is to be spoken ("h2"), or NULL. tls_take gives the
+ * first bytes to send. */
+struct tls *tls_new_client(struct net_tls *t, const char *host, const char *alpn);
+/* Words for what broke it; e may already hold the beginning of a sentence. */
+status tls_fault(const struct tls *t, struct err *e);
 void tls_free(struct tls *t);
 /* Takes bytes from the wire, and appends what they mean to plain. Call tls_take after it: there may be an answer. */
 enum tls_state tls_read(struct tls *t, struct str wire, struct buf *plain);

@@ -21,7 +21,7 @@ struct h2 {
     nghttp2_session *session;
     struct h2_options opt;
     struct list streams;
-    int open, incomplete, unsent;
+    int open, incomplete, unsent, taken;
     size_t held;
     uint64_t sent;
     int idle_frames;
@@ -294,8 +294,8 @@ static void keep(struct h2_stream *s, struct str bytes)
 {
     struct h2 *h = s->h2;
     size_t total;
-    if (!mem_add(h->held, bytes.n, &total) || total > h->opt.max_held_bytes ||
-        bytes.n > s->body.max - s->body.len) {
+    s->crowded = !mem_add(h->held, bytes.n, &total) || total > h->opt.max_held_bytes;
+    if (s->crowded || bytes.n > s->body.max - s->body.len) {
         overflow(s);
         return;
     }
@@ -339,7 +339,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     struct h2_fields *f = frame->headers.cat == NGHTTP2_HCAT_HEADERS ? &s->tail : &s->head;
     if (f->count >= LIMIT_HTTP_HEADERS + 4 ||
-        f->bytes.len + name_n + value_n > LIMIT_HTTP_HEADER_BYTES)
+        f->bytes.len + name_n + value_n > s->h2->opt.max_header_bytes)
         s->too_large = true; /* said when the header ends */
     else
         fields_add(f, (struct str){ (const char *)name, name_n },
@@ -438,6 +438,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     count_out(s, -1);
     if (!s->ended && !s->streaming)
         h->incomplete--;
+    h->taken -= s->was_taken;
     drop_body(s);
     h->open--;
     h->opt.events->closed(h->opt.arg, s, error);
@@ -457,10 +458,19 @@ void h2_give_body(struct h2_stream *s, struct buf *to)
 
 void h2_take(struct h2_stream *s, size_t n)
 {
+    size_t opened = n < s->opened ? n : s->opened;
     s->h2->held -= n < s->body.len ? n : s->body.len;
     buf_consume(&s->body, n);
+    s->opened -= opened;
     if (s->streaming && !s->ended)
-        nghttp2_session_consume_stream(s->h2->session, s->id, n);
+        nghttp2_session_consume_stream(s->h2->session, s->id, n - opened);
+}
+
+void h2_want_more(struct h2_stream *s)
+{
+    if (s->streaming && !s->ended && s->body.len > s->opened)
+        nghttp2_session_consume_stream(s->h2->session, s->id, s->body.len - s->opened);
+    s->opened = s->body.len;
 }
 
 status h2_feed(struct h2 *h, struct str bytes)
@@ -518,6 +528,14 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     return (ssize_t)n;
 }
 
+static void note_taken(struct h2_stream *s)
+{
+    if (!s->streaming || s->was_taken)
+        return;
+    s->was_taken = true;
+    s->h2->taken++;
+}
+
 static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head,
                         size_t n, nghttp2_data_source *source, void *arg)
 {
@@ -539,6 +557,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         s->deferred = s->out_whole; /* nothing is left to say */
     }
     count_out(s, 1);
+    note_taken(s);
     h->sent += n;
     h->idle_frames = 0;
     return buf_check(h->pump) == OK ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -567,6 +586,19 @@ status h2_pump(struct h2 *h, struct buf *out, size_t full)
     }
     h->pump = NULL;
     return h->failed ? INVALID : OK;
+}
+
+struct h2_stream *h2_next_taken(struct h2 *h)
+{
+    for (struct list *l = h->streams.next; h->taken > 0 && l != &h->streams; l = l->next) {
+        struct h2_stream *s = LIST_ENTRY(l, struct h2_stream, node);
+        if (!s->was_taken)
+            continue;
+        s->was_taken = false;
+        h->taken--;
+        return s;
+    }
+    return NULL;
 }
 
 static void to_nv(const struct http_header *field, int count, nghttp2_nv *nv)
@@ -707,7 +739,7 @@ static status say_settings(struct h2 *h)
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->opt.max_streams },
         { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)STREAM_WINDOW },
         { NGHTTP2_SETTINGS_MAX_FRAME_SIZE, FRAME_MAX },
-        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)LIMIT_HTTP_HEADER_BYTES },
+        { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->opt.max_header_bytes },
         { NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
     };
     size_t count =
@@ -724,6 +756,8 @@ status h2_new(const struct h2_options *opt, struct h2 **out)
     if (h == NULL)
         return NO_MEMORY;
     *h = (struct h2){ .opt = *opt };
+    if (h->opt.max_header_bytes == 0)
+        h->opt.max_header_bytes = LIMIT_HTTP_HEADER_BYTES;
     list_init(&h->streams);
     status s = make_session(h);
     if (s == OK)
@@ -811,6 +845,16 @@ int h2_incomplete(const struct h2 *h)
 int h2_unsent(const struct h2 *h)
 {
     return h->unsent;
+}
+
+size_t h2_held(const struct h2 *h)
+{
+    return h->held;
+}
+
+void h2_set_max_held(struct h2 *h, size_t bytes)
+{
+    h->opt.max_held_bytes = bytes;
 }
 
 uint64_t h2_sent(const struct h2 *h)

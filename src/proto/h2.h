@@ -43,6 +43,7 @@ struct h2_stream {
     bool
         streaming; /* the owner's, set in `head`: it wants `data` as the body comes, and takes it */
     bool too_large; /* the header or the body is; nothing more of it is kept */
+    bool crowded;   /* too_large, but by what all bodies of the session take together */
     bool ended;     /* the peer has sent all it will */
     bool answered;  /* our side has begun */
 
@@ -52,6 +53,8 @@ struct h2_stream {
     struct h2_fields out_tail;
     bool out_whole, deferred, has_tail;
     size_t dropped; /* bytes that came after too_large or ended */
+    size_t opened;  /* of body: bytes for which the stream's window is open again already */
+    bool was_taken;
 };
 
 /* All are called from inside h2_feed, and `closed` from h2_pump too. Answering from inside is fine. */
@@ -76,6 +79,7 @@ struct h2_options {
     void *arg;
     struct h2_pool *pool;
     bool client;
+    size_t max_header_bytes; /* 0: LIMIT_HTTP_HEADER_BYTES, which is the most */
     size_t max_body_bytes;
     size_t max_held_bytes; /* of all bodies that were not taken */
     uint32_t max_streams;  /* that the peer may have open */
@@ -94,6 +98,8 @@ status h2_upgrade(struct h2 *h, struct str settings, const struct http_head *req
 status h2_feed(struct h2 *h, struct str bytes);
 /* Appends frames while out holds less than `full` bytes. */
 status h2_pump(struct h2 *h, struct buf *out, size_t full);
+/* A streaming stream of which the peer took something since it was last named here; NULL: there is none. */
+struct h2_stream *h2_next_taken(struct h2 *h);
 /* Nothing will be sent or received any more. */
 bool h2_is_over(const struct h2 *h);
 /* GOAWAY: what is open goes on, and nothing new is taken. */
@@ -101,6 +107,9 @@ void h2_drain(struct h2 *h);
 int h2_open_streams(const struct h2 *h);
 /* Streams of which the request is not whole, other than streaming ones. */
 int h2_incomplete(const struct h2 *h);
+/* Bytes of bodies that were not taken; and how many there may be from now on. */
+size_t h2_held(const struct h2 *h);
+void h2_set_max_held(struct h2 *h, size_t bytes);
 /* Streams that have something to send, which flow control or the owner holds back. */
 int h2_unsent(const struct h2 *h);
 /* Bytes of bodies that were sent so far: whether the peer takes any. */
@@ -117,6 +126,8 @@ struct str h2_body(const struct h2_stream *s);
 void h2_give_body(struct h2_stream *s, struct buf *to);
 /* Drops n bytes at the front of body, which lets the peer send as many more. */
 void h2_take(struct h2_stream *s, size_t n);
+/* Streaming: lets the peer send on although body is not taken yet: its owner waits for the rest of something. */
+void h2_want_more(struct h2_stream *s);
 
 /* Server: begins the answer; client: NULL is returned when there can be no more streams. With `last`, nothing follows.
  * Names are in lower case; all is copied. */

@@ -100,6 +100,7 @@ struct call *call_new(struct conn *conn)
         c = mem_zalloc(sizeof(*c));
         list_init(&c->node);
         arena_init(&c->arena, LIMIT_ARENA_BYTES);
+        c->arena.max_depth = lane->server->options.max_json_depth;
         buf_init(&c->taken, SIZE_MAX);
         buf_init(&c->inflated, lane->server->options.max_body_bytes);
         buf_init(&c->plain, LIMIT_ARENA_BYTES);
@@ -115,6 +116,7 @@ struct call *call_new(struct conn *conn)
     c->rows = 0;
     memset(c->stage_ns, 0, sizeof(c->stage_ns));
     c->exchange = NULL;
+    c->held = 0;
     atomic_store(&c->cancelled, false);
     conn->calls++;
     atomic_fetch_add(&conn->lane->server->calls, 1);
@@ -431,13 +433,22 @@ static bool run(struct call *c, struct exec *exec)
 
 /* ---- on a worker ---- */
 
+/* Its body counts as gone before its peer hears of it and sends another. */
+static void finish(struct call *c)
+{
+    if (c->held > 0)
+        atomic_fetch_sub(&c->conn->lane->server->body_bytes, c->held);
+    c->held = 0;
+    c->done(c);
+}
+
 static void come_home(struct loop_post *p)
 {
     struct call *c = LIST_ENTRY(p, struct call, post);
     struct trace *t = c->conn->lane->server->trace;
     bool traced = trace_is_on(t);
     uint64_t begin = traced ? clock_ns() : 0;
-    c->done(c);
+    finish(c);
     if (traced)
         trace_put(t,
                   &(struct trace_span){
@@ -453,6 +464,7 @@ void call_return(struct call *c)
 static void run_job(struct job *j, int worker)
 {
     struct call *c = LIST_ENTRY(j, struct call, job);
+    atomic_fetch_sub(flow_waiting(c->flow), 1);
     if (run(c, c->conn->lane->server->worker_exec[worker]))
         call_return(c);
 }
@@ -472,11 +484,20 @@ static status take_body(struct call *c, struct buf *in, size_t used)
     return buf_check(&c->taken);
 }
 
+/* A model that many wait for keeps nobody from asking another one. */
 static status submit(struct call *c, struct buf *in, size_t used)
 {
+    const struct server *s = c->conn->lane->server;
+    atomic_int *waiting = flow_waiting(c->flow);
+    int most = s->options.model_queue_size;
     TRY(take_body(c, in, used));
     c->job.run = run_job;
-    return workers_submit(c->conn->lane->server->workers, &c->job) ? OK : BUSY;
+    bool fits = atomic_fetch_add(waiting, 1) < most || most == 0;
+    if (fits && workers_submit(s->workers, &c->job))
+        return OK;
+    atomic_fetch_sub(waiting, 1);
+    return err_set(&c->err, BUSY, "the queue of %s is full; try again later",
+                   fits ? "requests" : flow_name(c->flow));
 }
 
 /* A flow that was never run is not known to be quick. */
@@ -514,22 +535,42 @@ static void take_before(struct call *c)
     c->before = before != NULL ? flow_ref(before) : NULL;
 }
 
+/* Counts the body as one that is on its way. */
+static status hold(struct call *c)
+{
+    struct server *s = c->conn->lane->server;
+    size_t n = c->body.n, most = s->options.max_bytes_in_flight;
+    if (n < HOLD_FROM || most == 0)
+        return OK;
+    if (atomic_fetch_add(&s->body_bytes, n) + n <= most) {
+        c->held = n;
+        return OK;
+    }
+    atomic_fetch_sub(&s->body_bytes, n);
+    return err_set(&c->err, BUSY, BODIES_TOO_LARGE);
+}
+
 void call_start(struct call *c, struct buf *in, size_t used)
 {
     bool ended = false;
     c->score = NAN;
+    c->err.text[0] = '\0';
     lane_take_pick(c->conn->lane, c);
     if (c->flow != NULL)
         take_before(c);
-    status s = c->detour != NULL ? start_detour(c, in, used)
-               : is_quick(c)     ? run_here(c, in, used, &ended)
-                                 : submit(c, in, used);
+    status s = hold(c);
+    if (s == OK)
+        s = c->detour != NULL ? start_detour(c, in, used)
+            : is_quick(c)     ? run_here(c, in, used, &ended)
+                              : submit(c, in, used);
     if (ended)
-        c->done(c);
+        finish(c);
     if (in->len > 0) /* else the whole buffer went along */
         buf_consume(in, used);
-    if (s != OK) {
-        c->result = err_set(&c->err, s, "the queue of requests is full; try again later");
-        c->done(c);
-    }
+    if (s == OK)
+        return;
+    c->result = s;
+    if (c->err.text[0] == '\0')
+        err_set(&c->err, s, "the request could not be kept: %s", status_text(s));
+    finish(c);
 }

@@ -29,6 +29,7 @@ static void free_if_gone(struct conn *c)
 static void on_close(struct net_conn *net, void *state)
 {
     struct conn *c = state;
+    conn_hold(c, 0);
     if (c->proto != NULL)
         c->proto->close(c->state);
     c->net = NULL;
@@ -102,6 +103,31 @@ const struct net_handler conn_handler = {
     .idle_ms = 0,
     .head_ms = 30000,
 };
+
+bool conn_hold(struct conn *c, size_t bytes)
+{
+    struct server *s = c->lane->server;
+    size_t most = s->options.max_bytes_in_flight;
+    if (bytes < HOLD_FROM || most == 0)
+        bytes = 0;
+    if (bytes > c->held &&
+        atomic_fetch_add(&s->body_bytes, bytes - c->held) + (bytes - c->held) > most) {
+        atomic_fetch_sub(&s->body_bytes, bytes);
+        c->held = 0;
+        return false;
+    }
+    if (bytes < c->held)
+        atomic_fetch_sub(&s->body_bytes, c->held - bytes);
+    c->held = bytes;
+    return true;
+}
+
+size_t conn_room(const struct conn *c)
+{
+    const struct server *s = c->lane->server;
+    size_t most = s->options.max_bytes_in_flight, now = atomic_load(&s->body_bytes);
+    return most == 0 ? SIZE_MAX / 2 : most > now ? most - now : 0;
+}
 
 void conn_set_partial(struct conn *c, bool partial)
 {

@@ -10,9 +10,12 @@
 #define COMPRESS_FROM 512 /* bytes of a reply */
 #define WORDS_MAX     2048
 #define COLD_BYTES    ((size_t)16 << 20) /* of an inflated message that is no inference */
+#define STREAM_CALLS  32                 /* of one stream that are on their way at once */
+#define UNREAD_BYTES  ((size_t)1 << 20)  /* answers that wait in a stream: no more are made meanwhile */
 
-static const struct grpc_method *const tables[] = { grpc_oip, grpc_general, grpc_health,
-                                                    grpc_reflection };
+/* Those of one service are neighbours. */
+static const struct grpc_method *const tables[] = { grpc_oip, grpc_oip_more, grpc_general,
+                                                    grpc_health, grpc_reflection };
 
 const struct grpc_method *grpc_method_next(size_t *at)
 {
@@ -44,54 +47,56 @@ bool grpc_is(const struct h2_stream *s)
 
 /* ---- what goes out ---- */
 
-static void begin_tagged(struct h2_stream *s, compression packed, struct str variant)
+#define FIELDS_MAX (5 + NOTE_FIELDS)
+
+/* What every answer says first, and what there is to say of the call that it is of (or NULL); as many as this are filled. */
+static int put_fields(struct http_header *field, const struct call *call, struct note_room *room)
 {
-    struct http_header head[4] = {
-        { STR(":status"), STR("200") },
-        { STR("content-type"), STR("application/grpc") },
-    };
-    int count = 2;
-    if (packed != COMPRESSION_NONE)
-        head[count++] =
-            (struct http_header){ STR("grpc-encoding"), str_of(grpc_encoding_name(packed)) };
+    field[0] = (struct http_header){ STR(":status"), STR("200") };
+    field[1] = (struct http_header){ STR("content-type"), STR("application/grpc") };
+    if (call == NULL)
+        return 2;
+    int n = 2 + note_fields(call->note, call, room, field + 2);
+    struct str variant = call_variant(call);
     if (variant.n > 0)
-        head[count++] = (struct http_header){ STR("x-oar-variant"), variant };
-    if (!s->answered)
-        h2_answer(s, head, count, false);
+        field[n++] = (struct http_header){ STR("x-oar-variant"), variant };
+    return n;
 }
 
-static void begin_answer(struct h2_stream *s, compression packed)
+static void begin_answer(struct h2_stream *s, compression packed, const struct call *call)
 {
-    begin_tagged(s, packed, STR(""));
+    struct http_header field[FIELDS_MAX];
+    struct note_room room;
+    if (s->answered)
+        return;
+    int n = put_fields(field, call, &room);
+    if (packed != COMPRESSION_NONE)
+        field[n++] =
+            (struct http_header){ STR("grpc-encoding"), str_of(grpc_encoding_name(packed)) };
+    h2_answer(s, field, n, false);
 }
 
 /* The status as trailers, or, where nothing was sent, as the whole answer. */
-static void end_tagged(struct h2_stream *s, enum grpc_code code, const char *words,
-                       struct str variant)
+static void end_answer(struct h2_stream *s, enum grpc_code code, const char *words,
+                       const struct call *call)
 {
     char number[12];
+    struct note_room room;
+    struct http_header field[FIELDS_MAX];
     struct buf text;
     buf_init(&text, WORDS_MAX * 3);
     grpc_put_message(&text, (struct str){ words, strnlen(words, WORDS_MAX) });
-    struct http_header field[5] = {
-        { STR(":status"), STR("200") },
-        { STR("content-type"), STR("application/grpc") },
-        { STR("grpc-status"), { number, (size_t)snprintf(number, sizeof(number), "%d", code) } },
-        { STR("grpc-message"), buf_view(&text) },
+    int n = s->answered ? 0 : put_fields(field, call, &room);
+    field[n++] = (struct http_header){
+        STR("grpc-status"), { number, (size_t)snprintf(number, sizeof(number), "%d", code) }
     };
-    int tail = text.len > 0 ? 2 : 1;
-    if (variant.n > 0)
-        field[2 + tail++] = (struct http_header){ STR("x-oar-variant"), variant };
+    if (text.len > 0)
+        field[n++] = (struct http_header){ STR("grpc-message"), buf_view(&text) };
     if (s->answered)
-        h2_finish(s, field + 2, tail);
+        h2_finish(s, field, n);
     else
-        h2_answer(s, field, 2 + tail, true);
+        h2_answer(s, field, n, true);
     buf_deinit(&text);
-}
-
-static void end_answer(struct h2_stream *s, enum grpc_code code, const char *words)
-{
-    end_tagged(s, code, words, STR(""));
 }
 
 static void end_well(struct h2_stream *s)
@@ -103,31 +108,60 @@ static void end_well(struct h2_stream *s)
 void grpc_send(struct grpc_rpc *g, struct str message)
 {
     uint8_t head[GRPC_HEAD_BYTES];
-    begin_answer(g->stream, COMPRESSION_NONE);
+    begin_answer(g->stream, COMPRESSION_NONE, NULL);
     grpc_put_head(head, message.n, false);
     h2_write(g->stream, (struct str){ (char *)head, sizeof(head) });
     h2_write(g->stream, message);
+}
+
+/* NULL: nothing is to be noted of it. */
+static struct note *note_of(const struct grpc_rpc *g, bool plain, struct arena *a)
+{
+    struct note_source from = { .method = STR("POST"), .plain = plain };
+    struct http_header f;
+    for (size_t at = 0; h2_field_next(&g->stream->head, &at, &f);) {
+        if (str_is(f.name, ":path"))
+            from.target = f.value;
+        else if (str_is(f.name, "x-request-id"))
+            from.request_id = f.value;
+        else if (str_is(f.name, "x-want-timing"))
+            from.timing = true;
+        else if (str_is(f.name, "traceparent"))
+            from.traceparent = f.value;
+    }
+    return note_new(g->conn, &from, a);
+}
+
+/* A line of the access log for an answer that needed no call. */
+static void note_plain(struct grpc_rpc *g, status s, size_t bytes)
+{
+    struct lane *lane = g->conn->lane;
+    if (lane->server->access == NULL || g->method->streaming)
+        return;
+    note_answer(g->conn, note_of(g, true, &lane->scratch), status_http(s), bytes, g->begin_ns);
 }
 
 void grpc_reply(struct grpc_rpc *g, struct str message)
 {
     grpc_send(g, message);
     end_well(g->stream);
+    note_plain(g, OK, message.n);
 }
 
 void grpc_end(struct grpc_rpc *g, enum grpc_code code, const char *words)
 {
     if (code == GRPC_OK) {
-        begin_answer(g->stream, COMPRESSION_NONE);
+        begin_answer(g->stream, COMPRESSION_NONE, NULL);
         end_well(g->stream);
     } else {
-        end_answer(g->stream, code, words);
+        end_answer(g->stream, code, words, NULL);
     }
 }
 
 void grpc_fail(struct grpc_rpc *g, status s, const char *words)
 {
-    end_answer(g->stream, (enum grpc_code)status_grpc(s), words);
+    end_answer(g->stream, (enum grpc_code)status_grpc(s), words, NULL);
+    note_plain(g, s, 0);
 }
 
 /* ---- inference ---- */
@@ -139,8 +173,7 @@ static void put_reply(struct h2_stream *s, struct call *call)
     struct buf *reply = &call->reply;
     bool has_room = call->compressed || call->reply_compression == COMPRESSION_NONE;
     uint8_t head[GRPC_HEAD_BYTES];
-    begin_tagged(s, call->compressed ? call->reply_compression : COMPRESSION_NONE,
-                 call_variant(call));
+    begin_answer(s, call->compressed ? call->reply_compression : COMPRESSION_NONE, call);
     if (has_room) {
         grpc_put_head(reply->data, reply->len - GRPC_HEAD_BYTES, call->compressed);
     } else {
@@ -160,8 +193,7 @@ static void done(struct call *call)
         if (call->result == OK)
             put_reply(s, call);
         else
-            end_tagged(s, (enum grpc_code)status_grpc(call->result), call->err.text,
-                       call_variant(call));
+            end_answer(s, (enum grpc_code)status_grpc(call->result), call->err.text, call);
     }
     h2_call_over(call);
     if (s != NULL)
@@ -181,15 +213,6 @@ static compression reply_packing(const struct h2_stream *s)
                : COMPRESSION_NONE;
 }
 
-static struct note *note_of(const struct grpc_rpc *g, struct arena *a)
-{
-    const struct note_source from = { .method = STR("POST"),
-                                      .target = h2_field(&g->stream->head, ":path"),
-                                      .request_id = h2_field(&g->stream->head, "x-request-id"),
-                                      .traceparent = h2_field(&g->stream->head, "traceparent") };
-    return note_new(g->conn, &from, a);
-}
-
 struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_format *format)
 {
     struct call *call = call_new(g->conn);
@@ -199,16 +222,48 @@ struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_
     call->reply_compression = reply_packing(g->stream);
     call->compress_from = COMPRESS_FROM;
     call->deadline_ns = g->deadline_ns;
-    if (notes_wanted(g->conn))
-        call->note = note_of(g, &call->arena);
+    call->note = note_of(g, false, &call->arena);
     buf_append(&call->reply, "\0\0\0\0", GRPC_HEAD_BYTES);
     return call;
+}
+
+static void go_on(struct grpc_rpc *g);
+
+static void done_in_stream(struct call *call)
+{
+    struct h2_stream *s = call->exchange;
+    if (s != NULL) {
+        call->ended = true;
+        go_on(s->user);
+    } else {
+        h2_call_over(call);
+        call_free(call);
+    }
+}
+
+/* The message is copied: the stream's buffer goes on. */
+static void start_in_stream(struct grpc_rpc *g, struct call *call, struct str message)
+{
+    struct buf none = { 0 };
+    buf_clear(&call->reply); /* grpc_send writes the head */
+    call->reply_compression = COMPRESSION_NONE;
+    buf_append(&call->taken, message.p, message.n);
+    call->body = buf_view(&call->taken);
+    call->exchange = g->stream;
+    call->done = done_in_stream;
+    call->ended = false;
+    list_push_back(&g->calls, &call->node);
+    g->call_count++;
+    call_start(call, &none, 0);
 }
 
 void grpc_start(struct grpc_rpc *g, struct call *call, struct str message)
 {
     net_conn_owe(g->conn->net, 1);
-    h2_call_start(g->stream, call, done, message);
+    if (g->method->streaming)
+        start_in_stream(g, call, message);
+    else
+        h2_call_start(g->stream, call, done, message);
 }
 
 /* ---- unary calls ---- */
@@ -276,6 +331,7 @@ static void serve_message(struct grpc_rpc *g, struct str message, bool packed)
     else
         g->method->serve(g, message);
     lane->asking = NULL;
+    arena_reset(&lane->scratch);
 }
 
 static void serve_unary(struct conn *c, struct h2_stream *s, const struct grpc_method *m)
@@ -283,12 +339,16 @@ static void serve_unary(struct conn *c, struct h2_stream *s, const struct grpc_m
     struct grpc_rpc g = { .conn = c, .stream = s, .method = m };
     struct str message;
     bool packed;
-    const char *words = s->too_large ? "the message is larger than --max-body-size allows"
-                                     : cut_one(h2_body(s), c->lane->server->options.max_body_bytes,
-                                               &message, &packed);
+    const char *words = s->crowded     ? BODIES_TOO_LARGE
+                        : s->too_large ? "the message is larger than --max-body-size allows"
+                                       : cut_one(h2_body(s),
+                                                 c->lane->server->options.max_body_bytes, &message,
+                                                 &packed);
     take_deadline(&g);
+    if (c->lane->server->access != NULL)
+        g.begin_ns = clock_ns();
     if (words != NULL)
-        grpc_fail(&g, s->too_large ? TOO_LARGE : INVALID, words);
+        grpc_fail(&g, s->crowded ? BUSY : s->too_large ? TOO_LARGE : INVALID, words);
     else
         serve_message(&g, message, packed);
 }
@@ -302,8 +362,10 @@ static bool serve_next(struct grpc_rpc *g)
     struct str message;
     bool packed;
     struct parse p = grpc_parse(buf_view(&s->body), s->body.max, &message, &packed);
-    if (p.state == PARSE_MORE)
+    if (p.state == PARSE_MORE) {
+        h2_want_more(s); /* of a message that may be larger than the stream's window */
         return false;
+    }
     if (p.state == PARSE_BAD) {
         grpc_fail(g, p.why, "no gRPC message, or one larger than --max-body-size allows");
         return true;
@@ -323,23 +385,61 @@ static void end_stream(struct grpc_rpc *g)
         grpc_end(g, GRPC_OK, "");
 }
 
-void grpc_go_on(struct grpc_rpc *g)
+/* Answers those calls that have ended and before which none is on its way; they move to *answered. */
+static void answer_ended(struct grpc_rpc *g, struct list *answered)
+{
+    while (!list_empty(&g->calls)) {
+        struct call *call = LIST_ENTRY(g->calls.next, struct call, node);
+        if (!call->ended)
+            return;
+        list_remove(&call->node);
+        list_push_back(answered, &call->node);
+        g->call_count--;
+        if (!g->stream->out_whole)
+            g->method->answer(g, call);
+    }
+}
+
+/* A client that asks and does not read what it is told is not told more. */
+static bool has_room(const struct grpc_rpc *g)
+{
+    return g->call_count < STREAM_CALLS && !g->stream->out_whole &&
+           h2_out_bytes(g->stream) < UNREAD_BYTES;
+}
+
+/* Serves what messages there are. g may have gone behind it, except where its stream's events are being told. */
+static void go_on(struct grpc_rpc *g)
 {
     struct h2_stream *s = g->stream;
-    if (g->looping) /* a call that was computed at once */
+    struct conn *c = g->conn;
+    struct list answered;
+    bool more = true;
+    list_init(&answered);
+    if (g->looping) /* a call that was computed at once: the loop below sees that it has ended */
         return;
     g->looping = true;
-    while (g->call == NULL && !s->out_whole && serve_next(g))
-        continue;
+    while (more) {
+        answer_ended(g, &answered);
+        more = has_room(g) && serve_next(g);
+    }
     g->looping = false;
-    if (g->call == NULL && !s->out_whole && s->ended)
+    if (g->call_count == 0 && has_room(g) && s->ended)
         end_stream(g);
+    for (struct list *l = answered.next; l != &answered; l = l->next)
+        h2_call_over(LIST_ENTRY(l, struct call, node));
+    h2_send(c);
+    while (!list_empty(&answered)) {
+        struct call *call = LIST_ENTRY(answered.next, struct call, node);
+        list_remove(&call->node);
+        call_free(call);
+    }
 }
 
 static void open_stream(struct conn *c, struct h2_stream *s, const struct grpc_method *m)
 {
     struct grpc_rpc *g = mem_zalloc(sizeof(*g));
     list_init(&g->node);
+    list_init(&g->calls);
     g->conn = c;
     g->stream = s;
     g->method = m;
@@ -355,7 +455,7 @@ static void fail_unknown(struct h2_stream *s, struct str path)
     char words[ERR_TEXT_MAX];
     snprintf(words, sizeof(words), "no method '%.*s'; grpc.reflection lists what there is",
              STR_ARG(path));
-    end_answer(s, GRPC_UNIMPLEMENTED, words);
+    end_answer(s, GRPC_UNIMPLEMENTED, words, NULL);
 }
 
 static status check_access(struct conn *c, struct h2_stream *s, const struct grpc_method *m,
@@ -375,23 +475,32 @@ void grpc_on_head(struct conn *c, struct h2_stream *s)
     if (m == NULL)
         fail_unknown(s, path);
     else if (allowed != OK)
-        end_answer(s, (enum grpc_code)status_grpc(allowed), e.text);
+        end_answer(s, (enum grpc_code)status_grpc(allowed), e.text, NULL);
     else if (m->streaming)
         open_stream(c, s, m);
 }
 
 void grpc_on_data(struct conn *c, struct h2_stream *s)
 {
-    grpc_go_on(s->user);
+    go_on(s->user);
+}
+
+void grpc_on_taken(struct conn *c, struct h2_stream *s)
+{
+    struct grpc_rpc *g = s->user;
+    if (g != NULL && (s->body.len > 0 || s->ended))
+        go_on(g);
 }
 
 void grpc_on_end(struct conn *c, struct h2_stream *s)
 {
     const struct grpc_method *m = find_method(h2_field(&s->head, ":path"));
     if (s->streaming && s->user != NULL && s->too_large)
-        grpc_fail(s->user, TOO_LARGE, "a message is larger than --max-body-size allows");
+        grpc_fail(s->user, s->crowded ? BUSY : TOO_LARGE,
+                  s->crowded ? BODIES_TOO_LARGE
+                             : "a message is larger than --max-body-size allows");
     else if (s->streaming && s->user != NULL)
-        grpc_go_on(s->user);
+        go_on(s->user);
     else if (m != NULL && !s->answered)
         serve_unary(c, s, m);
 }
@@ -400,9 +509,13 @@ void grpc_on_closed(struct conn *c, struct h2_stream *s)
 {
     struct grpc_rpc *g = s->user;
     list_remove(&g->node);
-    if (g->call != NULL) {
-        g->call->exchange = NULL;
-        atomic_store(&g->call->cancelled, true);
+    while (!list_empty(&g->calls)) {
+        struct call *call = LIST_ENTRY(g->calls.next, struct call, node);
+        list_remove(&call->node);
+        call->exchange = NULL;
+        atomic_store(&call->cancelled, true);
+        if (call->ended) /* it only waited for others */
+            done_in_stream(call);
     }
     if (g->method->closed != NULL)
         g->method->closed(g);

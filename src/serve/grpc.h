@@ -12,11 +12,13 @@ struct grpc_rpc {
     struct conn *conn;
     struct h2_stream *stream;
     const struct grpc_method *method;
+    uint64_t begin_ns;    /* unary: when its message was whole */
     uint64_t deadline_ns; /* 0: none */
     compression
         packing; /* of the message that is being served, of a method that takes packed ones */
-    struct call
-        *call;    /* streaming: the inference that is on its way; the next message waits for it */
+    /* Streaming: inferences that are on their way, the oldest first; they are answered in this order. */
+    struct list calls;
+    int call_count;
     bool looping; /* inside grpc_go_on */
     void *state;  /* the method's */
 };
@@ -33,10 +35,13 @@ struct grpc_method {
     void (*ended)(struct grpc_rpc *g);
     /* Streaming: the stream has gone; or NULL. */
     void (*closed)(struct grpc_rpc *g);
+    /* Streaming: a call that grpc_start started has ended, and those before it are answered; or NULL. */
+    void (*answer)(struct grpc_rpc *g, struct call *call);
 };
 
 /* Tables of methods, one a service; each ends with a row without path. */
-extern const struct grpc_method grpc_general[], grpc_oip[], grpc_health[], grpc_reflection[];
+extern const struct grpc_method grpc_general[], grpc_oip[], grpc_oip_more[], grpc_health[],
+    grpc_reflection[];
 /* Steps through all of them; *at is 0 at first. NULL: no more. */
 const struct grpc_method *grpc_method_next(size_t *at);
 
@@ -44,7 +49,8 @@ const struct grpc_method *grpc_method_next(size_t *at);
 void grpc_reply(struct grpc_rpc *g, struct str message);
 /* Ends a call with a fault. */
 void grpc_fail(struct grpc_rpc *g, status s, const char *words);
-/* Starts the inference that a call means; call->flow and what its format wants are filled, its body is part of message. */
+/* Starts the inference that a call means; call->flow and what its format wants are filled, its body is part of message. Of a
+ * streaming method several may be on their way. */
 void grpc_start(struct grpc_rpc *g, struct call *call, struct str message);
 /* A call for the message of g, packed as that is, whose reply goes to g. */
 struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_format *format);
@@ -52,8 +58,6 @@ struct call *grpc_call(struct grpc_rpc *g, struct flow *flow, const struct call_
 /* Streaming: one message more, and the end. */
 void grpc_send(struct grpc_rpc *g, struct str message);
 void grpc_end(struct grpc_rpc *g, enum grpc_code code, const char *words);
-/* Goes on with the messages that wait, when a streaming rpc's call has ended. */
-void grpc_go_on(struct grpc_rpc *g);
 
 /* For HTTP/2's connection: what happens to streams whose content is gRPC's. */
 bool grpc_is(const struct h2_stream *s);
@@ -61,5 +65,7 @@ void grpc_on_head(struct conn *c, struct h2_stream *s);
 void grpc_on_data(struct conn *c, struct h2_stream *s);
 void grpc_on_end(struct conn *c, struct h2_stream *s);
 void grpc_on_closed(struct conn *c, struct h2_stream *s); /* of streaming ones */
+/* The peer took some of what waited for it: a stream that was held back by it goes on. */
+void grpc_on_taken(struct conn *c, struct h2_stream *s);
 /* The models have changed, or the server is stopping: on the lane's loop. */
 void grpc_models_changed(struct lane *lane);

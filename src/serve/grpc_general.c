@@ -91,11 +91,11 @@ static void lang_client_config(struct grpc_rpc *g, struct str message)
 
 // clang-format off
 const struct grpc_method grpc_general[] = {
-    { "/" GENERAL_MODEL_SERVICE "/inference",    ACCESS_INFER, false, true,  serve,              NULL, NULL },
-    { "/" GENERAL_MODEL_SERVICE "/debug",        ACCESS_INFER, false, true,  serve,              NULL, NULL },
-    { "/" MULTI_LANG_SERVICE "/Inference",       ACCESS_INFER, false, true,  lang_inference,     NULL, NULL },
-    { "/" MULTI_LANG_SERVICE "/SetTimeout",      ACCESS_METADATA, false, false, lang_set_timeout,   NULL, NULL },
-    { "/" MULTI_LANG_SERVICE "/GetClientConfig", ACCESS_METADATA, false, false, lang_client_config, NULL, NULL },
+    { "/" GENERAL_MODEL_SERVICE "/inference",    ACCESS_INFER, false, true,  serve,              NULL, NULL, NULL },
+    { "/" GENERAL_MODEL_SERVICE "/debug",        ACCESS_INFER, false, true,  serve,              NULL, NULL, NULL },
+    { "/" MULTI_LANG_SERVICE "/Inference",       ACCESS_INFER, false, true,  lang_inference,     NULL, NULL, NULL },
+    { "/" MULTI_LANG_SERVICE "/SetTimeout",      ACCESS_METADATA, false, false, lang_set_timeout,   NULL, NULL, NULL },
+    { "/" MULTI_LANG_SERVICE "/GetClientConfig", ACCESS_METADATA, false, false, lang_client_config, NULL, NULL, NULL },
     { 0 },
 };
 // clang-format on

@@ -182,9 +182,9 @@ static void list(struct grpc_rpc *g, struct str message)
 
 // clang-format off
 const struct grpc_method grpc_health[] = {
-    { "/grpc.health.v1.Health/Check", ACCESS_HEALTH, false, false, check, NULL,        NULL },
-    { "/grpc.health.v1.Health/Watch", ACCESS_HEALTH, true,  false, watch, watch_ended, watch_closed },
-    { "/grpc.health.v1.Health/List",  ACCESS_HEALTH, false, false, list,  NULL,        NULL },
+    { "/grpc.health.v1.Health/Check", ACCESS_HEALTH, false, false, check, NULL,        NULL, NULL },
+    { "/grpc.health.v1.Health/Watch", ACCESS_HEALTH, true,  false, watch, watch_ended, watch_closed, NULL },
+    { "/grpc.health.v1.Health/List",  ACCESS_HEALTH, false, false, list,  NULL,        NULL, NULL },
     { 0 },
 };
 // clang-format on

@@ -3,7 +3,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "proto/oip_pb.h"
-#include "serve/grpc.h"
+#include "serve/grpc_message.h"
 #include "serve/metrics.h"
 #include "serve/oip.h"
 #include "serve/repository.h"
@@ -11,68 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REPLY_BYTES ((size_t)16 << 20) /* of an answer about models */
 #define PEEK_BYTES  ((size_t)4 << 10)  /* of a packed request: its model stands in front */
-
-/* ---- fields ---- */
-
-static void put_text(struct buf *b, uint32_t field, struct str s)
-{
-    if (s.n > 0)
-        pb_put_bytes(b, field, s);
-}
-
-static void put_number(struct buf *b, uint32_t field, uint64_t v)
-{
-    if (v != 0)
-        pb_put_u64(b, field, v);
-}
-
-/* A message inside another: written by itself first, since its length stands before it. */
-struct nested {
-    struct buf buf;
-};
-
-static struct buf *nest(struct nested *n)
-{
-    buf_init(&n->buf, REPLY_BYTES);
-    return &n->buf;
-}
-
-static void put_nested(struct buf *b, uint32_t field, struct nested *n)
-{
-    pb_put_bytes(b, field, buf_view(&n->buf));
-    buf_deinit(&n->buf);
-}
-
-/* The answer to a unary call; takes b. */
-static void reply(struct grpc_rpc *g, struct buf *b)
-{
-    if (buf_check(b) == OK)
-        grpc_reply(g, buf_view(b));
-    else
-        grpc_fail(g, buf_check(b), "the answer is too large");
-    buf_deinit(b);
-}
-
-/* The strings of fields 1 and 2, which most requests here are. */
-static bool read_two(struct grpc_rpc *g, struct str message, struct str *one, struct str *two)
-{
-    struct pb r;
-    *one = *two = STR("");
-    for (pb_init(&r, message); pb_next(&r);) {
-        if (r.field == 1 && r.wire == PB_BYTES)
-            *one = pb_bytes(&r);
-        else if (r.field == 2 && r.wire == PB_BYTES)
-            *two = pb_bytes(&r);
-        else
-            pb_skip(&r);
-    }
-    if (pb_ok(&r) && str_is_utf8(*one) && str_is_utf8(*two))
-        return true;
-    grpc_fail(g, MALFORMED, "the protobuf message is damaged or cut short");
-    return false;
-}
 
 /* ---- the server ---- */
 
@@ -95,12 +34,12 @@ static void server_ready(struct grpc_rpc *g, struct str message)
 static void server_metadata(struct grpc_rpc *g, struct str message)
 {
     struct buf b;
-    buf_init(&b, REPLY_BYTES);
+    buf_init(&b, MESSAGE_BYTES);
     pb_put_bytes(&b, 1, str_of(oip_server_name(g->conn->lane->server)));
     pb_put_bytes(&b, 2, STR(OAR_VERSION));
     for (size_t i = 0; oip_extensions[i] != NULL; i++)
         pb_put_bytes(&b, 3, str_of(oip_extensions[i]));
-    reply(g, &b);
+    message_reply(g, &b);
 }
 
 /* ---- models ---- */
@@ -128,7 +67,7 @@ static void model_ready(struct grpc_rpc *g, struct str message)
     struct str name, version;
     struct err e = { "" };
     status code;
-    if (!read_two(g, message, &name, &version))
+    if (!message_two(g, message, &name, &version))
         return;
     reply_flag(g, lane_flow(g->conn->lane, name, version, &code, &e) != NULL &&
                       oip_server_ready(g->conn->lane->server));
@@ -139,15 +78,15 @@ static void put_tensor(struct buf *b, uint32_t field, struct str name, const cha
 {
     struct nested n, dims;
     char whole[LIMIT_NAME_BYTES + 8];
-    struct buf *t = nest(&n);
+    struct buf *t = message_begin(&n);
     snprintf(whole, sizeof(whole), "%.*s%s", STR_ARG(name), suffix);
     pb_put_bytes(t, 1, str_of(whole));
     pb_put_bytes(t, 2, str_of(dtype_oip(d)));
-    struct buf *shape = nest(&dims);
+    struct buf *shape = message_begin(&dims);
     for (int i = 0; i < s->rank; i++)
         pb_put_varint(shape, (uint64_t)s->dim[i]);
-    put_nested(t, 3, &dims);
-    put_nested(b, field, &n);
+    message_end(t, 3, &dims);
+    message_end(b, field, &n);
 }
 
 static void put_ports(struct buf *b, uint32_t field, const struct port *port, int count)
@@ -178,10 +117,10 @@ static void model_metadata(struct grpc_rpc *g, struct str message)
     struct str name, version;
     struct buf b;
     int count;
-    struct flow *flow = read_two(g, message, &name, &version) ? find(g, name, version) : NULL;
+    struct flow *flow = message_two(g, message, &name, &version) ? find(g, name, version) : NULL;
     if (flow == NULL)
         return;
-    buf_init(&b, REPLY_BYTES);
+    buf_init(&b, MESSAGE_BYTES);
     pb_put_bytes(&b, 1, str_of(flow_name(flow)));
     put_versions(&b, 2, g->conn->lane, flow);
     pb_put_bytes(&b, 3, str_of(oip_platform(flow)));
@@ -189,7 +128,7 @@ static void model_metadata(struct grpc_rpc *g, struct str message)
     put_ports(&b, 4, port, count);
     port = flow_outputs(flow, &count);
     put_ports(&b, 5, port, count);
-    reply(g, &b);
+    message_reply(g, &b);
 }
 
 /* ---- configuration: model_config.proto ---- */
@@ -209,13 +148,13 @@ static void put_config_ports(struct buf *b, uint32_t field, uint32_t dims_field,
 {
     for (int i = 0; i < count; i++) {
         struct nested n, dims;
-        struct buf *p = nest(&n), *d = nest(&dims);
+        struct buf *p = message_begin(&n), *d = message_begin(&dims);
         pb_put_bytes(p, 1, str_of(port[i].alias));
-        put_number(p, 2, config_type(port[i].dtype));
+        message_number(p, 2, config_type(port[i].dtype));
         for (int k = batched ? 1 : 0; k < port[i].shape.rank; k++)
             pb_put_varint(d, (uint64_t)port[i].shape.dim[k]);
-        put_nested(p, dims_field, &dims);
-        put_nested(b, field, &n);
+        message_end(p, dims_field, &dims);
+        message_end(b, field, &n);
     }
 }
 
@@ -226,7 +165,7 @@ static void put_config(struct buf *b, const struct flow *flow)
     const struct port *in = flow_inputs(flow, &inputs), *out = flow_outputs(flow, &outputs);
     pb_put_bytes(b, 1, str_of(flow_name(flow)));
     pb_put_bytes(b, 2, str_of(oip_platform(flow)));
-    put_number(b, 4, batched ? OIP_MAX_BATCH : 0);
+    message_number(b, 4, batched ? OIP_MAX_BATCH : 0);
     put_config_ports(b, 5, 4, in, inputs, batched);
     put_config_ports(b, 6, 3, out, outputs, batched);
     pb_put_bytes(b, 17, STR("oar"));
@@ -238,13 +177,13 @@ static void model_config(struct grpc_rpc *g, struct str message)
     struct str name, version;
     struct buf b;
     struct nested n;
-    struct flow *flow = read_two(g, message, &name, &version) ? find(g, name, version) : NULL;
+    struct flow *flow = message_two(g, message, &name, &version) ? find(g, name, version) : NULL;
     if (flow == NULL)
         return;
-    buf_init(&b, REPLY_BYTES);
-    put_config(nest(&n), flow);
-    put_nested(&b, 1, &n);
-    reply(g, &b);
+    buf_init(&b, MESSAGE_BYTES);
+    put_config(message_begin(&n), flow);
+    message_end(&b, 1, &n);
+    message_reply(g, &b);
 }
 
 /* ---- statistics ---- */
@@ -252,10 +191,10 @@ static void model_config(struct grpc_rpc *g, struct str message)
 static void put_duration(struct buf *b, uint32_t field, uint64_t count, uint64_t ns)
 {
     struct nested n;
-    struct buf *d = nest(&n);
-    put_number(d, 1, count);
-    put_number(d, 2, ns);
-    put_nested(b, field, &n);
+    struct buf *d = message_begin(&n);
+    message_number(d, 1, count);
+    message_number(d, 2, ns);
+    message_end(b, field, &n);
 }
 
 static void put_time(struct buf *b, uint32_t field, const struct stats_time *t)
@@ -266,7 +205,7 @@ static void put_time(struct buf *b, uint32_t field, const struct stats_time *t)
 static void put_inference_stats(struct buf *b, const struct stats_entry *e)
 {
     struct nested n;
-    struct buf *i = nest(&n);
+    struct buf *i = message_begin(&n);
     const struct stats_time *stage = e->stage;
     put_time(i, 1, &e->total);
     put_time(i, 2, &e->fail_total);
@@ -277,39 +216,50 @@ static void put_inference_stats(struct buf *b, const struct stats_entry *e)
     put_time(i, 6, &stage[STAGE_ENCODE]);
     put_duration(i, 7, 0, 0);
     put_duration(i, 8, 0, 0);
-    put_nested(b, 6, &n);
+    message_end(b, 6, &n);
 }
 
 static void put_batches(struct buf *b, const struct stats_entry *e)
 {
     for (int i = 0; i < STATS_BATCHES && counter_get(&e->batch[i].rows) != 0; i++) {
         struct nested n;
-        struct buf *batch = nest(&n);
+        struct buf *batch = message_begin(&n);
         uint64_t calls = counter_get(&e->batch[i].calls);
-        put_number(batch, 1, counter_get(&e->batch[i].rows));
+        message_number(batch, 1, counter_get(&e->batch[i].rows));
         put_duration(batch, 2, calls, 0);
         put_duration(batch, 3, calls, counter_get(&e->batch[i].compute_ns));
         put_duration(batch, 4, calls, 0);
-        put_nested(b, 7, &n);
+        message_end(b, 7, &n);
     }
 }
 
-static void put_stats(struct buf *b, const struct stats_entry *e)
+/* MemoryUsage: type 1, id 2, byte_size 3 */
+static void put_memory(struct buf *b, uint64_t bytes)
+{
+    struct nested n;
+    struct buf *m = message_begin(&n);
+    message_text(m, 1, STR("CPU"));
+    message_number(m, 3, bytes);
+    message_end(b, 8, &n);
+}
+
+static void put_stats(struct buf *b, const struct lane *lane, const struct stats_entry *e)
 {
     struct nested n;
     char version[24];
-    struct buf *m = nest(&n);
+    struct buf *m = message_begin(&n);
     uint64_t last_ns = counter_get(&e->last_ns);
     int64_t ago_ms = (int64_t)(clock_ns() - last_ns) / 1000000;
     int length = snprintf(version, sizeof(version), "%lld", (long long)e->key.version);
     pb_put_bytes(m, 1, str_of(e->key.model));
     pb_put_bytes(m, 2, (struct str){ version, (size_t)length });
-    put_number(m, 3, last_ns != 0 ? (uint64_t)(clock_wall_us() / 1000 - ago_ms) : 0);
-    put_number(m, 4, counter_get(&e->rows));
-    put_number(m, 5, counter_get(&e->by_status[0]));
+    message_number(m, 3, last_ns != 0 ? (uint64_t)(clock_wall_us() / 1000 - ago_ms) : 0);
+    message_number(m, 4, counter_get(&e->rows));
+    message_number(m, 5, counter_get(&e->by_status[0]));
     put_inference_stats(m, e);
     put_batches(m, e);
-    put_nested(b, 1, &n);
+    put_memory(m, stats_model_bytes(lane, &e->key));
+    message_end(b, 1, &n);
 }
 
 static void model_statistics(struct grpc_rpc *g, struct str message)
@@ -319,21 +269,20 @@ static void model_statistics(struct grpc_rpc *g, struct str message)
     struct str name, version;
     struct buf b;
     int64_t number = -1;
-    if (!read_two(g, message, &name, &version))
+    if (!message_two(g, message, &name, &version))
         return;
     if (name.n > 0 && find(g, name, version) == NULL)
         return;
     if (!str_to_i64(version, &number))
         number = -1;
-    buf_init(&b, REPLY_BYTES);
+    buf_init(&b, MESSAGE_BYTES);
     stats_gather(lane, &lane->scratch, false, &sums);
     for (int i = 0; i < sums.count; i++) {
         const struct stats_key *k = &sums.entry[i]->key;
         if ((name.n == 0 || str_is(name, k->model)) && (number < 0 || number == k->version))
-            put_stats(&b, sums.entry[i]);
+            put_stats(&b, lane, sums.entry[i]);
     }
-    arena_reset(&lane->scratch);
-    reply(g, &b);
+    message_reply(g, &b);
 }
 
 /* ---- the repository ---- */
@@ -355,13 +304,13 @@ static void put_index(struct buf *b, const struct served *v)
 {
     struct nested n;
     char version[24];
-    struct buf *m = nest(&n);
+    struct buf *m = message_begin(&n);
     int length = snprintf(version, sizeof(version), "%lld", (long long)v->version);
     pb_put_bytes(m, 1, str_of(v->name));
     pb_put_bytes(m, 2, (struct str){ version, (size_t)length });
     pb_put_bytes(m, 3, str_of(model_state_text(v->state)));
-    put_text(m, 4, str_of(v->reason));
-    put_nested(b, 1, &n);
+    message_text(m, 4, str_of(v->reason));
+    message_end(b, 1, &n);
 }
 
 static void repository_index(struct grpc_rpc *g, struct str message)
@@ -369,14 +318,14 @@ static void repository_index(struct grpc_rpc *g, struct str message)
     const struct table *t = lane_table(g->conn->lane);
     bool ready = wants_ready(message);
     struct buf b;
-    buf_init(&b, REPLY_BYTES);
+    buf_init(&b, MESSAGE_BYTES);
     for (int i = 0; i < table_count(t); i++) {
         const struct served_model *m = table_at(t, i);
         for (int k = 0; k < m->version_count; k++)
             if (!ready || m->version[k].state == MODEL_READY)
                 put_index(&b, &m->version[k]);
     }
-    reply(g, &b);
+    message_reply(g, &b);
 }
 
 /* A load or unload on its way; what it says lies behind it. */
@@ -517,21 +466,14 @@ static status decode(struct call *c, struct str body, struct infer_request *out,
     return oip_call_bind(c, out, e);
 }
 
-static void put_call(struct call *c, struct buf *out)
+static void put_call(struct call *c, const struct oip_reply *reply, struct buf *out)
 {
-    const struct oip_call *o = c->form;
-    oip_reply_to_pb(&(struct oip_reply){ .id = o->request.id,
-                                         .model = &o->model,
-                                         .output = o->output,
-                                         .output_count = o->output_count },
-                    out);
+    oip_reply_to_pb(reply, out);
 }
 
 static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
 {
-    TRY(oip_call_outputs(c, r, e));
-    put_call(c, out);
-    return OK;
+    return oip_call_encode(c, r, out, put_call, e);
 }
 
 static const struct call_format format_oip_pb = { "oip-pb", decode, encode, false };
@@ -578,58 +520,44 @@ static void model_infer(struct grpc_rpc *g, struct str message)
     grpc_start(g, call, message);
 }
 
-/* ---- a stream of inferences: each request is answered, in their order ---- */
+/* ---- a stream of inferences: several are computed at once, and answered in the order of their requests ---- */
 
 /* ModelStreamInferResponse: error_message 1, infer_response 2. */
 static void send_fault(struct grpc_rpc *g, const char *words)
 {
     struct buf b;
-    buf_init(&b, REPLY_BYTES);
+    buf_init(&b, MESSAGE_BYTES);
     pb_put_bytes(&b, 1, str_of(words));
     grpc_send(g, buf_view(&b));
     buf_deinit(&b);
 }
 
+static void put_response(struct call *c, const struct oip_reply *reply, struct buf *out)
+{
+    pb_put_begin(out, 2, oip_reply_pb_size(reply));
+    oip_reply_to_pb(reply, out);
+}
+
 static status encode_stream(struct call *c, const struct infer_reply *r, struct buf *out,
                             struct err *e)
 {
-    struct oip_call *o = c->form;
-    TRY(oip_call_outputs(c, r, e));
-    struct oip_reply reply = { .id = o->request.id,
-                               .model = &o->model,
-                               .output = o->output,
-                               .output_count = o->output_count };
-    pb_put_begin(out, 2, oip_reply_pb_size(&reply));
-    oip_reply_to_pb(&reply, out);
-    return OK;
+    return oip_call_encode(c, r, out, put_response, e);
 }
 
 static const struct call_format format_oip_stream = { "oip-stream", decode, encode_stream, false };
 
-static void stream_done(struct call *call)
+static void stream_answer(struct grpc_rpc *g, struct call *call)
 {
-    struct conn *c = call->conn;
-    struct h2_stream *s = call->exchange;
-    if (s != NULL) {
-        struct grpc_rpc *g = s->user;
-        g->call = NULL;
-        if (call->result == OK)
-            grpc_send(g, buf_view(&call->reply));
-        else
-            send_fault(g, call->err.text);
-        grpc_go_on(g);
-    }
-    h2_call_over(call);
-    if (s != NULL)
-        h2_send(c);
-    call_free(call);
+    if (call->result == OK)
+        grpc_send(g, buf_view(&call->reply));
+    else
+        send_fault(g, call->err.text);
 }
 
 static void stream_infer(struct grpc_rpc *g, struct str message)
 {
     struct err e = { "" };
     status code;
-    struct buf none = { 0 };
     struct flow *flow = asked_flow(g, message, &code, &e);
     if (flow == NULL) {
         send_fault(g, e.text);
@@ -637,32 +565,24 @@ static void stream_infer(struct grpc_rpc *g, struct str message)
     }
     struct call *call = grpc_call(g, flow, &format_oip_stream);
     oip_call_new(call);
-    buf_clear(&call->reply); /* grpc_send writes the head */
-    call->reply_compression = COMPRESSION_NONE;
-    buf_append(&call->taken, message.p, message.n);
-    call->body = buf_view(&call->taken);
-    call->exchange = g->stream;
-    call->done = stream_done;
-    g->call = call;
-    net_conn_owe(g->conn->net, 1);
-    call_start(call, &none, 0);
+    grpc_start(g, call, message);
 }
 
 // clang-format off
 #define SERVICE "/inference.GRPCInferenceService/"
 const struct grpc_method grpc_oip[] = {
-    { SERVICE "ModelInfer",            ACCESS_INFER, false, true,  model_infer,      NULL, NULL },
-    { SERVICE "ModelStreamInfer",      ACCESS_INFER, true,  true,  stream_infer,     NULL, NULL },
-    { SERVICE "ServerLive",            ACCESS_HEALTH, false, false, server_live,      NULL, NULL },
-    { SERVICE "ServerReady",           ACCESS_HEALTH, false, false, server_ready,     NULL, NULL },
-    { SERVICE "ModelReady",            ACCESS_HEALTH, false, false, model_ready,      NULL, NULL },
-    { SERVICE "ServerMetadata",        ACCESS_METADATA, false, false, server_metadata,  NULL, NULL },
-    { SERVICE "ModelMetadata",         ACCESS_METADATA, false, false, model_metadata,   NULL, NULL },
-    { SERVICE "ModelConfig",           ACCESS_METADATA, false, false, model_config,     NULL, NULL },
-    { SERVICE "ModelStatistics",       ACCESS_METRICS, false, false, model_statistics, NULL, NULL },
-    { SERVICE "RepositoryIndex",       ACCESS_METADATA, false, false, repository_index, NULL, NULL },
-    { SERVICE "RepositoryModelLoad",   ACCESS_ADMIN, false, false, model_load,       NULL, NULL },
-    { SERVICE "RepositoryModelUnload", ACCESS_ADMIN, false, false, model_unload,     NULL, NULL },
+    { SERVICE "ModelInfer",            ACCESS_INFER, false, true,  model_infer,      NULL, NULL, NULL },
+    { SERVICE "ModelStreamInfer",      ACCESS_INFER, true,  true,  stream_infer,     NULL, NULL, stream_answer },
+    { SERVICE "ServerLive",            ACCESS_HEALTH, false, false, server_live,      NULL, NULL, NULL },
+    { SERVICE "ServerReady",           ACCESS_HEALTH, false, false, server_ready,     NULL, NULL, NULL },
+    { SERVICE "ModelReady",            ACCESS_HEALTH, false, false, model_ready,      NULL, NULL, NULL },
+    { SERVICE "ServerMetadata",        ACCESS_METADATA, false, false, server_metadata,  NULL, NULL, NULL },
+    { SERVICE "ModelMetadata",         ACCESS_METADATA, false, false, model_metadata,   NULL, NULL, NULL },
+    { SERVICE "ModelConfig",           ACCESS_METADATA, false, false, model_config,     NULL, NULL, NULL },
+    { SERVICE "ModelStatistics",       ACCESS_METRICS, false, false, model_statistics, NULL, NULL, NULL },
+    { SERVICE "RepositoryIndex",       ACCESS_METADATA, false, false, repository_index, NULL, NULL, NULL },
+    { SERVICE "RepositoryModelLoad",   ACCESS_ADMIN, false, false, model_load,       NULL, NULL, NULL },
+    { SERVICE "RepositoryModelUnload", ACCESS_ADMIN, false, false, model_unload,     NULL, NULL, NULL },
     { 0 },
 };
 // clang-format on

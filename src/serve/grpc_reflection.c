@@ -128,8 +128,8 @@ static void info(struct grpc_rpc *g, struct str message)
 
 // clang-format off
 const struct grpc_method grpc_reflection[] = {
-    { "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",      ACCESS_METADATA, true, false, info, NULL, NULL },
-    { "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", ACCESS_METADATA, true, false, info, NULL, NULL },
+    { "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",      ACCESS_METADATA, true, false, info, NULL, NULL, NULL },
+    { "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", ACCESS_METADATA, true, false, info, NULL, NULL, NULL },
     { 0 },
 };
 // clang-format on

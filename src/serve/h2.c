@@ -20,7 +20,7 @@ struct h2_conn {
     uint64_t ends, told; /* requests that were whole: until now, when last looked at */
     uint64_t sent,
         stalled_ns; /* h2_sent when last looked at, and since when it is so; 0: nothing waits */
-    bool draining;
+    bool draining, pumping;
 };
 
 /* ---- answers ---- */
@@ -143,10 +143,14 @@ static void refuse(struct h2_stream *s, int code, const char *words)
 static void refuse_large(struct conn *c, struct h2_stream *s)
 {
     char words[128];
-    bool head = s->head.count == 0 || s->head.bytes.len > LIMIT_HTTP_HEADER_BYTES / 2;
+    size_t most = c->lane->server->options.max_header_bytes;
+    bool head = s->head.count == 0 || s->head.bytes.len > most / 2;
     snprintf(words, sizeof(words), "the body is larger than --max-body-size allows (%zu bytes)",
              c->lane->server->options.max_body_bytes);
-    refuse(s, head ? 431 : 413, head ? "the request's head is too large" : words);
+    if (s->crowded)
+        refuse(s, 503, BODIES_TOO_LARGE);
+    else
+        refuse(s, head ? 431 : 413, head ? "the request's head is too large" : words);
 }
 
 /* A length that is too large is refused before its bytes come. */
@@ -221,9 +225,10 @@ static void *open_state(struct conn *c)
     struct h2_options opt = { .events = &events,
                               .arg = h,
                               .pool = &c->lane->h2_pool,
+                              .max_header_bytes = c->lane->server->options.max_header_bytes,
                               .max_body_bytes = max,
                               .max_held_bytes = max + HELD_BYTES,
-                              .max_streams = LIMIT_H2_STREAMS };
+                              .max_streams = (uint32_t)c->lane->server->options.max_streams };
     h->conn = c;
     if (h2_new(&opt, &h->h2) != OK)
         conn_finish(c);
@@ -238,7 +243,7 @@ static void close_state(void *state)
 }
 
 /* Fills the output with what there is, as far as the socket takes it. */
-static void pump(struct h2_conn *h)
+static void fill(struct h2_conn *h)
 {
     struct conn *c = h->conn;
     struct buf *out = net_conn_out(c->net);
@@ -248,15 +253,35 @@ static void pump(struct h2_conn *h)
             break;
         net_conn_flush(c->net);
     }
+}
+
+/* The same, with what streams say now that there is room: those may have been held back. */
+static void pump(struct h2_conn *h)
+{
+    bool more = true;
+    if (h->pumping)
+        return;
+    h->pumping = true;
+    while (more) {
+        struct h2_stream *s;
+        fill(h);
+        more = false;
+        while ((s = h2_next_taken(h->h2)) != NULL) {
+            grpc_on_taken(h->conn, s);
+            more = net_conn_waiting(h->conn->net) < PUMP_BYTES;
+        }
+    }
+    h->pumping = false;
     if (h2_is_over(h->h2))
-        conn_finish(c);
+        conn_finish(h->conn);
 }
 
 void h2_send(struct conn *c)
 {
-    if (c->net == NULL || c->feeding)
+    struct h2_conn *h = c->state;
+    if (c->net == NULL || c->feeding || h->pumping)
         return;
-    pump(c->state);
+    pump(h);
     net_conn_flush(c->net);
 }
 
@@ -297,6 +322,14 @@ static void drain(struct conn *c)
     h2_send(c);
 }
 
+/* Bodies that are not whole yet: what the server has room for, and on one connection never more than it should need. */
+static void bound_held(struct h2_conn *h)
+{
+    size_t most = h->conn->lane->server->options.max_body_bytes + HELD_BYTES;
+    size_t room = conn_room(h->conn) + h->conn->held + HOLD_FROM;
+    h2_set_max_held(h->h2, room < most ? room : most);
+}
+
 static void feed(struct conn *c, struct buf *in)
 {
     struct h2_conn *h = c->state;
@@ -304,11 +337,13 @@ static void feed(struct conn *c, struct buf *in)
         return;
     if (atomic_load(&c->lane->server->draining))
         drain(c);
+    bound_held(h);
     h->in = in;
     h2_feed(h->h2, buf_view(in));
     h->in = NULL;
     buf_clear(in);
     pump(h);
+    conn_hold(c, h2_held(h->h2));
     note_progress(h);
 }
 

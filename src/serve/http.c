@@ -36,37 +36,21 @@ static void put_cors(struct lines *l, const struct server *s)
         put_line(l, "Access-Control-Allow-Origin: %s\r\n", s->options.cors_origin);
 }
 
-/* RFC 9110's Server-Timing, in milliseconds. */
-static void put_timing(struct lines *l, const struct call *c)
+static void put_note(struct lines *l, const struct note *n, const struct call *c)
 {
-    char text[256];
-    size_t n = 0;
-    for (int i = 0; i < STAGE_COUNT; i++)
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s;dur=%.3f", i > 0 ? ", " : "",
-                              stage_name(i), (double)c->stage_ns[i] / 1e6);
-    put_line(l, "Server-Timing: %s\r\n", text);
+    struct note_room room;
+    struct http_header field[NOTE_FIELDS];
+    int count = note_fields(n, c, &room, field);
+    for (int i = 0; i < count; i++)
+        put_line(l, "%.*s: %.*s\r\n", STR_ARG(field[i].name), STR_ARG(field[i].value));
 }
 
-static void put_note(struct lines *l, const struct note *n)
-{
-    if (n == NULL)
-        return;
-    put_line(l, "X-Request-Id: %.*s\r\n", STR_ARG(n->request_id));
-    if (!n->traced)
-        return;
-    char id[2 * (TRACE_ID_BYTES + SPAN_ID_BYTES) + 2], *to = id;
-    for (int i = 0; i < TRACE_ID_BYTES; i++)
-        to += snprintf(to, 3, "%02x", n->trace_id[i]);
-    *to++ = '-';
-    for (int i = 0; i < SPAN_ID_BYTES; i++)
-        to += snprintf(to, 3, "%02x", n->span_id[i]);
-    put_line(l, "traceresponse: 00-%s-01\r\n", id);
-}
-
-static struct note *note_of(const struct http_request *r, struct arena *a)
+static struct note *note_of(const struct http_request *r, bool plain, struct arena *a)
 {
     const struct server *s = r->conn->lane->server;
-    struct note_source from = { .method = r->head->method, .target = r->head->target };
+    struct note_source from = { .method = r->head->method,
+                                .target = r->head->target,
+                                .plain = plain };
     from.request_id = http_header_find(r->head, "X-Request-Id");
     from.timing = http_header_find(r->head, "X-Want-Timing").p != NULL;
     if (s->tracer != NULL)
@@ -77,7 +61,7 @@ static struct note *note_of(const struct http_request *r, struct arena *a)
 void http_answer(const struct http_request *r, const struct http_answer *a)
 {
     struct lane *lane = r->conn->lane;
-    const struct note *note = note_of(r, &lane->scratch);
+    const struct note *note = note_of(r, true, &lane->scratch);
     if (note == NULL && lane->server->options.cors_origin == NULL) {
         r->carrier->answer(r, a);
         return;
@@ -87,7 +71,7 @@ void http_answer(const struct http_request *r, const struct http_answer *a)
     struct http_answer more = *a;
     put_line(&l, "%s", a->extra != NULL ? a->extra : "");
     put_cors(&l, lane->server);
-    put_note(&l, note);
+    put_note(&l, note, NULL);
     more.extra = text;
     note_answer(r->conn, note, a->code, a->body.n, lane->route_ns);
     r->carrier->answer(r, &more);
@@ -218,9 +202,7 @@ static const char *call_lines(const struct call *call, struct http_answer_room *
     if (status_http(call->result) == 503)
         put_line(&l, "Retry-After: 1\r\n");
     put_cors(&l, s);
-    put_note(&l, call->note);
-    if (call->note != NULL && call->note->timing)
-        put_timing(&l, call);
+    put_note(&l, call->note, call);
     return room->extra;
 }
 
@@ -274,7 +256,7 @@ struct call *http_begin(const struct http_request *r, struct flow *flow,
     call->compress_from = COMPRESS_FROM;
     call->content_type = content_type;
     call->deadline_ns = deadline_of(r->head);
-    call->note = note_of(r, &call->arena);
+    call->note = note_of(r, false, &call->arena);
     return call;
 }
 

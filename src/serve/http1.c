@@ -25,32 +25,7 @@ struct http {
     struct buf body; /* PHASE_CHUNKS: what came so far */
     struct http_chunked chunks;
     bool busy;      /* a call is on its way */
-    size_t counted; /* in the server's body_bytes */
-    struct server *server;
 };
-
-/* ---- bytes in flight ---- */
-
-/* Counts the body's bytes, as far as they are announced or there; false: more than all bodies together may be. */
-static bool count_body(struct http *h, size_t bytes)
-{
-    size_t most = h->server->options.max_bytes_in_flight, more = bytes - h->counted;
-    if (bytes <= h->counted)
-        return true;
-    if (most != 0 && atomic_fetch_add(&h->server->body_bytes, more) + more > most) {
-        atomic_fetch_sub(&h->server->body_bytes, more);
-        return false;
-    }
-    h->counted = most != 0 ? bytes : 0;
-    return true;
-}
-
-static void forget_body(struct http *h)
-{
-    if (h->counted > 0)
-        atomic_fetch_sub(&h->server->body_bytes, h->counted);
-    h->counted = 0;
-}
 
 /* ---- which bytes are HTTP ---- */
 
@@ -79,14 +54,12 @@ static void *open_state(struct conn *c)
     struct http *h = mem_zalloc(sizeof(*h));
     buf_init(&h->head, LIMIT_HTTP_HEADER_BYTES);
     buf_init(&h->body, c->lane->server->options.max_body_bytes);
-    h->server = c->lane->server;
     return h;
 }
 
 static void close_state(void *state)
 {
     struct http *h = state;
-    forget_body(h);
     buf_deinit(&h->head);
     buf_deinit(&h->body);
     mem_free(h);
@@ -128,7 +101,7 @@ static void answer(const struct http_request *r, const struct http_answer *a)
 static void refuse(struct conn *c, int code, const char *words)
 {
     struct buf b;
-    forget_body(c->state); /* before the peer hears of it and comes again */
+    conn_hold(c, 0); /* before the peer hears of it and comes again */
     buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
     http_put_error(&b, words);
     put_answer(c,
@@ -142,9 +115,7 @@ static void refuse(struct conn *c, int code, const char *words)
 
 static void refuse_busy(struct conn *c)
 {
-    refuse(c, 503,
-           "the bodies of all requests together are larger than --max-bytes-in-flight allows; try "
-           "again later");
+    refuse(c, 503, BODIES_TOO_LARGE);
 }
 
 /* ---- inference ---- */
@@ -162,7 +133,6 @@ static void done(struct call *call)
 {
     struct conn *c = call->conn;
     if (c->net != NULL) {
-        forget_body(c->state);
         answer_call(c, call);
         net_conn_owe(c->net, -1);
         ((struct http *)c->state)->busy = false;
@@ -190,6 +160,7 @@ static void start(const struct http_request *r, struct call *call)
     call->done = done;
     adopt_chunks(h, call, r->conn->lane->server->options.max_body_bytes);
     h->busy = true;
+    conn_hold(r->conn, 0); /* the call counts it from here on */
     call_start(call, r->in, r->used);
 }
 
@@ -215,8 +186,7 @@ static bool serve(struct conn *c, struct http *h, const struct http_head *head, 
         return false;
     }
     route_request(&r);
-    if (!h->busy)
-        forget_body(h);
+    conn_hold(c, 0);
     h->phase = PHASE_HEAD;
     h->seen = 0;
     buf_clear(&h->head);
@@ -246,7 +216,7 @@ static bool step_chunks(struct conn *c, struct http *h, struct buf *in)
         return false;
     }
     buf_consume(in, p.state == PARSE_MORE ? in->len : p.used);
-    if (!count_body(h, h->body.len)) {
+    if (!conn_hold(c, h->body.len)) {
         refuse_busy(c);
         return false;
     }
@@ -292,7 +262,7 @@ static bool begin_body(struct conn *c, struct http *h, const struct http_head *h
         refuse(c, status_http(TOO_LARGE), words);
         return false;
     }
-    if (!count_body(h, (size_t)head->content_length)) {
+    if (!conn_hold(c, (size_t)head->content_length)) {
         refuse_busy(c);
         return false;
     }

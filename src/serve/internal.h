@@ -118,11 +118,20 @@ struct conn {
     bool known;                   /* baidu_std: brought its key */
     bool partial;                 /* in the middle of receiving a request */
     bool closing;
+    size_t held; /* of the server's body_bytes: what is being received */
     atomic_bool gone; /* the peer is: workers need not begin its calls */
 };
 
 extern const struct net_handler conn_handler;
 
+/* Counts bytes of bodies that this connection is receiving towards --max-bytes-in-flight, in place of those it counted before.
+ * false: all connections' together would be more, and nothing is counted. Few bytes count as none. */
+bool conn_hold(struct conn *c, size_t bytes);
+#define HOLD_FROM 4096 /* bytes: counters that all loops share are for larger bodies */
+#define BODIES_TOO_LARGE \
+    "the bodies of all requests together are larger than --max-bytes-in-flight allows; try again later"
+/* How many more there may be. */
+size_t conn_room(const struct conn *c);
 /* Says whether the peer is in the middle of a request, whose timeout then counts. */
 void conn_set_partial(struct conn *c, bool partial);
 /* Sends what was appended to the output, at once or, while the protocol is being fed, when that ends. */
@@ -180,7 +189,7 @@ extern const struct call_format format_general_pb, format_general_json, format_p
 struct call {
     struct job job;        /* on a worker */
     struct loop_post post; /* coming home */
-    struct list node;      /* while spare */
+    struct list node;      /* while spare; of gRPC's streams: among the calls of its own */
     struct conn *conn;
     struct arena arena;
     struct buf taken; /* the body, when it has left the connection's buffer */
@@ -202,6 +211,7 @@ struct call {
     void *detour_arg;
     void *exchange;           /* HTTP/2: the stream; NULL: it has gone */
     atomic_bool cancelled;    /* nobody waits for it any more */
+    bool ended;               /* gRPC's streams: it waits for those before it to be answered */
     int64_t correlation_id;   /* baidu_std */
     struct str attachment;    /* baidu_std; in the arena */
     const char *content_type; /* HTTP, of the reply */
@@ -209,6 +219,7 @@ struct call {
     void *form;               /* of the format; in the arena */
     struct note *note;        /* in the arena; NULL: nothing is noted of it */
     bool keep_alive, http10;
+    size_t held; /* of the server's body_bytes, while it is on its way */
 
     struct traffic *traffic; /* one reference; NULL: its model's traffic is not divided */
     int variant;

@@ -13,6 +13,8 @@ struct stats_sums {
  * protocol and form of each. On the lane's loop. */
 void stats_gather(struct lane *lane, struct arena *a, bool by_protocol, struct stats_sums *out);
 uint64_t stats_failures(const struct stats_entry *e);
+/* What a version's weights take, and what was packed of them; 0: it has gone. */
+uint64_t stats_model_bytes(const struct lane *lane, const struct stats_key *key);
 
 uint64_t process_resident_bytes(void);
 /* Appends the whole exposition. On the lane's loop. */

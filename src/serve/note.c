@@ -90,7 +90,8 @@ struct note *note_new(struct conn *c, const struct note_source *from, struct are
                                            from->request_id.n }
                            : new_id(lane, a);
     n->timing = timing;
-    trace(lane, n, from->traceparent);
+    if (!from->plain)
+        trace(lane, n, from->traceparent);
     if (s->access == NULL && !n->traced)
         return n;
     n->begin_us = clock_wall_us();
@@ -98,6 +99,44 @@ struct note *note_new(struct conn *c, const struct note_source *from, struct are
     n->target = (struct str){ arena_strndup(a, from->target.p, from->target.n), from->target.n };
     snprintf(n->peer, sizeof(n->peer), "%s", net_conn_peer(c->net));
     return n;
+}
+
+/* "00-TRACE-SPAN-01" */
+static struct str trace_text(const struct note *n, struct note_room *room)
+{
+    char *to = room->trace;
+    to += snprintf(to, 4, "00-");
+    for (int i = 0; i < TRACE_ID_BYTES; i++)
+        to += snprintf(to, 3, "%02x", n->trace_id[i]);
+    *to++ = '-';
+    for (int i = 0; i < SPAN_ID_BYTES; i++)
+        to += snprintf(to, 3, "%02x", n->span_id[i]);
+    to += snprintf(to, 4, "-01");
+    return (struct str){ room->trace, (size_t)(to - room->trace) };
+}
+
+/* As RFC 9110's Server-Timing has it, in milliseconds. */
+static struct str timing_text(const struct call *c, struct note_room *room)
+{
+    size_t n = 0, size = sizeof(room->timing);
+    for (int i = 0; i < STAGE_COUNT; i++)
+        n += (size_t)snprintf(room->timing + n, size - n, "%s%s;dur=%.3f", i > 0 ? ", " : "",
+                              stage_name(i), (double)c->stage_ns[i] / 1e6);
+    return (struct str){ room->timing, n };
+}
+
+int note_fields(const struct note *n, const struct call *call, struct note_room *room,
+                struct http_header out[NOTE_FIELDS])
+{
+    int count = 0;
+    if (n == NULL)
+        return 0;
+    out[count++] = (struct http_header){ STR("X-Request-Id"), n->request_id };
+    if (n->traced)
+        out[count++] = (struct http_header){ STR("traceresponse"), trace_text(n, room) };
+    if (n->timing && call != NULL)
+        out[count++] = (struct http_header){ STR("Server-Timing"), timing_text(call, room) };
+    return count;
 }
 
 void note_call(const struct call *c)

@@ -2,6 +2,7 @@
  * traces, for the reply's headers. A call without a note costs nothing of this. */
 #pragma once
 
+#include "proto/http1.h"
 #include "serve/internal.h"
 
 #define TRACE_ID_BYTES 16
@@ -22,6 +23,7 @@ struct note {
 struct note_source {
     struct str method, target, request_id, traceparent;
     bool timing;
+    bool plain; /* it needs no call: there is no span of it */
 };
 
 /* Whether requests are noted at all: for protocols that would have to gather what they say. */
@@ -31,6 +33,14 @@ static inline bool notes_wanted(const struct conn *c)
 }
 /* In the arena; NULL: nothing is to be noted of this one. */
 struct note *note_new(struct conn *c, const struct note_source *from, struct arena *a);
+/* What a reply's header says of it: its id, its span, its stage times where they are wanted (of a call). Views of the note and
+ * of room. */
+#define NOTE_FIELDS 3
+struct note_room {
+    char trace[2 * (TRACE_ID_BYTES + SPAN_ID_BYTES) + 8], timing[256];
+};
+int note_fields(const struct note *n, const struct call *call, struct note_room *room,
+                struct http_header out[NOTE_FIELDS]);
 /* The call has ended: a line for the access log, a span. On its loop. */
 void note_call(const struct call *c);
 /* The same for an answer that needed no call. */
@@ -66,6 +76,9 @@ status tracer_open(const struct trace_options *o, struct tracer **out, struct er
 void tracer_close(struct tracer *t); /* writes what it holds; NULL is fine */
 /* Whether a request is traced: the trace it brings says so, or it is its turn. */
 bool tracer_wants(struct tracer *t, bool brought, bool sampled);
+/* Any thread: whether anything is traced, one of how many requests, and how many traces are still to come (-1: no end). */
+bool tracer_is_on(const struct tracer *t);
 int tracer_rate(const struct tracer *t);
-void tracer_set_rate(struct tracer *t, int rate);
+int tracer_count(const struct tracer *t);
+void tracer_set(struct tracer *t, bool on, int rate, int count);
 void tracer_add(struct tracer *t, const struct note *n, const struct call *c);

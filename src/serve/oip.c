@@ -49,15 +49,17 @@ status oip_call_bind(struct call *c, struct infer_request *out, struct err *e)
                     e);
 }
 
-/* Where "stage_times" asked for it: microseconds of the stages that have ended by now. */
+/* Where "stage_times" asked for it: microseconds of each stage. How long the last one takes is not known yet. */
 static void put_times(struct call *c, struct oip_call *o)
 {
-    static const char *const keys[] = { "parse_us", "queue_us", "batch_us", "compute_us" };
-    o->param = arena_zalloc(&c->arena, sizeof(*o->param) * ARRAY_LEN(keys));
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        o->param[o->param_count++] = (struct oip_param){
-            .key = str_of(keys[i]), .kind = OIP_INT, .integer = (int64_t)(c->stage_ns[i] / 1000)
-        };
+    static const char *const keys[STAGE_COUNT] = { "parse_us", "queue_us", "batch_us", "compute_us",
+                                                   "encode_us" };
+    o->param = arena_zalloc(&c->arena, sizeof(*o->param) * STAGE_COUNT);
+    for (o->param_count = 0; o->param_count < STAGE_COUNT; o->param_count++)
+        o->param[o->param_count] =
+            (struct oip_param){ .key = str_of(keys[o->param_count]),
+                                .kind = OIP_INT,
+                                .integer = (int64_t)(c->stage_ns[o->param_count] / 1000) };
 }
 
 static status write_regions(struct call *c, struct oip_call *o, struct err *e)
@@ -83,14 +85,30 @@ static status write_regions(struct call *c, struct oip_call *o, struct err *e)
     return s;
 }
 
-status oip_call_outputs(struct call *c, const struct infer_reply *r, struct err *e)
+status oip_call_encode(struct call *c, const struct infer_reply *r, struct buf *out,
+                       void (*put)(struct call *c, const struct oip_reply *reply, struct buf *out),
+                       struct err *e)
 {
     struct oip_call *o = c->form;
     o->model.version = version_text(c); /* only now: what the body holds may have chosen another */
+    size_t before = out->len;
     TRY(oip_outputs(&o->request, &o->model, r, &c->arena, &o->output, &o->output_count, e));
+    TRY(write_regions(c, o, e));
     if (o->request.timing)
         put_times(c, o);
-    return write_regions(c, o, e);
+    const struct oip_reply reply = { .id = o->request.id,
+                                     .model = &o->model,
+                                     .param = o->param,
+                                     .param_count = o->param_count,
+                                     .output = o->output,
+                                     .output_count = o->output_count };
+    put(c, &reply, out);
+    if (!o->request.timing || buf_check(out) != OK)
+        return OK;
+    o->param[STAGE_ENCODE].integer = (int64_t)(clock_ns() - c->since_ns) / 1000;
+    out->len = before;
+    put(c, &reply, out);
+    return OK;
 }
 
 /* ---- what metadata says ---- */

@@ -11,7 +11,7 @@ struct oip_call {
     struct oip_request request;
     struct oip_output *output;
     int output_count;
-    struct oip_param *param; /* of the reply */
+    struct oip_param *param; /* of the reply: stage times, where they are asked for */
     int param_count;
     uint64_t header_bytes; /* HTTP: where the JSON ends; UINT64_MAX: it is the whole body */
 };
@@ -31,5 +31,8 @@ bool oip_is_batched(const struct flow *flow);
 struct oip_call *oip_call_new(struct call *c);
 /* Behind a decoder that filled request: the deadline, then the tensors. */
 status oip_call_bind(struct call *c, struct infer_request *out, struct err *e);
-/* In front of an encoder: fills output, and writes those that go to shared memory. */
-status oip_call_outputs(struct call *c, const struct infer_reply *r, struct err *e);
+/* An encoder: gathers the reply's outputs, writes those that go to shared memory, and has `put` append the reply to out. Where
+ * stage times are asked for, put is called a second time, when it is known how long the first took. */
+status oip_call_encode(struct call *c, const struct infer_reply *r, struct buf *out,
+                       void (*put)(struct call *c, const struct oip_reply *reply, struct buf *out),
+                       struct err *e);

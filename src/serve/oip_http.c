@@ -252,24 +252,20 @@ static status decode(struct call *c, struct str body, struct infer_request *out,
     return oip_call_bind(c, out, e);
 }
 
-static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+static void put_reply(struct call *c, const struct oip_reply *reply, struct buf *out)
 {
-    struct oip_call *o = c->form;
     size_t json_bytes;
     bool binary;
-    TRY(oip_call_outputs(c, r, e));
-    oip_reply_to_json(&(struct oip_reply){ .id = o->request.id,
-                                           .model = &o->model,
-                                           .param = o->param,
-                                           .param_count = o->param_count,
-                                           .output = o->output,
-                                           .output_count = o->output_count },
-                      out, &json_bytes, &binary);
-    if (binary) {
-        c->content_type = "application/octet-stream";
-        c->headers = arena_printf(&c->arena, HEADER_LINE "%zu\r\n", json_bytes);
-    }
-    return OK;
+    oip_reply_to_json(reply, out, &json_bytes, &binary);
+    if (!binary)
+        return;
+    c->content_type = "application/octet-stream";
+    c->headers = arena_printf(&c->arena, HEADER_LINE "%zu\r\n", json_bytes);
+}
+
+static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+{
+    return oip_call_encode(c, r, out, put_reply, e);
 }
 
 static const struct call_format format_oip = { "oip", decode, encode, true };
@@ -336,20 +332,6 @@ static void put_batches(struct buf *b, const struct stats_entry *e)
     buf_byte(b, ']');
 }
 
-static void put_memory(struct buf *b, const struct lane *lane, const struct stats_key *key)
-{
-    const struct served_model *m = table_model(lane->table, str_of(key->model));
-    uint64_t bytes = 0;
-    for (int i = 0; m != NULL && i < m->version_count; i++)
-        if (m->version[i].version == key->version && m->version[i].flow != NULL) {
-            const struct model *model = flow_model(m->version[i].flow);
-            if (model != NULL)
-                bytes = model_imported(model)->param_bytes + model_pack_bytes(model);
-        }
-    buf_printf(b, ",\"memory_usage\":[{\"type\":\"CPU\",\"id\":0,\"byte_size\":%llu}]}",
-               (unsigned long long)bytes);
-}
-
 static void put_stats(struct buf *b, const struct lane *lane, const struct stats_entry *e)
 {
     uint64_t last_ns = counter_get(&e->last_ns);
@@ -365,7 +347,8 @@ static void put_stats(struct buf *b, const struct lane *lane, const struct stats
                (unsigned long long)counter_get(&e->by_status[0]));
     put_inference_stats(b, e);
     put_batches(b, e);
-    put_memory(b, lane, &e->key);
+    buf_printf(b, ",\"memory_usage\":[{\"type\":\"CPU\",\"id\":0,\"byte_size\":%llu}]}",
+               (unsigned long long)stats_model_bytes(lane, &e->key));
 }
 
 static void answer_stats(const struct http_request *r, const char *model, int64_t version)

@@ -1,13 +1,9 @@
 /* Triton's smaller extensions over HTTP: generate, logging and trace settings, system shared memory. */
 #include "base/limits.h"
-#include "base/log.h"
 #include "codec/json.h"
-#include "serve/note.h"
 #include "serve/oip_http.h"
+#include "serve/settings.h"
 #include "serve/shm.h"
-
-#include <stdio.h>
-#include <string.h>
 
 #define REPLY_BYTES ((size_t)1 << 20)
 
@@ -20,26 +16,28 @@ static status decode(struct call *c, struct str body, struct infer_request *out,
     return oip_call_bind(c, out, e);
 }
 
-static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+static void put_reply(struct call *c, const struct oip_reply *reply, struct buf *out)
 {
-    struct oip_call *o = c->form;
-    TRY(oip_call_outputs(c, r, e));
-    oip_reply_to_generate(&(struct oip_reply){ .id = o->request.id,
-                                               .model = &o->model,
-                                               .output = o->output,
-                                               .output_count = o->output_count },
-                          out);
-    return OK;
+    oip_reply_to_generate(reply, out);
 }
 
 /* One event: our models give one response. */
+static void put_event(struct call *c, const struct oip_reply *reply, struct buf *out)
+{
+    buf_str(out, "data: ");
+    oip_reply_to_generate(reply, out);
+    buf_str(out, "\n\n");
+}
+
+static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
+{
+    return oip_call_encode(c, r, out, put_reply, e);
+}
+
 static status encode_stream(struct call *c, const struct infer_reply *r, struct buf *out,
                             struct err *e)
 {
-    buf_str(out, "data: ");
-    TRY(encode(c, r, out, e));
-    buf_str(out, "\n\n");
-    return OK;
+    return oip_call_encode(c, r, out, put_event, e);
 }
 
 static const struct call_format format_generate = { "generate", decode, encode, true };
@@ -94,94 +92,89 @@ static struct setting settings_of(const struct http_request *r)
     return s;
 }
 
-/* ---- logging ---- */
-
-static void answer_logging(const struct http_request *r)
+/* One member's value as a parameter; null is a string without text. */
+static struct oip_param setting_value(struct setting *s)
 {
-    log_level level = log_get_level();
+    struct oip_param p = { .key = s->key, .kind = OIP_STRING, .text = { NULL, 0 } };
+    switch (json_peek(&s->j)) {
+    case JSON_NULL: json_null(&s->j); break;
+    case JSON_BOOL:
+        p.kind = OIP_BOOL;
+        p.integer = json_bool(&s->j);
+        break;
+    case JSON_NUMBER:
+        p.kind = OIP_INT;
+        p.integer = json_i64(&s->j);
+        break;
+    default: p.text = json_string(&s->j);
+    }
+    return p;
+}
+
+static void put_setting(struct buf *b, const struct oip_param *p, bool as_list)
+{
+    json_put_string(b, p->key);
+    buf_str(b, as_list ? ":[" : ":");
+    if (p->kind == OIP_BOOL)
+        buf_str(b, p->integer ? "true" : "false");
+    else if (p->kind == OIP_STRING)
+        json_put_string(b, p->text);
+    else
+        json_put_i64(b, p->integer);
+    if (as_list)
+        buf_byte(b, ']');
+}
+
+static void answer_settings(const struct http_request *r, const struct setting_room *all)
+{
     struct buf b;
     buf_init(&b, REPLY_BYTES);
-    buf_printf(&b,
-               "{\"log_file\":\"\",\"log_info\":%s,\"log_warning\":%s,\"log_error\":true,"
-               "\"log_verbose_level\":%d,\"log_format\":\"%s\"}",
-               level <= LOG_INFO ? "true" : "false", level <= LOG_WARN ? "true" : "false",
-               level == LOG_DEBUG, log_get_format() == LOG_JSON ? "json" : "default");
+    for (int i = 0; i < all->count; i++) {
+        buf_byte(&b, i == 0 ? '{' : ',');
+        put_setting(&b, &all->at[i], str_is(all->at[i].key, "trace_level"));
+    }
+    buf_byte(&b, '}');
     http_answer_json(r, 200, &b);
     buf_deinit(&b);
 }
 
-struct levels {
-    bool info, warning;
-    uint64_t verbose;
-};
+/* ---- logging ---- */
 
-/* OK, or the answer's code. */
-static int take_logging(struct setting *s, struct levels *l, log_format *format)
+static void get_logging(const struct http_request *r, const struct route_parts *parts)
 {
-    if (str_is(s->key, "log_info")) {
-        l->info = json_bool(&s->j);
-    } else if (str_is(s->key, "log_warning")) {
-        l->warning = json_bool(&s->j);
-    } else if (str_is(s->key, "log_verbose_level")) {
-        l->verbose = json_u64(&s->j);
-    } else if (str_is(s->key, "log_error")) {
-        json_bool(&s->j);
-    } else if (str_is(s->key, "log_format")) {
-        struct str name = json_string(&s->j);
-        *format = str_is(name, "json") ? LOG_JSON : LOG_TEXT;
-        if (!str_is(name, "json") && !str_is(name, "default") && !str_is(name, "ISO8601"))
-            return 503;
-    } else {
-        json_skip(&s->j);
-        return str_is(s->key, "log_file") ? 501 : 400;
-    }
-    return OK;
+    struct setting_room all;
+    log_settings(&all);
+    answer_settings(r, &all);
 }
 
 static void set_logging(const struct http_request *r, const struct route_parts *parts)
 {
     struct setting s = settings_of(r);
-    struct levels l = { log_get_level() <= LOG_INFO, log_get_level() <= LOG_WARN,
-                        log_get_level() == LOG_DEBUG };
-    log_format format = log_get_format();
+    struct err e = { "" };
+    struct log_change c;
     bool failed = false;
+    log_change_begin(&c);
     while (next_setting(r, &s, &failed)) {
-        int code = take_logging(&s, &l, &format);
+        struct oip_param value = setting_value(&s);
+        status code = json_failed(&s.j) ? OK : log_change_take(&c, &value, &e);
         if (code == OK)
             continue;
-        http_answer_error(r, code,
-                          code == 503 ? "log_format: expected \"default\", \"ISO8601\" or \"json\""
-                          : code == 501 ? "log_file cannot be changed while the server runs"
-                                        : "unknown setting; there are log_info, log_warning, "
-                                          "log_error, log_verbose_level and log_format");
+        http_answer_error(r, status_http(code), e.text);
         return;
     }
     if (failed)
         return;
-    log_set_level(l.verbose > 0 ? LOG_DEBUG : l.info ? LOG_INFO : l.warning ? LOG_WARN : LOG_ERROR);
-    log_set_format(format);
-    answer_logging(r);
-}
-
-static void get_logging(const struct http_request *r, const struct route_parts *parts)
-{
-    answer_logging(r);
+    log_change_apply(&c);
+    get_logging(r, parts);
 }
 
 /* ---- traces: one setting for all models ---- */
 
 static void answer_trace(const struct http_request *r)
 {
-    struct tracer *t = r->conn->lane->server->tracer;
-    int rate = t != NULL ? tracer_rate(t) : 0;
-    struct buf b;
-    buf_init(&b, REPLY_BYTES);
-    buf_printf(&b,
-               "{\"trace_level\":[\"%s\"],\"trace_rate\":\"%d\",\"trace_count\":\"-1\","
-               "\"log_frequency\":\"0\",\"trace_file\":\"\",\"trace_mode\":\"opentelemetry\"}",
-               t != NULL ? "TIMESTAMPS" : "OFF", rate > 0 ? rate : 1000);
-    http_answer_json(r, 200, &b);
-    buf_deinit(&b);
+    struct setting_room all;
+    trace_settings(r->conn->lane->server, &all);
+    answer_settings(r, &all);
 }
 
 static void get_trace(const struct http_request *r, const struct route_parts *parts)
@@ -190,49 +183,46 @@ static void get_trace(const struct http_request *r, const struct route_parts *pa
         answer_trace(r);
 }
 
-/* Values are strings, or lists of one. */
-static struct str setting_text(struct json *j)
+/* A string, a list of strings, or null. */
+static status take_trace(const struct server *server, struct setting *s, struct trace_change *c,
+                         struct err *e)
 {
-    struct str text = { "", 0 };
-    if (json_peek(j) == JSON_NULL) {
-        json_null(j);
-        return text;
+    status code = OK;
+    if (json_peek(&s->j) != JSON_ARRAY) {
+        struct oip_param p = setting_value(s);
+        if (p.kind != OIP_STRING)
+            return err_set(e, INVALID, "%.*s: expected a string", STR_ARG(s->key));
+        return json_failed(&s->j) ? OK : trace_change_take(server, c, s->key, p.text, e);
     }
-    if (json_peek(j) != JSON_ARRAY)
-        return json_string(j);
-    for (json_array(j); json_item(j);)
-        text = json_string(j);
-    return text;
+    for (json_array(&s->j); json_item(&s->j) && code == OK;) {
+        struct str value = json_string(&s->j);
+        if (!json_failed(&s->j))
+            code = trace_change_take(server, c, s->key, value, e);
+    }
+    return code;
 }
 
 static void set_trace(const struct http_request *r, const struct route_parts *parts)
 {
-    struct tracer *t = r->conn->lane->server->tracer;
+    struct server *server = r->conn->lane->server;
     struct setting s = settings_of(r);
-    bool failed = false, off = false;
-    uint64_t rate = t != NULL ? (uint64_t)tracer_rate(t) : 0;
+    struct err e = { "" };
+    struct trace_change c;
+    bool failed = false;
+    status code = OK;
     if (parts->count > 0 && oip_http_find(r, parts) == NULL)
         return;
-    while (next_setting(r, &s, &failed)) {
-        struct str text = setting_text(&s.j);
-        if (str_is(s.key, "trace_file")) {
-            http_answer_error(r, 501, "trace_file cannot be changed while the server runs");
-            return;
-        }
-        if (str_is(s.key, "trace_rate") && text.n > 0 && !str_to_u64(text, &rate))
-            json_fail(&s.j, "trace_rate is no number in a string");
-        if (str_is(s.key, "trace_level"))
-            off = str_is(text, "OFF");
-    }
+    trace_change_begin(server, &c);
+    while (code == OK && next_setting(r, &s, &failed))
+        code = take_trace(server, &s, &c, &e);
     if (failed)
         return;
-    if (t == NULL && !off) {
-        http_answer_error(r, 501, "nothing is traced: start with --trace-file or --trace-endpoint");
-        return;
-    }
-    if (t != NULL)
-        tracer_set_rate(t, off || rate > INT32_MAX ? 0 : (int)rate);
-    answer_trace(r);
+    if (code == OK)
+        code = trace_change_apply(server, &c, &e);
+    if (code == OK)
+        answer_trace(r);
+    else
+        http_answer_error(r, status_http(code), e.text);
 }
 
 /* ---- system shared memory ---- */
@@ -248,6 +238,24 @@ static struct shm_table *regions_of(const struct http_request *r)
     return t;
 }
 
+struct region_list {
+    struct buf *buf;
+    const char *separator;
+};
+
+static void put_region(void *arg, const struct shm_region *r)
+{
+    struct region_list *list = arg;
+    buf_str(list->buf, list->separator);
+    list->separator = ",";
+    buf_str(list->buf, "{\"name\":");
+    json_put_string(list->buf, str_of(r->name));
+    buf_str(list->buf, ",\"key\":");
+    json_put_string(list->buf, str_of(r->key));
+    buf_printf(list->buf, ",\"offset\":%llu,\"byte_size\":%llu}", (unsigned long long)r->offset,
+               (unsigned long long)r->bytes);
+}
+
 static void shm_status(const struct http_request *r, const struct route_parts *parts)
 {
     struct shm_table *t = regions_of(r);
@@ -259,7 +267,10 @@ static void shm_status(const struct http_request *r, const struct route_parts *p
     if (parts->count > 0)
         name = http_decoded(r, parts->at[0]);
     buf_init(&b, REPLY_BYTES);
-    status s = shm_put_status(t, name, &b, &e);
+    struct region_list list = { &b, "" };
+    buf_byte(&b, '[');
+    status s = shm_each(t, name, put_region, &list, &e);
+    buf_byte(&b, ']');
     if (s == OK)
         http_answer_json(r, 200, &b);
     else

@@ -203,6 +203,11 @@ static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
         return at;
     }
     conn_set_partial(c, p.state == PARSE_MORE && bytes.n > 0);
+    if (!conn_hold(c, p.state == PARSE_MORE ? bytes.n : 0)) {
+        log_line(LOG_WARN, "serve", "%s: closed: " BODIES_TOO_LARGE, net_conn_peer(c->net));
+        conn_finish(c);
+        return at;
+    }
     if (p.state == PARSE_MORE)
         return at;
     bool all = at == 0 && p.used == in->len;

@@ -60,6 +60,7 @@ static status start_threads(struct server *s, struct err *e)
         list_init(&lane->conns);
         list_init(&lane->spare);
         arena_init(&lane->scratch, 0);
+        lane->scratch.max_depth = s->options.max_json_depth;
         stats_init(&lane->stats);
         h2_pool_init(&lane->h2_pool);
         list_init(&lane->watchers);
@@ -190,6 +191,8 @@ static void set_defaults(struct server_options *o)
         o->threads = 4;
     if (o->max_header_bytes == 0 || o->max_header_bytes > LIMIT_HTTP_HEADER_BYTES)
         o->max_header_bytes = LIMIT_HTTP_HEADER_BYTES;
+    if (o->max_streams == 0)
+        o->max_streams = LIMIT_H2_STREAMS;
     if (o->max_body_bytes == 0)
         o->max_body_bytes = LIMIT_BODY_BYTES;
     if (o->version_policy == NULL)

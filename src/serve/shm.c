@@ -3,7 +3,6 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/mem.h"
-#include "codec/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -144,32 +143,20 @@ void shm_unregister(struct shm_table *t, struct str name)
     pthread_mutex_unlock(&t->lock);
 }
 
-static void put_region(struct buf *b, const struct region *r)
+status shm_each(struct shm_table *t, struct str name,
+                void (*fn)(void *arg, const struct shm_region *r), void *arg, struct err *e)
 {
-    buf_str(b, "{\"name\":");
-    json_put_string(b, str_of(r->name));
-    buf_str(b, ",\"key\":");
-    json_put_string(b, str_of(r->key));
-    buf_printf(b, ",\"offset\":%llu,\"byte_size\":%llu}", (unsigned long long)r->offset,
-               (unsigned long long)r->bytes);
-}
-
-status shm_put_status(struct shm_table *t, struct str name, struct buf *b, struct err *e)
-{
-    const char *separator = "";
-    buf_byte(b, '[');
+    bool found = false;
     pthread_mutex_lock(&t->lock);
     for (struct list *l = t->regions.next; l != &t->regions; l = l->next) {
         const struct region *r = LIST_ENTRY(l, struct region, node);
         if (name.p != NULL && !str_is(name, r->name))
             continue;
-        buf_str(b, separator);
-        put_region(b, r);
-        separator = ",";
+        fn(arg, &(struct shm_region){ r->name, r->key, r->offset, r->bytes });
+        found = true;
     }
     pthread_mutex_unlock(&t->lock);
-    buf_byte(b, ']');
-    if (name.p == NULL || *separator != '\0')
+    if (name.p == NULL || found)
         return OK;
     return err_set(e, NOT_FOUND, "Unable to find system shared memory region: '%.*s'",
                    STR_ARG(name));

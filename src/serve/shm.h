@@ -18,8 +18,15 @@ void shm_table_free(struct shm_table *t); /* NULL is fine */
 status shm_register(struct shm_table *t, struct str name, struct str key, uint64_t offset,
                     uint64_t bytes, struct err *e);
 void shm_unregister(struct shm_table *t, struct str name); /* p NULL: all; an unknown one is fine */
-/* Appends the list of regions as JSON; a name alone where it is not NULL. NOT_FOUND: there is no such region. */
-status shm_put_status(struct shm_table *t, struct str name, struct buf *b, struct err *e);
+
+struct shm_region {
+    const char *name, *key;
+    uint64_t offset, bytes;
+};
+/* Tells fn of every region, or of the one of that name where p is not NULL; under the table's lock. NOT_FOUND: there is no such
+ * region. */
+status shm_each(struct shm_table *t, struct str name,
+                void (*fn)(void *arg, const struct shm_region *r), void *arg, struct err *e);
 
 /* A copy of the region's bytes in the arena. */
 status shm_read(struct shm_table *t, const struct oip_region *r, struct arena *a, struct str *out,

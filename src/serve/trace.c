@@ -25,7 +25,9 @@ struct tracer {
     char host[256], port[8];
     const char *path; /* of the collector; NULL: none */
     char *endpoint;   /* our copy: path points into it */
+    atomic_bool on;
     atomic_int rate;
+    atomic_int left; /* traces before it stops; negative: it does not */
     atomic_uint seen;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -35,12 +37,28 @@ struct tracer {
     bool failing;     /* the thread's: said once */
 };
 
+/* Counts one trace; false: there have been as many as were asked for. */
+static bool take_one(struct tracer *t)
+{
+    int left = atomic_load_explicit(&t->left, memory_order_relaxed);
+    while (left > 0 && !atomic_compare_exchange_weak(&t->left, &left, left - 1))
+        continue;
+    return left != 0;
+}
+
 bool tracer_wants(struct tracer *t, bool brought, bool sampled)
 {
-    if (brought)
-        return sampled;
+    if (!tracer_is_on(t))
+        return false;
     int rate = tracer_rate(t);
-    return rate > 0 && atomic_fetch_add(&t->seen, 1) % (unsigned)rate == 0;
+    bool turn = brought ? sampled
+                        : rate > 0 && atomic_fetch_add(&t->seen, 1) % (unsigned)rate == 0;
+    return turn && take_one(t);
+}
+
+bool tracer_is_on(const struct tracer *t)
+{
+    return atomic_load_explicit(&t->on, memory_order_relaxed);
 }
 
 int tracer_rate(const struct tracer *t)
@@ -48,9 +66,16 @@ int tracer_rate(const struct tracer *t)
     return atomic_load_explicit(&t->rate, memory_order_relaxed);
 }
 
-void tracer_set_rate(struct tracer *t, int rate)
+int tracer_count(const struct tracer *t)
 {
+    return atomic_load_explicit(&t->left, memory_order_relaxed);
+}
+
+void tracer_set(struct tracer *t, bool on, int rate, int count)
+{
+    atomic_store(&t->on, on);
     atomic_store(&t->rate, rate);
+    atomic_store(&t->left, count);
 }
 
 /* ---- spans ---- */
@@ -292,6 +317,8 @@ status tracer_open(const struct trace_options *o, struct tracer **out, struct er
     struct tracer *t = mem_zalloc(sizeof(*t));
     t->fd = -1;
     atomic_init(&t->rate, o->rate);
+    atomic_init(&t->on, true);
+    atomic_init(&t->left, -1);
     buf_init(&t->spans, SPANS_BYTES);
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->wake, NULL);

@@ -45,7 +45,7 @@ def test_generate(url):
 
 def test_stage_times_are_parameters_where_asked_for(url):
     p = requests.post(url + INFER, json=dict(BODY, parameters={"stage_times": True})).json()["parameters"]
-    assert set(p) == {"parse_us", "queue_us", "batch_us", "compute_us"} and all(isinstance(v, int) for v in p.values())
+    assert set(p) == {"parse_us", "queue_us", "batch_us", "compute_us", "encode_us"} and all(isinstance(v, int) for v in p.values())
     assert "parameters" not in requests.post(url + INFER, json=BODY).json()
 
 
