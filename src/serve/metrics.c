@@ -468,6 +468,9 @@ static void put_process(struct buf *b, const struct server *s)
     put_one(b, "oar_connections", "gauge", "Open connections", loop_group_open_conns(s->loops));
     put_one(b, "oar_calls_in_flight", "gauge", "Calls admitted and not yet answered",
             atomic_load(&s->calls));
+    put_one(b, "oar_bytes_in_flight", "gauge",
+            "Bytes of larger bodies that are being received or answered",
+            (double)atomic_load(&s->body_bytes));
     put_one(b, "oar_ready", "gauge", "1 when /v2/health/ready answers 200",
             atomic_load(&s->ready) && !atomic_load(&s->draining));
     put_one(b, "nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes",

@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct h2 *h2;
     h2_pool_init(&pool);
     buf_init(&out, OUT_FULL * 2);
-    struct h2_options opt = { &events, &peer, &pool, false, 4096, 16384, 16 };
+    struct h2_options opt = { &events, &peer, &pool, false, 0, 4096, 16384, 16 };
     if (h2_new(&opt, &h2) != OK)
         return 0;
     status s = OK;
