@@ -5,7 +5,6 @@
 #include "codec/json.h"
 #include "proto/http1.h"
 
-
 static void put_request(const struct ask *q, const char *authorization, struct buf *out)
 {
     buf_printf(

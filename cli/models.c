@@ -82,8 +82,8 @@ static status print_list(struct str body, struct arena *a, struct err *e)
 static status list(const struct models_args *args, struct arena *a, struct err *e)
 {
     struct buf out;
-    const struct ask q = { args->words.word[0], "POST", "/v2/repository/index", STR("{}"),
-                           args->timeout_ms, &args->remote };
+    const struct ask q = { args->words.word[0], "POST",           "/v2/repository/index",
+                           STR("{}"),           args->timeout_ms, &args->remote };
     buf_init(&out, 1 << 26);
     status s = ask_fine(&q, &out, e);
     if (s == OK && args->json)

@@ -98,8 +98,11 @@ static status convert(const char *path, struct buf *out, struct err *e)
 
 static status look(const struct trace_args *args, struct arena *a, struct buf *out, struct err *e)
 {
-    const struct ask q = { args->words.word[0], "GET",
-                           arena_printf(a, "/debug/trace?seconds=%g", args->seconds), STR(""), 0,
+    const struct ask q = { args->words.word[0],
+                           "GET",
+                           arena_printf(a, "/debug/trace?seconds=%g", args->seconds),
+                           STR(""),
+                           0,
                            &args->remote };
     return ask_fine(&q, out, e);
 }

@@ -65,10 +65,12 @@ OAR_API int oar_client_set_model(oar_client *c, const char *name);
 
 /* TLS 1.2 or 1.3. Zero what is not wanted; strings are needed until the call returns. */
 typedef struct oar_tls {
-    const char *ca;   /* a file in PEM: who must have signed the server's certificate; NULL: the system's authorities */
-    const char *cert; /* a file in PEM, for servers that want a certificate of their clients; or NULL */
-    const char *key;  /* its private key; NULL: cert holds it */
-    int insecure;     /* whoever answers is believed */
+    const char *
+        ca; /* a file in PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char
+        *cert; /* a file in PEM, for servers that want a certificate of their clients; or NULL */
+    const char *key; /* its private key; NULL: cert holds it */
+    int insecure;    /* whoever answers is believed */
 } oar_tls;
 /* From the next call on, over a new connection. tls NULL: in the clear. api_key: sent with every request (over baidu_std with a
  * connection's requests); NULL: none. */

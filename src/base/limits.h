@@ -4,18 +4,19 @@
 
 #include <stddef.h>
 
-#define LIMIT_BODY_BYTES        ((size_t)512 << 20) /* one request or response body; `--max_body_size` */
-#define LIMIT_INFLATED_BYTES    LIMIT_BODY_BYTES   /* a body after decompression */
-#define LIMIT_HTTP_HEADER_BYTES ((size_t)64 << 10) /* request line and headers together; `--max-header-size` */
-#define LIMIT_HTTP_HEADERS      128
-#define LIMIT_H2_STREAMS        256                /* that one connection may have open at once; `--max-streams` */
-#define LIMIT_RPC_META_BYTES    ((size_t)64 << 10) /* baidu_std RpcMeta */
-#define LIMIT_JSON_DEPTH        64                 /* `--max-json-depth` */
-#define LIMIT_PROTO_DEPTH       64
-#define LIMIT_REQUEST_TENSORS   4096
-#define LIMIT_FETCH_NAMES       4096
-#define LIMIT_NAME_BYTES        1024
-#define LIMIT_ARENA_BYTES       ((size_t)2 << 30) /* what one request may take from its arena */
+#define LIMIT_BODY_BYTES     ((size_t)512 << 20) /* one request or response body; `--max_body_size` */
+#define LIMIT_INFLATED_BYTES LIMIT_BODY_BYTES    /* a body after decompression */
+#define LIMIT_HTTP_HEADER_BYTES \
+    ((size_t)64 << 10) /* request line and headers together; `--max-header-size` */
+#define LIMIT_HTTP_HEADERS    128
+#define LIMIT_H2_STREAMS      256 /* that one connection may have open at once; `--max-streams` */
+#define LIMIT_RPC_META_BYTES  ((size_t)64 << 10) /* baidu_std RpcMeta */
+#define LIMIT_JSON_DEPTH      64                 /* `--max-json-depth` */
+#define LIMIT_PROTO_DEPTH     64
+#define LIMIT_REQUEST_TENSORS 4096
+#define LIMIT_FETCH_NAMES     4096
+#define LIMIT_NAME_BYTES      1024
+#define LIMIT_ARENA_BYTES     ((size_t)2 << 30) /* what one request may take from its arena */
 
 #define LIMIT_GRAPH_NODES      (1u << 20)
 #define LIMIT_GRAPH_VALUES     (1u << 21)

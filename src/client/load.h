@@ -17,7 +17,7 @@ struct remote;
 
 struct load_options {
     struct str endpoint, protocol;
-    const char *model; /* for protocols whose requests name one */
+    const char *model;           /* for protocols whose requests name one */
     const struct remote *remote; /* NULL: in the clear, without a key */
     const struct infer_request *request;
     int connections;

@@ -62,8 +62,8 @@ int oar_client_set_access(oar_client *c, const oar_tls *tls, const char *api_key
         return INVALID;
     struct remote r = { .tls = tls != NULL, .api_key = api_key };
     if (tls != NULL)
-        r.files = (struct net_tls_client_options){ tls->ca, tls->cert, tls->key,
-                                                   tls->insecure != 0 };
+        r.files =
+            (struct net_tls_client_options){ tls->ca, tls->cert, tls->key, tls->insecure != 0 };
     return client_set_remote(c->client, &r, &c->err);
 }
 

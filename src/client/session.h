@@ -53,11 +53,11 @@ struct session_h2; /* session_h2.c */
 
 struct session {
     const struct session_protocol *protocol;
-    const char *authority; /* "host:port", borrowed */
-    const char *model;     /* borrowed; what protocols whose requests name a model ask for */
+    const char *authority;     /* "host:port", borrowed */
+    const char *model;         /* borrowed; what protocols whose requests name a model ask for */
     const char *authorization; /* borrowed: "Bearer KEY", or NULL */
     bool secure;               /* over TLS */
-    uint64_t id;           /* of the last request */
+    uint64_t id;               /* of the last request */
     /* The HTTP answer in progress; the head is remembered as numbers, since bytes may move between
      * calls. */
     size_t seen, head_bytes, taken;

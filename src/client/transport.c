@@ -138,8 +138,7 @@ static status shake_once(struct transport *t, uint64_t deadline_ns, struct err *
     if (n <= 0)
         return tls_fault(t->tls, e);
     buf_init(&plain, sizeof(bytes));
-    enum tls_state state =
-        tls_read(t->tls, (struct str){ (const char *)bytes, (size_t)n }, &plain);
+    enum tls_state state = tls_read(t->tls, (struct str){ (const char *)bytes, (size_t)n }, &plain);
     buf_deinit(&plain);
     tls_take(t->tls, &t->wire);
     if (state == TLS_GOING)

@@ -34,8 +34,8 @@ void json_init(struct json *j, struct str text, struct arena *a)
                         .p = p,
                         .end = p + text.n,
                         .arena = a,
-                        .max_depth = a != NULL && a->max_depth > 0 ? a->max_depth
-                                                                : LIMIT_JSON_DEPTH };
+                        .max_depth =
+                            a != NULL && a->max_depth > 0 ? a->max_depth : LIMIT_JSON_DEPTH };
 }
 
 bool json_failed(const struct json *j)

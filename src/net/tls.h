@@ -22,7 +22,8 @@ status net_tls_reload(struct net_tls *t, struct err *e);
 void net_tls_close(struct net_tls *t);
 
 struct net_tls_client_options {
-    const char *ca;         /* PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char *
+        ca; /* PEM: who must have signed the server's certificate; NULL: the system's authorities */
     const char *cert, *key; /* PEM, for servers that want one; or NULL */
     bool insecure;          /* whoever answers is believed */
 };

@@ -11,7 +11,8 @@
 #define WORDS_MAX     2048
 #define COLD_BYTES    ((size_t)16 << 20) /* of an inflated message that is no inference */
 #define STREAM_CALLS  32                 /* of one stream that are on their way at once */
-#define UNREAD_BYTES  ((size_t)1 << 20)  /* answers that wait in a stream: no more are made meanwhile */
+#define UNREAD_BYTES \
+    ((size_t)1 << 20) /* answers that wait in a stream: no more are made meanwhile */
 
 /* Those of one service are neighbours. */
 static const struct grpc_method *const tables[] = { grpc_oip, grpc_oip_more, grpc_general,
@@ -87,9 +88,9 @@ static void end_answer(struct h2_stream *s, enum grpc_code code, const char *wor
     buf_init(&text, WORDS_MAX * 3);
     grpc_put_message(&text, (struct str){ words, strnlen(words, WORDS_MAX) });
     int n = s->answered ? 0 : put_fields(field, call, &room);
-    field[n++] = (struct http_header){
-        STR("grpc-status"), { number, (size_t)snprintf(number, sizeof(number), "%d", code) }
-    };
+    field[n++] =
+        (struct http_header){ STR("grpc-status"),
+                              { number, (size_t)snprintf(number, sizeof(number), "%d", code) } };
     if (text.len > 0)
         field[n++] = (struct http_header){ STR("grpc-message"), buf_view(&text) };
     if (s->answered)
@@ -339,11 +340,11 @@ static void serve_unary(struct conn *c, struct h2_stream *s, const struct grpc_m
     struct grpc_rpc g = { .conn = c, .stream = s, .method = m };
     struct str message;
     bool packed;
-    const char *words = s->crowded     ? BODIES_TOO_LARGE
-                        : s->too_large ? "the message is larger than --max-body-size allows"
-                                       : cut_one(h2_body(s),
-                                                 c->lane->server->options.max_body_bytes, &message,
-                                                 &packed);
+    const char *words =
+        s->crowded ? BODIES_TOO_LARGE
+        : s->too_large
+            ? "the message is larger than --max-body-size allows"
+            : cut_one(h2_body(s), c->lane->server->options.max_body_bytes, &message, &packed);
     take_deadline(&g);
     if (c->lane->server->access != NULL)
         g.begin_ns = clock_ns();

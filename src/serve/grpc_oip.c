@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PEEK_BYTES  ((size_t)4 << 10)  /* of a packed request: its model stands in front */
+#define PEEK_BYTES ((size_t)4 << 10) /* of a packed request: its model stands in front */
 
 /* ---- the server ---- */
 

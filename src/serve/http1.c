@@ -24,7 +24,7 @@ struct http {
     struct buf head; /* the head's bytes, where they were put aside */
     struct buf body; /* PHASE_CHUNKS: what came so far */
     struct http_chunked chunks;
-    bool busy;      /* a call is on its way */
+    bool busy; /* a call is on its way */
 };
 
 /* ---- which bytes are HTTP ---- */

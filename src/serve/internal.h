@@ -118,7 +118,7 @@ struct conn {
     bool known;                   /* baidu_std: brought its key */
     bool partial;                 /* in the middle of receiving a request */
     bool closing;
-    size_t held; /* of the server's body_bytes: what is being received */
+    size_t held;      /* of the server's body_bytes: what is being received */
     atomic_bool gone; /* the peer is: workers need not begin its calls */
 };
 
@@ -128,8 +128,9 @@ extern const struct net_handler conn_handler;
  * false: all connections' together would be more, and nothing is counted. Few bytes count as none. */
 bool conn_hold(struct conn *c, size_t bytes);
 #define HOLD_FROM 4096 /* bytes: counters that all loops share are for larger bodies */
-#define BODIES_TOO_LARGE \
-    "the bodies of all requests together are larger than --max-bytes-in-flight allows; try again later"
+#define BODIES_TOO_LARGE                                                                           \
+    "the bodies of all requests together are larger than --max-bytes-in-flight allows; try again " \
+    "later"
 /* How many more there may be. */
 size_t conn_room(const struct conn *c);
 /* Says whether the peer is in the middle of a request, whose timeout then counts. */

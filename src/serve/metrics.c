@@ -70,9 +70,8 @@ uint64_t stats_model_bytes(const struct lane *lane, const struct stats_key *key)
     const struct served_model *m = table_model(lane->table, str_of(key->model));
     for (int i = 0; m != NULL && i < m->version_count; i++) {
         const struct served *v = &m->version[i];
-        const struct model *model = v->version == key->version && v->flow != NULL
-                                        ? flow_model(v->flow)
-                                        : NULL;
+        const struct model *model =
+            v->version == key->version && v->flow != NULL ? flow_model(v->flow) : NULL;
         if (model != NULL)
             return model_imported(model)->param_bytes + model_pack_bytes(model);
     }

@@ -59,11 +59,11 @@ struct server_options {
     size_t max_header_bytes;    /* of HTTP; 0: LIMIT_HTTP_HEADER_BYTES, which is the most */
     size_t max_bytes_in_flight; /* bodies being received or answered; 0: no limit */
     int bind_count;
-    int access_sample;   /* one good answer of so many; 0: all */
-    int trace_rate;      /* one request of so many; 0: those alone that ask */
-    int prometheus_port; /* metrics (and all else) on a port of their own; 0: none */
-    int max_connections; /* 0: no limit */
-    int queue_size;      /* calls that wait for a worker; 0: 256 a worker */
+    int access_sample;    /* one good answer of so many; 0: all */
+    int trace_rate;       /* one request of so many; 0: those alone that ask */
+    int prometheus_port;  /* metrics (and all else) on a port of their own; 0: none */
+    int max_connections;  /* 0: no limit */
+    int queue_size;       /* calls that wait for a worker; 0: 256 a worker */
     int model_queue_size; /* the same, of one version of a model; 0: no bound of its own */
     int max_json_depth;   /* 0: LIMIT_JSON_DEPTH */
     int max_streams;      /* of one connection of HTTP/2 at once; 0: LIMIT_H2_STREAMS */

@@ -149,9 +149,10 @@ status trace_change_take(const struct server *s, struct trace_change *c, struct 
     bool cleared = value.p == NULL;
     if (str_is(key, "trace_level")) {
         if (!cleared && !str_is(value, "OFF") && !str_is(value, "TIMESTAMPS"))
-            return err_set(e, INVALID,
-                           "trace_level '%.*s': expected OFF or TIMESTAMPS (no trace holds tensors)",
-                           STR_ARG(value));
+            return err_set(
+                e, INVALID,
+                "trace_level '%.*s': expected OFF or TIMESTAMPS (no trace holds tensors)",
+                STR_ARG(value));
         c->off = cleared ? s->tracer == NULL : str_is(value, "OFF");
         c->wanted = c->wanted || !c->off;
         return OK;

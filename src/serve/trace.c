@@ -51,8 +51,7 @@ bool tracer_wants(struct tracer *t, bool brought, bool sampled)
     if (!tracer_is_on(t))
         return false;
     int rate = tracer_rate(t);
-    bool turn = brought ? sampled
-                        : rate > 0 && atomic_fetch_add(&t->seen, 1) % (unsigned)rate == 0;
+    bool turn = brought ? sampled : rate > 0 && atomic_fetch_add(&t->seen, 1) % (unsigned)rate == 0;
     return turn && take_one(t);
 }
 
