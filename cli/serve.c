@@ -12,6 +12,7 @@ struct serve_args {
     struct words words, models, ops, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
     const char *batch_overdue, *precision;
+    int64_t crew;
     const char *record;
     double record_share;
     int64_t record_bytes, cache_bytes, batch_delay_us, batch_queue, batch_timeout_us, batch_levels;
@@ -89,6 +90,7 @@ static const struct option options[] = {
     { "allow-shared-memory", OPT_FLAG, FIELD(shared_memory), NULL, NULL, "clients may register system shared memory: for clients that may see what the server may", 0, 0, NULL },
     { "server-name", OPT_TEXT, FIELD(server_name), "NAME", "oar", "what GET /v2 calls the server", 0, 0, "id" },
     { "compat", OPT_CHOICE, FIELD(compat), "none|triton", "none", "triton: malformed messages are answered 500, as Triton does", 0, 0, NULL },
+    { "crew", OPT_INT, FIELD(crew), "FD", "0", "for Python services: a socket to who starts worker processes", 0, 1e6, NULL },
     { "quiet", OPT_FLAG, FIELD(quiet), NULL, NULL, "no access lines, no ready line", 0, 0, NULL },
 };
 // clang-format on
@@ -233,6 +235,7 @@ static int serve(const struct serve_args *args, struct arena *a)
         .api_keys = args->api_keys,
         .admin_anywhere = args->admin_anywhere,
         .quiet = args->quiet,
+        .crew_fd = (int)args->crew,
         .server_name = args->server_name,
         .triton_codes = strcmp(args->compat, "triton") == 0,
         .shared_memory = args->shared_memory,
@@ -273,7 +276,7 @@ int verb_serve(int argc, char **argv)
     arena_init(&arena, 0);
     if (options_parse(&command, argc, argv, &arena, &args, &exit_status))
         exit_status =
-            args.models.count + args.roots.count > 0
+            args.models.count + args.roots.count > 0 || args.crew > 0
                 ? serve(&args, &arena)
                 : command_misused(&command, "no model; usage: %s %s", command.name, command.usage);
     arena_deinit(&arena);

@@ -111,6 +111,7 @@ struct call *call_new(struct conn *conn)
     c->deadline_ns = 0;
     c->detour = NULL;
     c->headers = NULL;
+    c->code = 0;
     c->form = NULL;
     c->note = NULL;
     c->rows = 0;

@@ -41,7 +41,7 @@ struct grpc_method {
 
 /* Tables of methods, one a service; each ends with a row without path. */
 extern const struct grpc_method grpc_general[], grpc_oip[], grpc_oip_more[], grpc_health[],
-    grpc_reflection[];
+    grpc_reflection[], grpc_pipeline[];
 /* Steps through all of them; *at is 0 at first. NULL: no more. */
 const struct grpc_method *grpc_method_next(size_t *at);
 

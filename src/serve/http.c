@@ -224,7 +224,7 @@ struct http_answer http_call_answer(const struct call *call, struct http_answer_
 {
     if (call->result != OK)
         return fault_answer(call, room);
-    return (struct http_answer){ .code = 200,
+    return (struct http_answer){ .code = call->code != 0 ? call->code : 200,
                                  .content_type = call->content_type,
                                  .encoding =
                                      call->compressed ? coding_name(call->reply_compression) : NULL,
@@ -249,7 +249,7 @@ struct call *http_begin(const struct http_request *r, struct flow *flow,
     }
     struct call *call = call_new(r->conn);
     call->format = format;
-    call->flow = flow_ref(flow);
+    call->flow = flow != NULL ? flow_ref(flow) : NULL;
     call->body = r->body;
     call->body_compression = packed;
     call->reply_compression = reply_compression(r->head);

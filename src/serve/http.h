@@ -38,7 +38,7 @@ void http_answer(const struct http_request *r, const struct http_answer *a);
 /* An error as JSON, {"error": words}. */
 void http_answer_error(const struct http_request *r, int code, const char *words);
 /* Answers with an inference: begin makes the call (NULL: the request was refused and answered), whose format's own fields
- * the caller fills; start runs it. format says how bodies are written, content_type what the reply is labelled. */
+ * the caller fills; start runs it. flow: NULL where a detour takes its place. format says how bodies are written, content_type what the reply is labelled. */
 struct call *http_begin(const struct http_request *r, struct flow *flow,
                         const struct call_format *format, const char *content_type);
 void http_start(const struct http_request *r, struct call *call);

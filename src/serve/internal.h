@@ -26,6 +26,7 @@
 /* ---- the server ---- */
 
 struct http_head;
+struct crew;
 
 /* What divided traffic gave to the request at hand: taken along by its call. */
 struct lane_pick {
@@ -65,6 +66,7 @@ struct server {
     struct loop_group *loops;
     struct lane *lane; /* one for each loop */
     int lane_count;
+    struct crew *crew; /* NULL: none */
     struct workers *workers;
     struct exec **worker_exec; /* one for each worker */
     struct flow_env env;       /* both, for the flows */
@@ -217,6 +219,7 @@ struct call {
     struct str attachment;    /* baidu_std; in the arena */
     const char *content_type; /* HTTP, of the reply */
     const char *headers;      /* HTTP: further lines of a good reply, or NULL */
+    int code;                 /* HTTP, of a good reply; 0: 200 */
     void *form;               /* of the format; in the arena */
     struct note *note;        /* in the arena; NULL: nothing is noted of it */
     bool keep_alive, http10;

@@ -2,8 +2,11 @@
  * (nv_inference_) and our own (oar_), and those that every client library of Prometheus gives a process. */
 #include "serve/metrics.h"
 
+#include "serve/crew.h"
+
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/mem.h"
 #include "codec/json.h"
 
 #include <dirent.h>
@@ -202,7 +205,7 @@ static const struct family {
 };
 // clang-format on
 
-static void put_families(struct buf *b, const struct stats_sums *sums)
+static void put_families(struct buf *b, const struct stats_sums *sums, const struct crew_view *crew)
 {
     for (size_t f = 0; f < ARRAY_LEN(families); f++) {
         put_head(b, families[f].name, "counter", families[f].help);
@@ -212,6 +215,7 @@ static void put_families(struct buf *b, const struct stats_sums *sums)
             buf_byte(b, '}');
             put_count(b, families[f].value(sums->entry[i]));
         }
+        crew_metrics_put_sample(crew, families[f].name, b);
     }
 }
 
@@ -482,16 +486,19 @@ void metrics_put(struct lane *lane, struct buf *b)
 {
     struct stats_sums models, protocols;
     struct arena a;
+    struct crew_view *crew = crew_metrics_look(lane->server);
     arena_init(&a, 0);
     stats_gather(lane, &a, false, &models);
     stats_gather(lane, &a, true, &protocols);
     for (int i = 0; i < models.count; i++)
         models.entry[i]->key.protocol = models.entry[i]->key.form = NULL;
-    put_families(b, &models);
+    put_families(b, &models, crew);
     put_requests(b, &protocols);
     put_histograms(b, &protocols);
     put_models(b, lane_table(lane));
     put_flows(b, lane_table(lane));
+    crew_metrics_put(crew, b);
+    mem_free(crew);
     put_process(b, lane->server);
     arena_deinit(&a);
 }

@@ -921,7 +921,7 @@ static status open_all(struct repository *r, struct err *e)
     arena_deinit(&a);
     if (s == OK)
         s = open_roots(r, e);
-    if (s == OK && o->model_count == 0 && o->root_count == 0)
+    if (s == OK && o->model_count == 0 && o->root_count == 0 && o->crew_fd == 0)
         s = err_set(e, INVALID, "no model to serve; name one with --model DIR");
     return s;
 }

@@ -1,7 +1,7 @@
 /* What each URL means: one row a path. '*' stands for one part of it. */
 #include "base/clock.h"
 #include "proto/general_model.h"
-#include "serve/http.h"
+#include "serve/crew.h"
 #include "serve/manage.h"
 #include "serve/trace_http.h"
 
@@ -65,7 +65,7 @@ static const struct route routes[] = {
 /* The tables, those with the hottest rows first. */
 static const struct route *const tables[] = { oip_routes,      routes,         tfs_routes,
                                               oip_more_routes, metrics_routes, page_routes,
-                                              home_routes };
+                                              crew_routes,     home_routes };
 
 /* Whether path is pattern, in which a '*' takes a part: one byte at least, and no slash. */
 static bool matches(const char *pattern, struct str path, struct route_parts *parts)
@@ -170,6 +170,8 @@ static void answer_by_table(const struct http_request *r)
         answer_options(r);
         return;
     }
+    if (crew_route(r)) /* whose path is a service's name, and so in no table */
+        return;
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         if (route_by(tables[i], r, &allow))
             return;

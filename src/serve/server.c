@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "crew/crew.h"
 #include "serve/grpc.h"
 #include "serve/note.h"
 #include "serve/shm.h"
@@ -178,6 +179,8 @@ static status start(struct server *s, struct err *e)
     TRY(open_secrets(s, e));
     TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
+    if (s->options.crew_fd > 0)
+        TRY(crew_open(s->options.crew_fd, &s->crew, e));
     TRY(listen_on(s, e));
     repository_watch(s->models);
     return OK;
@@ -333,6 +336,7 @@ void server_free(struct server *s)
         server_drain(s);
         wait_for_calls(s);
     }
+    crew_close(s->crew); /* which posts to the loops */
     stop_threads(s);
     repository_close(s->models);
     recorder_close(s->recorder);

@@ -59,6 +59,7 @@ struct server_options {
     size_t max_header_bytes;    /* of HTTP; 0: LIMIT_HTTP_HEADER_BYTES, which is the most */
     size_t max_bytes_in_flight; /* bodies being received or answered; 0: no limit */
     int bind_count;
+    int crew_fd;          /* a zygote of worker processes (crew/crew.h); 0: none */
     int access_sample;    /* one good answer of so many; 0: all */
     int trace_rate;       /* one request of so many; 0: those alone that ask */
     int prometheus_port;  /* metrics (and all else) on a port of their own; 0: none */

@@ -355,8 +355,9 @@ class Server:
             command += ["-host", self.bind_host]
         return [str(c) for c in command]
 
-    def start(self):
-        """Starts the server in C and returns at once; self.process is its Popen. Ours."""
+    def start(self, quiet_terminal=False):
+        """Starts the server in C and returns at once; self.process is its Popen. quiet_terminal: an interrupt from the terminal
+        is its caller's affair alone. Ours."""
         command = self.command()
         if self.use_local_bin:
             print("Use local bin : {}".format(self.bin_path))
@@ -364,7 +365,7 @@ class Server:
         env = dict(os.environ)
         if threading.current_thread() is threading.main_thread():  # what the system calls a parent is the thread
             env["OAR_DIES_WITH_PARENT"] = "1"
-        self.process = subprocess.Popen(command, env=env)
+        self.process = subprocess.Popen(command, env=env, preexec_fn=_ignore_interrupt if quiet_terminal else None)
         return self.process
 
     def wait_ready(self, seconds=60):
@@ -392,6 +393,10 @@ class Server:
         if status != 0:
             print(f"the server ended with status {status}", file=sys.stderr)
         return status
+
+
+def _ignore_interrupt():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _int_list(values, name):

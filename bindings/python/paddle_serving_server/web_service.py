@@ -1,7 +1,7 @@
 """WebService: a model behind HTTP with user code before and after it, in both forms that Paddle Serving has had.
 
 The older form (preprocess and postprocess): the model is served by the server in C on a port of its own; worker processes
-answer /NAME/prediction, run the hooks and call it. The pipeline form: get_pipeline_response builds a graph of Ops.
+run the hooks on what the server in C in front hands them (_crew.py), and call it. The pipeline form: get_pipeline_response builds a graph of Ops.
 """
 import inspect
 import json
@@ -13,13 +13,15 @@ import numpy as np
 from oar.errors import InternalError, OarError
 from paddle_serving_client import Client
 
-from . import _front
+from . import _crew
 from .dag import OpMaker, OpSeqMaker
 from .pipeline.operator import Op  # noqa: F401 - scripts import it from here
 from .server import CONF, Server
 from .util import dump_pid_file, forget_pid_file, free_port, port_is_available
 
 THREADS = 16  # of each worker: how many requests may wait in hooks at once
+REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Payload Too Large",
+           500: "Internal Server Error", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
 HTTP_STATUS = {-1: 400, -2: 404, -3: 503, -7: 413, -8: 504, -9: 503, -11: 503, -13: 400}
@@ -86,6 +88,7 @@ class WebService:
         self.feed_vars, self.fetch_vars = {}, {}
         self.thread_num = 4
         self.processes = None  # of worker processes; None: one a processor
+        self.timeout_ms = 120000  # of one request, its hooks and its wait included
         self._server = None
         self._server_options = {}
         self._local = None
@@ -193,7 +196,7 @@ class WebService:
         self._need_prepared()
         self.rpc_port = free_port(12000)
         self._server = self._make_server()
-        self._server.start()
+        self._server.start(quiet_terminal=True)
 
     def run_debugger_service(self, gpu=False):
         """The model runs in the workers themselves: no server to look after while hooks are tried out."""
@@ -208,18 +211,23 @@ class WebService:
             raise ValueError("call run_rpc_service or run_debugger_service before run_web_service")
         if self._server is not None:
             self._server.wait_ready()
-        listener = _front.listen("0.0.0.0", self.port)
-        print("web service address:")
-        print("http://{}:{}/{}/prediction".format("127.0.0.1", self.port, self.name), flush=True)
-        dump_pid_file([self.port], self.server_config_dir_paths)
         processes = self.processes or os.cpu_count() or 1
+        conf = {"name": self.name, "pipeline": False, "timeout_ms": self.timeout_ms,
+                "operators": [{"name": self.name, "inputs": [-1]}], "processes": [[0] * THREADS] * processes}
+        options = ["--thread", os.cpu_count() or 1, "--quiet"]
+        service = _crew.Service(conf, _Work(self), self.port, options)
         try:
-            _front.serve(listener, self._handle, processes, THREADS, begin=self._connect, tick=self._keep_server)
+            service.run(ready=self._say_ready, tick=self._keep_server)
         finally:
             forget_pid_file([self.port])
             if self._server is not None:
                 self._server.process.terminate()
                 self._server.process.wait()
+
+    def _say_ready(self):
+        dump_pid_file([self.port], self.server_config_dir_paths)
+        print("web service address:")
+        print("http://{}:{}/{}/prediction".format("127.0.0.1", self.port, self.name), flush=True)
 
     def run_server(self):
         """The model's server and the web service in one call, as in the first releases."""
@@ -235,7 +243,7 @@ class WebService:
     def _keep_server(self):
         if self._server is not None and self._server.process.poll() is not None:
             print(f"the model's server ended with {self._server.process.returncode}; starting it again", file=sys.stderr, flush=True)
-            self._server.start()
+            self._server.start(quiet_terminal=True)
 
     def _connect(self):
         """In a worker, before its first request."""
@@ -246,24 +254,28 @@ class WebService:
 
     # ---- one request ----
 
-    def _handle(self, request):
-        if request.path != f"/{self.name}/prediction":
-            return _front.words(404, f"no {request.path} here; this service answers POST /{self.name}/prediction")
-        if request.method != "POST":
-            return _front.words(405, f"{request.method} is not answered; POST a JSON body")
+    def _answer(self, data):
+        """(HTTP's code, JSON) for the bytes of a request's body."""
         try:
-            body = json.loads(request.body)
+            body = json.loads(data)
         except ValueError as e:
-            return _front.words(400, f"the body is not JSON: {e}")
-        status, result = self._predict(body)
-        return status, "application/json", to_json(result)
+            return 400, to_json({"error": f"the body is not JSON: {e}"})
+        try:
+            status, result = self._predict(body)
+            return status, to_json(result)
+        except (Exception, SystemExit) as e:  # a hook's fault is its request's alone
+            print(f"{type(e).__name__} while answering /{self.name}/prediction: {e}", file=sys.stderr, flush=True)
+            return 500, to_json({"error": f"{type(e).__name__}: {e}"})
 
     def _wsgi(self, environ, start_response):
-        request = _front.Request()
-        request.method, request.path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        request.body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        status, kind, body = self._handle(request)
-        start_response(f"{status} {_front.REASONS.get(status, 'Unknown')}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        if path != f"/{self.name}/prediction":
+            status, body = 404, to_json({"error": f"no {path} here; this service answers POST /{self.name}/prediction"})
+        elif method != "POST":
+            status, body = 405, to_json({"error": f"{method} is not answered; POST a JSON body"})
+        else:
+            status, body = self._answer(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+        start_response(f"{status} {REASONS.get(status, 'Unknown')}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
     def _predict(self, body):
@@ -340,3 +352,20 @@ class WebService:
         if self._post_arity >= 3:
             return self.postprocess(feed, fetch, fetch_map)
         return self.postprocess(fetch_map)
+
+
+class _Work:
+    """What a worker process does with requests."""
+
+    def __init__(self, service):
+        self.service = service
+
+    def start(self, operators):
+        self.service._connect()
+
+    def run(self, operator, items):
+        outcomes = []
+        for item in items:
+            code, body = self.service._answer(item.request()[1])
+            outcomes.append(_crew.final(body, code, code if code != 200 else 0))
+        return outcomes, (0, 0, 0)

@@ -1,52 +1,27 @@
-"""The graph of a pipeline and the requests on their way through it."""
+"""The graph of a pipeline: what the server in C is told of it (which queues, makes batches, and hands what one operator has made to
+the next), and what its worker processes do with requests."""
 import collections
 import itertools
+import json
+import os
+import pickle
+import struct
+import sys
 import threading
 import time
 
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from oar import _proto
+
+from .. import _crew
 from .channel import ChannelData, ChannelDataErrcode as Err
-from .operator import LONGEST_S, RequestOp
-from .workers import OpWorkers, Zygote
+from .operator import LONGEST_S, Failure, RequestOp
 
-
-class Item:
-    """One request in front of one operator."""
-    __slots__ = ("request", "inputs", "op")
-
-    def __init__(self, request, inputs, op):
-        self.request, self.inputs, self.op = request, inputs, op
-
-    @property
-    def data_id(self):
-        return self.request.data_id
-
-    @property
-    def log_id(self):
-        return self.request.log_id
-
-    def alive(self):
-        return not self.request.done.is_set()
-
-    def left_s(self):
-        return max(self.request.deadline - time.monotonic(), 0.001)
-
-
-class Request:
-    """One request: what each operator has given so far, until the last one has, or something failed."""
-
-    def __init__(self, data_id, log_id, deadline):
-        self.data_id, self.log_id, self.deadline = data_id, log_id, deadline
-        self.lock = threading.Lock()
-        self.done = threading.Event()
-        self.arrived = collections.defaultdict(dict)  # op name -> {input name: data}
-        self.started = set()
-        self.result = None
-
-    def finish(self, data):
-        with self.lock:
-            if self.result is None:
-                self.result = data
-        self.done.set()
+HEAD = struct.Struct("<II")  # bytes of the pickle, number of buffers behind it
+SIZE = struct.Struct("<Q")
+IN_FLIGHT = 4096             # requests that may be on their way at once
 
 
 def ops_of(response_op):
@@ -88,136 +63,222 @@ def _wrong(words):
 
 
 class Dag:
-    """The running graph."""
+    """A graph with its part of config.yml."""
 
     def __init__(self, response_op, conf):
         self.response_op, self.conf = response_op, conf
         self.request_op, self.ops = ops_of(response_op)
-        self.last = response_op.get_input_ops()[0]
-        self.next = collections.defaultdict(list)
-        for op in self.ops:
-            for source in op.get_input_ops():
-                self.next[source.name].append(op)
-        self.ids = itertools.count()
-        self.closed = False
-        self.stats = Stats()
+        self.last = len(self.ops) - 1  # the response's only input, so behind all others
+        self.number = {op.name: i for i, op in enumerate(self.ops)}
 
-    def fork_zygote(self):
-        """Before any thread; None where operators are threads."""
-        return None if self.conf["is_thread_op"] else Zygote(self.ops)
+    def crew_conf(self, name, copies):
+        """What the server in C is told: crew/conf.h."""
+        number = {id(op): i for i, op in enumerate(self.ops)}
+        operators = [{"name": op.name, "inputs": [number.get(id(i), -1) for i in op.get_input_ops()],
+                      "jump": [number[id(j)] for j in op.jump_to_ops if id(j) in number],
+                      "batch_size": op.conf["batch_size"], "batch_wait_ms": max(op.conf["auto_batching_timeout"], 0),
+                      "channel_size": self.conf["channel_size"]} for op in self.ops]
+        return {"name": name or "", "pipeline": True, "retry": self.conf["retry"], "timeout_ms": int(LONGEST_S * 1000),
+                "in_flight": IN_FLIGHT, "first_arrival": self.conf["channel_recv_frist_arrive"], "operators": operators,
+                "processes": self._processes() * copies}
 
-    def start(self, zygote):
-        self.request_op.init_op()
-        self.response_op.init_op()
-        self.workers = {op.name: OpWorkers(op, i, self._deliver, zygote, self.conf["channel_size"]) for i, op in enumerate(self.ops)}
-        for w in self.workers.values():
-            w.start()
-
-    def stop(self):
-        self.closed = True
-        for w in self.workers.values():
-            w.stop()
-
-    # ---- one request ----
-
-    def call(self, message):
-        """A request's message to a response's."""
-        begin = time.monotonic()
-        if self.closed:
-            return self.response_op.pack_response_package(ChannelData.failed(Err.CLOSED_ERROR, "dag closed.", 0, 0))
-        try:
-            data, log_id, code, words = self.request_op.unpack_request_package(message)
-        except Exception as e:
-            return self._pack(ChannelData.failed(Err.RPC_PACKAGE_ERROR, f"rpc package error: {e}", 0, 0))
-        if code:
-            return self._pack(ChannelData.failed(code, words, 0, log_id))
-        profile = data.get("pipeline.profile") == "1"
-        for _ in range(max(self.conf["retry"], 1)):
-            result = self._run(data, log_id)
-            if result.error_code != Err.TIMEOUT.value:
-                break
-        self.stats.add(time.monotonic() - begin, result.error_code == 0, result.id)
-        response = self._pack(result)
-        if profile and not response.err_no:
-            us = int(time.time() * 1e6)
-            response.key.append("pipeline.profile")
-            response.value.append(f"PROFILE\tpid:0\tcall_{result.id}#DAG_0:{us - int((time.monotonic() - begin) * 1e6)} "
-                                  f"call_{result.id}#DAG_1:{us} ")
-        return response
-
-    def _pack(self, data):
-        try:
-            return self.response_op.pack_response_package(data)
-        except Exception as e:
-            from oar import _proto
-            return _proto.pipeline()["Response"](err_no=Err.RPC_PACKAGE_ERROR.value, err_msg=f"rpc package error: {e}")
-
-    def _run(self, data, log_id):
-        request = Request(next(self.ids), log_id, time.monotonic() + LONGEST_S)
-        start = ChannelData(dictdata=data, data_id=request.data_id, log_id=log_id)
-        self._hand_on(request, self.request_op.name, start)
-        if not request.done.wait(LONGEST_S):
-            request.finish(ChannelData.failed(Err.TIMEOUT, f"no result within {LONGEST_S:g} s", request.data_id, log_id))
-        return request.result
-
-    def _deliver(self, item, data):
-        request, op = item.request, item.op
-        if data.error_code:
-            request.finish(data)
-        elif op is self.last:
-            request.finish(data)
-        elif op.jump_to_ops and op.check_jumping(data.parse()):
-            for target in op.jump_to_ops:
-                self._begin(request, target, {op.name: data})
-        else:
-            self._hand_on(request, op.name, data)
-
-    def _hand_on(self, request, name, data):
-        for op in self.next[name]:
-            with request.lock:
-                if op.name in request.started:
-                    continue
-                arrived = request.arrived[op.name]
-                arrived[name] = data
-                ready = self.conf["channel_recv_frist_arrive"] or len(arrived) == len(op.get_input_ops())
-                if ready:
-                    request.started.add(op.name)
-            if ready:
-                self._enqueue(request, op, dict(arrived))
-
-    def _begin(self, request, op, arrived):
-        with request.lock:
-            if op.name in request.started:
-                return
-            request.started.add(op.name)
-        self._enqueue(request, op, arrived)
-
-    def _enqueue(self, request, op, arrived):
-        item = Item(request, {name: data.parse() for name, data in arrived.items()}, op)
-        if not self.workers[op.name].queue.put(item):
-            request.finish(ChannelData.failed(Err.TIMEOUT, f"[{op.name}] its queue stayed full", request.data_id, request.log_id))
+    def _processes(self):
+        """The operators of each worker process: threads of one, or one process for each."""
+        slots = [i for i, op in enumerate(self.ops) for _ in range(op.conf["concurrency"])]
+        if not self.conf["is_thread_op"]:
+            return [[i] for i in slots]
+        if len(slots) > _crew.SLOTS_MAX:
+            raise SystemExit(f"[CONF] the concurrency of all thread ops together is {len(slots)}; {_crew.SLOTS_MAX} are the most, or set "
+                             "dag.is_thread_op to false")
+        return [slots]
 
 
-class Stats:
-    """What the tracer tells of an interval."""
+# ---- data between two operators ----
+
+class _Kept:
+    """What pickle cannot carry, for operators that are threads of one process: it stays there, and a number goes the way."""
 
     def __init__(self):
-        self.lock = threading.Lock()
-        self.clear()
+        self.values, self.ids, self.lock = collections.OrderedDict(), itertools.count(), threading.Lock()
 
-    def clear(self):
-        self.times, self.good, self.bad = [], 0, []
-
-    def add(self, seconds, good, data_id):
+    def keep(self, value):
         with self.lock:
-            if len(self.times) < 1000000:
-                self.times.append(seconds * 1000)
-            self.good += good
-            if not good and len(self.bad) < 1000:
-                self.bad.append(data_id)
+            while self.values and next(iter(self.values.values()))[0] < time.monotonic() - LONGEST_S:
+                self.values.popitem(last=False)  # of requests that ended elsewhere
+            key = next(self.ids)
+            self.values[key] = (time.monotonic(), value)
+        return key
 
-    def take(self):
-        with self.lock:
-            taken = (self.times, self.good, self.bad)
-            self.clear()
-        return taken
+    def get(self, key):
+        return self.values[key][1]
+
+
+def dump(value):
+    """The pieces of its bytes; arrays are pieces of their own, as they lie."""
+    buffers = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=lambda b: buffers.append(b.raw()))
+    head = HEAD.pack(len(data), len(buffers)) + b"".join(SIZE.pack(len(b)) for b in buffers) + data
+    pieces = [head]
+    for b in buffers:
+        pieces += [_crew.PAD[:-len(pieces[-1]) % _crew.ALIGN], b]
+    return pieces
+
+
+def load(view):
+    """The value again; its arrays are copies, which hooks may keep and write to."""
+    n_data, count = HEAD.unpack_from(view)
+    sizes = [SIZE.unpack_from(view, HEAD.size + SIZE.size * i)[0] for i in range(count)]
+    begin = HEAD.size + SIZE.size * count
+    at, buffers = begin + n_data, []
+    for n in sizes:
+        at = (at + _crew.ALIGN - 1) & -_crew.ALIGN
+        buffers.append(bytearray(view[at:at + n]))
+        at += n
+    return pickle.loads(view[begin:begin + n_data], buffers=buffers)
+
+
+class Refused(Exception):
+    """A request that is no message: HTTP's 400."""
+
+
+def _us():
+    return int(time.time() * 1e6)
+
+
+class Work:
+    """What a worker process does with requests."""
+
+    def __init__(self, dag, name, kept):
+        self.dag, self.name = dag, name
+        self.kept = _Kept() if kept else None  # all operators are threads of one process
+
+    def start(self, operators):
+        self.dag.request_op.init_op()
+        self.dag.response_op.init_op()
+        for i in operators:
+            op = self.dag.ops[i]
+            try:
+                op.start()
+            except (Exception, SystemExit) as e:
+                raise SystemExit(f"Op {op.name} cannot start: {e or type(e).__name__}") from e
+
+    def run(self, number, items):
+        op = self.dag.ops[number]
+        came = _us()
+        outcomes, ready = [None] * len(items), []
+        for i, item in enumerate(items):
+            try:
+                ready.append((i, *self._inputs(item)))
+            except Refused as e:
+                body = json.dumps({"error": str(e), "message": str(e), "code": 3}).encode()
+                outcomes[i] = _crew.final(body, 400, Err.RPC_PACKAGE_ERROR.value)
+            except Failure as e:
+                outcomes[i] = self._answer(item, ChannelData.failed(e.code, e.words, item.id, 0), None)
+        clock = [0, 0, 0]
+        results = op.run_batch([(inputs, items[i].id, log_id) for i, inputs, log_id, _ in ready], clock)
+        for (i, _, log_id, stamps), data in zip(ready, results):
+            if stamps is not None:
+                self._stamp(stamps, op, came, clock)
+            outcomes[i] = self._outcome(op, number, items[i], data, log_id, stamps)
+        return outcomes, [min(t, 0xFFFFFFFF) for t in clock]
+
+    # ---- what comes ----
+
+    def _inputs(self, item):
+        """({operator: data}, log id, stamps for a profile or None)"""
+        inputs, log_id, stamps = {}, 0, None
+        for source, view in item.parts:
+            if source == _crew.FROM_REQUEST:
+                name = self.dag.request_op.name
+                data, log_id, marks = self._unpack(item)
+            else:
+                name = self.dag.ops[source].name
+                data, log_id, marks = load(view)
+                if data is None:
+                    data = self.kept.get(marks[0])
+                    marks = marks[1]
+            inputs[name] = data
+            if marks is not None:
+                stamps = (stamps or []) + [m for m in marks if m not in (stamps or [])]
+        return inputs, log_id, stamps
+
+    def _message(self, item):
+        path, body = item.request()
+        Request = _proto.pipeline()["Request"]
+        if item.form == _crew.GRPC:
+            try:
+                return Request.FromString(body)
+            except DecodeError as e:
+                raise Failure(Err.RPC_PACKAGE_ERROR, f"rpc package error: {e}") from None
+        try:
+            message = json_format.Parse(body or b"{}", Request(), ignore_unknown_fields=True)
+        except (json_format.ParseError, UnicodeDecodeError) as e:
+            raise Refused(str(e)) from None
+        message.name, message.method = path.strip("/").split("/")
+        return message
+
+    def _unpack(self, item):
+        begin = _us()
+        message = self._message(item)
+        if message.name and self.name and message.name not in (self.name, "-"):
+            raise Failure(Err.NO_SERVICE, "Failed to inference: Service name error.")
+        try:
+            data, log_id, code, words = self.dag.request_op.unpack_request_package(message)
+        except Exception as e:
+            raise Failure(Err.RPC_PACKAGE_ERROR, f"rpc package error: {e}") from None
+        if code:
+            raise Failure(code, words)
+        if self.dag.conf["use_profile"] or data.get("pipeline.profile") == "1":
+            return data, log_id, [f"call_{item.id}#DAG_0:{begin}", f"prepack_{item.id}#@DAGExecutor_0:{begin}",
+                                  f"prepack_{item.id}#@DAGExecutor_1:{_us()}"]
+        return data, log_id, None
+
+    # ---- what goes ----
+
+    @staticmethod
+    def _stamp(stamps, op, came, clock):
+        prep, midp, postp = came + clock[0], came + clock[0] + clock[1], came + sum(clock)
+        for stage, begin, end in (("in", came, came), ("prep", came, prep), ("midp", prep, midp), ("postp", midp, postp),
+                                  ("out", postp, postp)):
+            stamps += [f"{stage}#{op.name}_0:{begin}", f"{stage}#{op.name}_1:{end}"]
+
+    def _outcome(self, op, number, item, data, log_id, stamps):
+        if data.error_code or number == self.dag.last:
+            return self._answer(item, data, stamps)
+        kind = _crew.JUMP if op.jump_to_ops and op.check_jumping(data.parse()) else _crew.NEXT
+        try:
+            return kind, 0, 0, dump((data.parse(), log_id, stamps))
+        except Exception as e:  # what pickle does not know
+            if self.kept is not None:
+                return kind, 0, 0, dump((None, log_id, (self.kept.keep(data.parse()), stamps)))
+            words = f"[{op.name}] {type(e).__name__}: {e}; a process op takes and gives what pickle can carry"
+            return self._answer(item, ChannelData.failed(Err.TYPE_ERROR, words, item.id, log_id), stamps)
+
+    def _answer(self, item, data, stamps):
+        begin = _us()
+        try:
+            response = self.dag.response_op.pack_response_package(data)
+        except Exception as e:
+            response = _proto.pipeline()["Response"](err_no=Err.RPC_PACKAGE_ERROR.value, err_msg=f"rpc package error: {e}")
+        if stamps is not None:
+            self._profile(item, response, stamps, begin)
+        body = response.SerializeToString() if item.form == _crew.GRPC else to_json(response)
+        return _crew.final(body, 200, max(response.err_no, 0))
+
+    def _profile(self, item, response, stamps, begin):
+        end = _us()
+        marks = stamps + [f"postpack_{item.id}#@DAGExecutor_0:{begin}", f"postpack_{item.id}#@DAGExecutor_1:{end}",
+                          f"call_{item.id}#DAG_1:{end}"]
+        line = f"PROFILE\tpid:{os.getpid()}\t{' '.join(marks)} "
+        if self.dag.conf["use_profile"]:
+            sys.stderr.write(line + "\n")
+        if not response.err_no:
+            response.key.append("pipeline.profile")
+            response.value.append(line)
+
+
+def to_json(response):
+    """All fields, also those that are empty, under their names in the .proto."""
+    body = {"err_no": response.err_no, "err_msg": response.err_msg, "key": list(response.key), "value": list(response.value),
+            "tensors": [json_format.MessageToDict(t, preserving_proto_field_name=True) for t in response.tensors]}
+    return json.dumps(body, ensure_ascii=False).encode()

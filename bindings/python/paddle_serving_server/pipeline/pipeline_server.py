@@ -1,22 +1,11 @@
-"""PipelineServer: config.yml, HTTP and gRPC in front of the graph, local model servers behind it."""
-import json
+"""PipelineServer: config.yml, the server in C in front of the graph (HTTP and gRPC), local model servers behind it."""
 import os
-import signal
 import sys
-import threading
-import time
 
-from google.protobuf import json_format
-
-from oar import _proto
-
-from .. import _front
+from .. import _crew
 from ..util import GetAvailablePortGenerator, dump_pid_file, forget_pid_file, port_is_available
-from .channel import ChannelDataErrcode as Err
-from .dag import Dag
-from .pipeline_client import METHOD, have_grpc
-
-THREADS = 64  # requests that may be on their way at once in one process
+from .dag import Dag, Work
+from .tracer import Tracer
 
 # path in the file -> (type, default, least value); a value that does not fit ends the program as the original does
 TOP = {"rpc_port": (int, None, 1024), "http_port": (int, None, 1024), "worker_num": (int, 1, 1), "build_dag_each_worker": (bool, False, None),
@@ -120,13 +109,13 @@ class LocalService:
         s.set_host("127.0.0.1")
         s.load_model_config(conf["model_config"])
         s.prepare_server(workdir=f"{local['workdir'] or 'workdir'}_{port}", port=port)
-        s.start()
+        s.start(quiet_terminal=True)
 
     def keep(self):
         if self.server.process.poll() is not None:
             print(f"pipeline: the model server of Op {self.name} ended with {self.server.process.returncode}; starting it again",
                   file=sys.stderr, flush=True)
-            self.server.start()
+            self.server.start(quiet_terminal=True)
 
     def stop(self):
         self.server.process.terminate()
@@ -169,23 +158,37 @@ class PipelineServer:
         if self._dag is None:
             raise ValueError("call prepare_server before run_server")
         conf = self._conf
-        ports = [p for p in (conf["rpc_port"], conf["http_port"]) if p is not None]
+        ports = [p for p in (conf["http_port"], conf["rpc_port"]) if p is not None]
         services = self._start_local_services()
-        http = _front.listen("0.0.0.0", conf["http_port"]) if conf["http_port"] is not None else None
-        self._grpc = have_grpc()
-        rpc = None if self._grpc else _front.listen("0.0.0.0", conf["rpc_port"])
-        dump_pid_file(ports, "pipeline")
-        print(f"pipeline {self._name or ''}: rpc_port {conf['rpc_port']} ({'gRPC' if self._grpc else 'HTTP, since grpcio is not installed'})"
-              f", http_port {conf['http_port']}", file=sys.stderr, flush=True)
-        supervisor = _front.Supervisor(conf["worker_num"] if conf["build_dag_each_worker"] else 1,
-                                       lambda index, pipe: self._work(index, pipe, http, rpc),
-                                       tick=lambda: [s.keep() for s in services])
+        copies = conf["worker_num"] if conf["build_dag_each_worker"] else 1
+        crew_conf = self._dag.crew_conf(self._name, copies)
+        work = Work(self._dag, self._name, kept=len(crew_conf["processes"]) == 1)
+        service = _crew.Service(crew_conf, work, ports[0], self._options(ports))
+        tracer = Tracer(conf, ports[0])
+
+        def say_ready():
+            dump_pid_file(ports, "pipeline")
+            print(f"pipeline {self._name or ''}: rpc_port {conf['rpc_port']}, http_port {conf['http_port']}", file=sys.stderr, flush=True)
+
+        def tick():
+            tracer.tick()
+            for s in services:
+                s.keep()
+
         try:
-            supervisor.run()
+            service.run(say_ready, tick)
         finally:
             forget_pid_file(ports)
             for s in services:
                 s.stop()
+
+    def _options(self, ports):
+        options = ["--quiet", "--thread", os.cpu_count() or 1]
+        for port in ports[1:]:
+            options += ["--listen", f"0.0.0.0:{port}"]
+        if self._conf["dag"]["enable_prometheus"]:
+            options += ["--prometheus-port", self._conf["dag"]["prometheus_port"]]
+        return options
 
     def _start_local_services(self):
         ports, services = GetAvailablePortGenerator(), []
@@ -197,100 +200,3 @@ class PipelineServer:
         for s in services:
             s.server.wait_ready()
         return services
-
-    def _work(self, index, pipe, http, rpc):
-        """One process of the service."""
-        stop = threading.Event()
-        fronts = []
-        signal.signal(signal.SIGTERM, lambda *_: (stop.set(), [f.stop() for f in fronts]))
-        zygote = self._dag.fork_zygote()
-        self._dag.start(zygote)
-        grpc_server = self._serve_grpc() if self._grpc else None
-        if self._conf["dag"]["tracer_interval_s"] > 0:
-            threading.Thread(target=self._trace, args=(stop,), daemon=True).start()
-        listeners = [s for s in (http, rpc) if s is not None]
-        fronts += [_front.Worker(s, self._handle_http, THREADS) for s in listeners]
-        for f in fronts[1:]:
-            threading.Thread(target=f.run, args=(pipe,), daemon=True).start()
-        if fronts:
-            fronts[0].run(pipe)
-        else:
-            self._wait(pipe, stop)
-        if grpc_server is not None:
-            grpc_server.stop(5).wait()
-        self._dag.stop()
-
-    @staticmethod
-    def _wait(pipe, stop):
-        import select
-        while not stop.is_set():
-            if select.select([pipe], [], [], 0.5)[0]:
-                return
-
-    # ---- fronts ----
-
-    def _call(self, message):
-        if message.name and self._name and message.name != self._name and message.name != "-":
-            return _proto.pipeline()["Response"](err_no=Err.NO_SERVICE.value, err_msg="Failed to inference: Service name error.")
-        return self._dag.call(message)
-
-    def _handle_http(self, request):
-        parts = request.path.strip("/").split("/")
-        if request.method != "POST" or len(parts) != 2:
-            body = {"error": "Not Found", "message": f"POST /{self._name}/prediction is answered here", "code": 5}
-            return 404, "application/json", json.dumps(body).encode()
-        try:
-            message = json_format.Parse(request.body or b"{}", _proto.pipeline()["Request"](), ignore_unknown_fields=True)
-        except (json_format.ParseError, UnicodeDecodeError) as e:
-            return 400, "application/json", json.dumps({"error": str(e), "message": str(e), "code": 3}).encode()
-        message.name, message.method = parts
-        return 200, "application/json", to_json(self._call(message))
-
-    def _serve_grpc(self):
-        import concurrent.futures
-
-        import grpc
-        m = _proto.pipeline()
-        handler = grpc.unary_unary_rpc_method_handler(lambda message, context: self._call(message),
-                                                      request_deserializer=m["Request"].FromString,
-                                                      response_serializer=m["Response"].SerializeToString)
-        service, method = METHOD[1:].split("/")
-        server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=THREADS), options=[
-            ("grpc.max_send_message_length", 256 << 20), ("grpc.max_receive_message_length", 256 << 20),
-            ("grpc.so_reuseport", 1 if self._conf["build_dag_each_worker"] else 0)])
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        if server.add_insecure_port(f"0.0.0.0:{self._conf['rpc_port']}") == 0:
-            raise SystemExit(f"Port {self._conf['rpc_port']} is already used")
-        server.start()
-        return server
-
-    # ---- tracer ----
-
-    def _trace(self, stop):
-        """A block of figures every interval, in PipelineServingLogs/pipeline.tracer."""
-        folder = os.path.join(os.environ.get("SERVING_LOG_PATH", "."), "PipelineServingLogs")
-        os.makedirs(folder, exist_ok=True)
-        interval_s = self._conf["dag"]["tracer_interval_s"]
-        while not stop.wait(interval_s):
-            with open(os.path.join(folder, "pipeline.tracer"), "a") as f:
-                f.write(self._tracer_block(interval_s))
-
-    def _tracer_block(self, interval_s):
-        times, good, bad = self._dag.stats.take()
-        times.sort()
-        lines = [f"{time.strftime('%Y-%m-%d %H:%M:%S')} ==================== TRACER ======================", "DAGExecutor:",
-                 f"\tQuery count[{len(times)}]", f"\tQPS[{len(times) / interval_s} q/s]",
-                 f"\tSucc[{good / len(times) if times else 0}]", f"\tError req[{', '.join(map(str, bad))}]", "\tLatency:",
-                 f"\t\tave[{sum(times) / len(times) if times else 0} ms]"]
-        lines += [f"\t\t.{q}[{times[min(int(len(times) * q / 100), len(times) - 1)]} ms]" for q in (50, 60, 70, 80, 90, 95, 99) if times]
-        lines.append(f"Channel (server worker num[{self._conf['worker_num']}]):")
-        for name, w in self._dag.workers.items():
-            lines.append(f"\t{name} size[{w.queue.queue.qsize()}/{self._conf['dag']['channel_size']}] restarts[{w.restarts}]")
-        return "\n".join(lines) + "\n"
-
-
-def to_json(response):
-    """All fields, also those that are empty, under their names in the .proto."""
-    body = {"err_no": response.err_no, "err_msg": response.err_msg, "key": list(response.key), "value": list(response.value),
-            "tensors": [json_format.MessageToDict(t, preserving_proto_field_name=True) for t in response.tensors]}
-    return json.dumps(body, ensure_ascii=False).encode()
