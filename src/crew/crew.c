@@ -298,8 +298,7 @@ bool crew_is_pipeline(const struct crew *c)
 
 static struct request *request_new(struct crew *c, struct crew_task *t)
 {
-    struct request *r =
-        mem_zalloc(sizeof(*r) + (size_t)c->conf.op_count * sizeof(struct made));
+    struct request *r = mem_zalloc(sizeof(*r) + (size_t)c->conf.op_count * sizeof(struct made));
     uint64_t limit;
     r->crew = c;
     r->task = t;
@@ -315,9 +314,7 @@ static struct request *request_new(struct crew *c, struct crew_task *t)
 status crew_submit(struct crew *c, struct crew_task *t)
 {
     pthread_mutex_lock(&c->lock);
-    status s = c->stopping || c->orphan                 ? STOPPING
-               : c->in_flight >= c->conf.in_flight ? BUSY
-                                                   : OK;
+    status s = c->stopping || c->orphan ? STOPPING : c->in_flight >= c->conf.in_flight ? BUSY : OK;
     if (s == OK) {
         struct request *r = request_new(c, t);
         t->result = OK;

@@ -36,7 +36,8 @@ struct crew_task {
     uint64_t deadline_ns;       /* 0: the crew's own limit counts */
     const atomic_bool *gone[2]; /* NULL, or set when nobody waits for the answer any more */
     struct buf *reply;          /* the answer is appended to it */
-    void (*done)(struct crew_task *t); /* once; on the crew's thread, or inside crew_submit of another task */
+    void (*done)(struct crew_task
+                     *t); /* once; on the crew's thread, or inside crew_submit of another task */
 
     /* What done finds. */
     status result;
@@ -62,15 +63,16 @@ bool crew_is_pipeline(const struct crew *c);
 
 /* ---- what it has done; any thread ---- */
 
-#define CREW_OPS_MAX     128
-#define CREW_LATEST      4096 /* durations that are kept between two looks */
-#define CREW_BAD_IDS     64
+#define CREW_OPS_MAX 128
+#define CREW_LATEST  4096 /* durations that are kept between two looks */
+#define CREW_BAD_IDS 64
 
 struct crew_op_view {
     const char *name;
     int slots, busy, queued, queued_most, channel_size;
     uint64_t requests, failures, batches;
-    uint64_t in_us, prep_us, midp_us, postp_us, out_us; /* sums over batches; in: of requests in the queue */
+    uint64_t in_us, prep_us, midp_us, postp_us,
+        out_us; /* sums over batches; in: of requests in the queue */
 };
 
 struct crew_view {

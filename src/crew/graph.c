@@ -98,7 +98,9 @@ static bool is_gone(const struct request *r)
 static void enqueue(struct request *r, struct op *op, int only, uint64_t now)
 {
     struct turn *t = mem_zalloc(sizeof(*t));
-    *t = (struct turn){ .request = r, .op = op, .attempt = r->attempt, .only = only, .since_ns = now };
+    *t = (struct turn){
+        .request = r, .op = op, .attempt = r->attempt, .only = only, .since_ns = now
+    };
     r->of[op->index].started = true;
     r->refs++;
     list_push_back(&op->queue, &t->node);

@@ -74,8 +74,8 @@ struct process {
     int index;
     pid_t pid; /* 0: the zygote has not told yet */
     bool alive;
-    int ready; /* slots that are */
-    int faults; /* starts in a row that came to nothing */
+    int ready;                   /* slots that are */
+    int faults;                  /* starts in a row that came to nothing */
     uint64_t since_ns, start_ns; /* dead: when the next one is started */
     struct slot *slot;
     int slot_count, busy;

@@ -13,11 +13,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LIVED_NS   1000000000ull /* whoever lived so long began well */
-#define REST_NS    100000000ull  /* before the second start in a row that may come to nothing; doubles */
-#define RESTS_MAX  6
-#define STUCK_NS   1000000000ull /* past its deadline, and the process has nothing else to do */
-#define NEVER      UINT64_MAX
+#define LIVED_NS 1000000000ull /* whoever lived so long began well */
+#define REST_NS \
+    100000000ull /* before the second start in a row that may come to nothing; doubles */
+#define RESTS_MAX 6
+#define STUCK_NS  1000000000ull /* past its deadline, and the process has nothing else to do */
+#define NEVER     UINT64_MAX
 
 /* ---- the zygote ---- */
 
@@ -58,8 +59,10 @@ void zygote_hear(struct crew *c)
     if (n == 0 || n < 0) {
         epoll_ctl(c->poll, EPOLL_CTL_DEL, c->zygote, NULL);
         c->orphan = true;
-        if (!c->starting && !c->stopping) { /* as whoever waits for signals ends a server: what is admitted is answered */
-            log_line(LOG_WARN, "crew", "the process that starts workers has ended, and so does the server");
+        if (!c->starting &&
+            !c->stopping) { /* as whoever waits for signals ends a server: what is admitted is answered */
+            log_line(LOG_WARN, "crew",
+                     "the process that starts workers has ended, and so does the server");
             kill(getpid(), SIGTERM);
         }
         pthread_cond_broadcast(&c->begun);
@@ -120,9 +123,10 @@ void process_start(struct process *p)
     status s = OK;
     while (s == OK && opened < p->slot_count)
         s = open_slot(&p->slot[opened], &theirs[opened]), opened += s == OK;
-    if (s != OK || !ask_zygote(c, (struct zygote_message){ ASK_START, (uint32_t)p->index,
-                                                           (uint32_t)p->slot_count },
-                               theirs, opened)) {
+    if (s != OK ||
+        !ask_zygote(
+            c, (struct zygote_message){ ASK_START, (uint32_t)p->index, (uint32_t)p->slot_count },
+            theirs, opened)) {
         process_close(p);
         rest(p, p->since_ns);
         log_line(LOG_ERROR, "crew", "no socket for a worker process: %s", strerror(errno));

@@ -92,15 +92,16 @@ status crew_answer_read(struct str payload, int count, struct crew_outcome *out,
                            head.kind, (unsigned long long)head.bytes);
         if (head.kind == CREW_FINAL && (head.code < 200 || head.code > 599))
             return err_set(e, INVALID, "outcome %d: HTTP has no code %u", i, head.code);
-        out[i] = (struct crew_outcome){ .kind = (enum crew_outcome_kind)head.kind,
-                                        .code = (int)head.code,
-                                        .fault = head.fault > INT32_MAX ? INT32_MAX
-                                                                        : (int)head.fault,
-                                        .bytes = { payload.p + at, (size_t)head.bytes } };
+        out[i] =
+            (struct crew_outcome){ .kind = (enum crew_outcome_kind)head.kind,
+                                   .code = (int)head.code,
+                                   .fault = head.fault > INT32_MAX ? INT32_MAX : (int)head.fault,
+                                   .bytes = { payload.p + at, (size_t)head.bytes } };
         at += head.bytes;
         uint64_t next = filled_up(at);
         at = next < payload.n ? next : payload.n;
     }
-    return at == payload.n ? OK : err_set(e, INVALID, "%llu bytes behind the last outcome",
-                                          (unsigned long long)(payload.n - at));
+    return at == payload.n ? OK
+                           : err_set(e, INVALID, "%llu bytes behind the last outcome",
+                                     (unsigned long long)(payload.n - at));
 }

@@ -23,7 +23,8 @@
 #define CREW_ALIGN         64
 #define CREW_BATCH_MAX     256
 #define CREW_MESSAGE_BYTES ((uint64_t)2 << 30)
-#define CREW_FROM_REQUEST  UINT32_MAX /* a part that is the request itself: its head, a line end, its body */
+#define CREW_FROM_REQUEST \
+    UINT32_MAX /* a part that is the request itself: its head, a line end, its body */
 
 enum crew_kind {
     CREW_READY = 1,
@@ -34,9 +35,9 @@ enum crew_kind {
 
 struct crew_head {
     uint32_t kind, count;
-    uint64_t number; /* of the batch; an answer repeats it */
-    uint64_t bytes;  /* of the payload */
-    uint32_t shared; /* 1: the payload lies in the sender's area */
+    uint64_t number;                     /* of the batch; an answer repeats it */
+    uint64_t bytes;                      /* of the payload */
+    uint32_t shared;                     /* 1: the payload lies in the sender's area */
     uint32_t prep_us, midp_us, postp_us; /* ANSWER: what the batch took */
 };
 
@@ -58,7 +59,8 @@ enum crew_outcome_kind {
 };
 
 struct crew_outcome_head {
-    uint32_t kind, code, fault, reserved; /* FINAL: HTTP's code, and the error number that the answer tells (0: none) */
+    uint32_t kind, code, fault,
+        reserved; /* FINAL: HTTP's code, and the error number that the answer tells (0: none) */
     uint64_t bytes;
 };
 

@@ -28,7 +28,10 @@ static int pipeline_number(status s)
     static const struct {
         status is;
         int number;
-    } numbers[] = { { TIMED_OUT, 6000 }, { STOPPING, 3001 }, { TOO_LARGE, 5000 }, { INVALID, 8000 },
+    } numbers[] = { { TIMED_OUT, 6000 },
+                    { STOPPING, 3001 },
+                    { TOO_LARGE, 5000 },
+                    { INVALID, 8000 },
                     { MALFORMED, 8000 } };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (numbers[i].is == s)
@@ -179,10 +182,11 @@ bool crew_route(const struct http_request *r)
                                                  str_is(r->head->method, "POST"))))
         return false;
     if (!str_is(r->head->method, "POST")) {
-        http_answer(r, &(struct http_answer){ .code = 405,
-                                              .content_type = "application/json",
-                                              .extra = "Allow: POST\r\n",
-                                              .body = STR("{\"error\":\"POST a JSON body here\"}") });
+        http_answer(r,
+                    &(struct http_answer){ .code = 405,
+                                           .content_type = "application/json",
+                                           .extra = "Allow: POST\r\n",
+                                           .body = STR("{\"error\":\"POST a JSON body here\"}") });
         return true;
     }
     struct call *call = http_begin(r, NULL, &format_predict, "application/json");
@@ -221,13 +225,17 @@ static void put_family(struct buf *b, const char *name, const char *type, const 
     buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void put_value(struct buf *b, const char *name, const char *type, const char *help, uint64_t v)
+static void put_value(struct buf *b, const char *name, const char *type, const char *help,
+                      uint64_t v)
 {
     put_family(b, name, type, help);
     buf_printf(b, "%s %llu\n", name, (unsigned long long)v);
 }
 
-enum op_kind { OP_INT, OP_U64 };
+enum op_kind {
+    OP_INT,
+    OP_U64
+};
 
 // clang-format off
 static const struct op_family {
@@ -253,7 +261,7 @@ static const struct op_family {
 static uint64_t op_value(const struct op_family *f, const struct crew_op_view *v)
 {
     const char *at = (const char *)v + f->offset;
-    return f->kind == OP_INT ? (uint64_t)*(const int *)at : *(const uint64_t *)at;
+    return f->kind == OP_INT ? (uint64_t) * (const int *)at : *(const uint64_t *)at;
 }
 
 static void put_op_families(struct buf *b, const struct crew_view *v)
