@@ -15,8 +15,8 @@
     ((size_t)1 << 20) /* answers that wait in a stream: no more are made meanwhile */
 
 /* Those of one service are neighbours. */
-static const struct grpc_method *const tables[] = { grpc_oip, grpc_oip_more, grpc_general, grpc_pipeline,
-                                                    grpc_health, grpc_reflection };
+static const struct grpc_method *const tables[] = { grpc_oip,      grpc_oip_more, grpc_general,
+                                                    grpc_pipeline, grpc_health,   grpc_reflection };
 
 const struct grpc_method *grpc_method_next(size_t *at)
 {
