@@ -30,7 +30,7 @@ struct bench_args {
     const char *protocol, *encoding, *model, *report;
     int64_t threads, concurrency, max_arena_bytes;
     double seconds, warm_up_s, rate;
-    const char *trace, *precision;
+    const char *trace, *precision, *engine;
     bool json, profile;
 };
 
@@ -45,6 +45,7 @@ static const struct option options[] = {
     { "precision", OPT_CHOICE, FIELD(precision), PRECISION_CHOICES, "fp32", "model: how it is computed; int8: a quantised one", 0, 0, NULL },
     { "profile", OPT_FLAG, FIELD(profile), NULL, NULL, "model: time by kind of operator and by step", 0, 0, NULL },
     { "trace", OPT_TEXT, FIELD(trace), "FILE", NULL, "model: the last run as Chrome's trace events", 0, 0, NULL },
+    { "engine", OPT_TEXT, FIELD(engine), "NAME|FILE.so", NULL, "model: who computes it; settings behind it as :NAME=VALUE,...", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "model: the working memory that one run may have", 1, 1e15, NULL },
     { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|grpc|http|kserve-http|kserve-grpc|tfs", "brpc", "server: how to ask", 0, 0, NULL },
     { "model", OPT_TEXT, FIELD(model), "NAME", "default", "server: the model to ask, where requests name one", 0, 0, NULL },
@@ -190,7 +191,8 @@ static status bench_model(const struct bench_args *args, struct arena *a, struct
                           struct err *e)
 {
     struct model_options opt = { .threads = (int)args->threads,
-                                 .max_arena_bytes = (size_t)args->max_arena_bytes };
+                                 .max_arena_bytes = (size_t)args->max_arena_bytes,
+                                 .engine = args->engine };
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->feeds.in, a, &file, e));

@@ -21,6 +21,7 @@ struct inspect_args {
     struct words words;
     bool json, dot, passes, operators, explain, graph, check, memory;
     struct words shapes;
+    const char *engine;
 };
 
 #define FIELD(f) offsetof(struct inspect_args, f)
@@ -34,6 +35,7 @@ static const struct option options[] = {
     { "check", OPT_FLAG, FIELD(check), NULL, NULL, "whether it can be served: operators that are not supported, with their places; exit status 1 where there are any", 0, 0, NULL },
     { "memory", OPT_FLAG, FIELD(memory), NULL, NULL, "what it takes: parameters, and the working memory of one run", 0, 0, NULL },
     { "shape", OPT_NAMES, FIELD(shapes), "NAME=1x3x640x640", NULL, "for --memory and --explain: an input's shape, where not all open dimensions are 1; rows of one sequence where it is ragged", 0, 0, NULL },
+    { "engine", OPT_TEXT, FIELD(engine), "NAME|FILE.so", NULL, "who computes it; settings behind it as :NAME=VALUE,...", 0, 0, NULL },
     { "operators", OPT_FLAG, FIELD(operators), NULL, NULL, "the operators that models may have, as Markdown", 0, 0, NULL },
     { "passes", OPT_FLAG, FIELD(passes), NULL, NULL, "the rewrites that every graph goes through", 0, 0, NULL },
 };
@@ -287,6 +289,12 @@ static void put_unknown(struct buf *b, const struct unknown_list *l)
         buf_printf(b, "not supported  %-32.*s %s\n", STR_ARG(u->type), unknown_places(l, u));
 }
 
+static status open_model(const struct inspect_args *args, struct model **out, struct err *e)
+{
+    return model_open(args->words.word[0], &(struct model_options){ .engine = args->engine }, out,
+                      e);
+}
+
 /* Operators first, all of them; then everything else that loading looks at. */
 static status check(const struct inspect_args *args, struct arena *a, struct buf *b, bool *fine,
                     struct err *e)
@@ -294,12 +302,13 @@ static status check(const struct inspect_args *args, struct arena *a, struct buf
     struct unknown_list unknown;
     struct model *m;
     unknown_init(&unknown, a);
-    TRY(import_check(args->words.word[0], &unknown, e));
+    if (args->engine == NULL && import_detect(args->words.word[0]))
+        TRY(import_check(args->words.word[0], &unknown, e));
     *fine = unknown.first == NULL;
     put_unknown(b, &unknown);
     if (!*fine)
         return OK;
-    TRY(model_open(args->words.word[0], NULL, &m, e));
+    TRY(open_model(args, &m, e));
     int kinds;
     count_ops(model_graph(m), a, &kinds);
     buf_printf(b, "supported: %u operators of %d kinds after all rewrites\n",
@@ -344,7 +353,7 @@ static status inspect(const struct inspect_args *args, struct arena *a, struct b
     }
     if (args->check)
         return check(args, a, b, fine, e);
-    TRY(model_open(args->words.word[0], NULL, &m, e));
+    TRY(open_model(args, &m, e));
     if (args->json)
         put_json(b, m, a);
     else if (args->dot)

@@ -12,7 +12,7 @@
 
 struct run_args {
     struct words words;
-    const char *in, *out, *precision;
+    const char *in, *out, *precision, *engine;
     int64_t threads, max_arena_bytes;
     bool json;
 };
@@ -25,6 +25,7 @@ static const struct option options[] = {
     { "out", OPT_TEXT, FIELD(out), "FILE.npz", NULL, "where the outputs go; without it they are printed", 0, 0, NULL },
     { "threads", OPT_INT, FIELD(threads), "N", "1", "threads that one run uses", 1, 1024, "thread" },
     { "precision", OPT_CHOICE, FIELD(precision), PRECISION_CHOICES, "fp32", "how it is computed; int8: a quantised model; tells the error against fp32", 0, 0, NULL },
+    { "engine", OPT_TEXT, FIELD(engine), "NAME|FILE.so", NULL, "who computes it; settings behind it as :NAME=VALUE,...", 0, 0, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run may have", 1, 1e15, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "print the outputs whole, as JSON", 0, 0, NULL },
 };
@@ -91,7 +92,8 @@ static status run_on(const struct run_args *args, struct model *m, struct arrays
 static status run(const struct run_args *args, struct arena *a, struct err *e)
 {
     struct model_options opt = { .threads = (int)args->threads,
-                                 .max_arena_bytes = (size_t)args->max_arena_bytes };
+                                 .max_arena_bytes = (size_t)args->max_arena_bytes,
+                                 .engine = args->engine };
     struct arrays file;
     struct model *m;
     TRY(arrays_open(args->in, a, &file, e));

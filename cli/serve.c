@@ -11,7 +11,7 @@
 struct serve_args {
     struct words words, models, ops, roots, load, batch_threads, batch_rows, batch_preferred;
     const char *host, *name, *log_level, *control, *version_policy, *server_name, *compat;
-    const char *batch_overdue, *precision;
+    const char *batch_overdue, *precision, *engine;
     int64_t crew;
     const char *record;
     double record_share;
@@ -67,6 +67,7 @@ static const struct option options[] = {
     { "admin-anywhere", OPT_FLAG, FIELD(admin_anywhere), NULL, NULL, "models are managed from other machines too", 0, 0, NULL },
     { "max-body-size", OPT_INT, FIELD(max_body_bytes), "BYTES", "536870912", "the largest request", 1, 1e15, NULL },
     { "max-arena", OPT_INT, FIELD(max_arena_bytes), "BYTES", "3221225472", "the working memory that one run of a model may have", 1, 1e15, NULL },
+    { "engine", OPT_TEXT, FIELD(engine), "NAME|FILE.so", NULL, "who computes models that say nothing else; settings behind it as :NAME=VALUE,...", 0, 0, NULL },
     { "log-level", OPT_CHOICE, FIELD(log_level), "debug|info|warn|error", "info", "the least that is logged", 0, 0, NULL },
     { "log-format", OPT_CHOICE, FIELD(log_format), "text|json", "text", "how the logs are written", 0, 0, NULL },
     { "access-log", OPT_TEXT, FIELD(access_log), "FILE", NULL, "one line an answer; - for stderr", 0, 0, NULL },
@@ -225,6 +226,7 @@ static int serve(const struct serve_args *args, struct arena *a)
         .settle_ms = (int)args->settle_ms,
         .max_body_bytes = (size_t)args->max_body_bytes,
         .max_arena_bytes = (size_t)args->max_arena_bytes,
+        .engine = args->engine,
         .bind = args->bind.word,
         .bind_count = args->bind.count,
         .tls_cert = args->tls_cert,

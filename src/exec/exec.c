@@ -18,12 +18,10 @@ struct block {
     size_t bytes;
 };
 
-#define RECENT 32 /* plans remembered, by their keys' hashes: a repeated shape takes no lock */
-
-struct recent {
-    struct plan *plan;
-    uint64_t model_id;
-    uint64_t run; /* the run that used it last: one in use stays */
+/* What this run holds, and where it is remembered when the run ends: a repeated shape takes no lock. */
+struct held {
+    struct kept *kept;
+    size_t slot;
 };
 
 struct exec {
@@ -38,32 +36,45 @@ struct exec {
     int feed_cap;
     int64_t *key;
     int key_cap;
-    uint64_t run; /* counts runs */
-    struct recent recent[RECENT];
+    struct recall *recall;
     exec_watch_fn watch;
     void *watch_arg;
-    struct plan **held; /* of this run, without a place in recent */
+    struct held *held;
     int held_count, held_cap;
 };
 
 struct exec *exec_new(void)
 {
-    return mem_zalloc(sizeof(struct exec));
+    struct exec *x = mem_zalloc(sizeof(*x));
+    x->recall = recall_new();
+    return x;
 }
 
-static void release_held(struct exec *x, int keep)
+static void drop_held(struct exec *x, int keep)
 {
-    while (x->held_count > keep)
-        plan_unref(x->held[--x->held_count]);
+    while (x->held_count > keep) {
+        struct kept *k = x->held[--x->held_count].kept;
+        k->unref(k);
+    }
+}
+
+/* Two of one run may want the same slot: the later one is held on until the next run, since results may lie in it. */
+static void remember_held(struct exec *x)
+{
+    int left = 0;
+    for (int i = 0; i < x->held_count; i++)
+        if (!recall_put(x->recall, x->held[i].slot, x->held[i].kept))
+            x->held[left++] = x->held[i];
+    x->held_count = left;
 }
 
 void exec_free(struct exec *x)
 {
     if (x == NULL)
         return;
-    release_held(x, 0);
-    for (int i = 0; i < RECENT; i++)
-        plan_unref(x->recent[i].plan);
+    drop_held(x, 0);
+    recall_clear(x->recall);
+    recall_unref(x->recall);
     exec_trim(x, 0);
     mem_free(x->block);
     mem_free(x->in);
@@ -208,7 +219,41 @@ struct exec_mark exec_mark(const struct exec *x)
 void exec_release(struct exec *x, struct exec_mark mark)
 {
     x->used = mark.used;
-    release_held(x, mark.held);
+    while (x->held_count > mark.held) {
+        struct held *h = &x->held[--x->held_count];
+        if (!recall_put(x->recall, h->slot, h->kept))
+            h->kept->unref(h->kept);
+    }
+}
+
+/* ---- what is remembered ---- */
+
+struct kept *exec_recall(struct exec *x, const struct model *m, size_t slot)
+{
+    struct kept *k = recall_take(x->recall, slot);
+    if (k == NULL || k->model_id == m->id)
+        return k;
+    k->unref(k); /* what this run is about to hold takes its place */
+    return NULL;
+}
+
+void exec_remembers(struct exec *x, struct model *m)
+{
+    model_remembered_by(m, x->recall);
+}
+
+status exec_hold(struct exec *x, size_t slot, struct kept *k, struct err *e)
+{
+    void *held = x->held;
+    bool fits = grow(&held, &x->held_cap, x->held_count < x->held_cap ? 0 : x->held_count * 2 + 8,
+                     sizeof(*x->held));
+    x->held = held;
+    if (!fits) {
+        k->unref(k);
+        return no_room(sizeof(*x->held), e);
+    }
+    x->held[x->held_count++] = (struct held){ k, slot };
+    return OK;
 }
 
 /* ---- the plan for these types ---- */
@@ -271,24 +316,16 @@ bool plan_key_eq(const struct plan_key *a, const struct plan_key *b)
            memcmp(a->word, b->word, (size_t)a->count * sizeof(int64_t)) == 0;
 }
 
-/* Puts p, whose reference is taken over, where this run holds it. */
-static status hold(struct exec *x, struct recent *slot, uint64_t id, struct plan *p, struct err *e)
+/* A plan that this run holds already: a loop's body comes again and again. */
+static struct plan *find_held(const struct exec *x, const struct model *m,
+                              const struct plan_key *key)
 {
-    if (slot->plan == NULL || slot->run != x->run) {
-        plan_unref(slot->plan);
-        *slot = (struct recent){ p, id, x->run };
-        return OK;
+    for (int i = x->held_count; i-- > 0;) {
+        struct plan *p = (struct plan *)x->held[i].kept;
+        if (p->kept.model_id == m->id && plan_key_eq(&p->key, key))
+            return p;
     }
-    void *held = x->held;
-    bool fits = grow(&held, &x->held_cap, x->held_count < x->held_cap ? 0 : x->held_count * 2 + 8,
-                     sizeof(*x->held));
-    x->held = held;
-    if (!fits) {
-        plan_unref(p);
-        return no_room(sizeof(*x->held), e);
-    }
-    x->held[x->held_count++] = p;
-    return OK;
+    return NULL;
 }
 
 /* The plan stays until the run ends, or is marked as ended. */
@@ -297,15 +334,20 @@ static status find_plan(struct exec *x, struct model *m, struct plan_request *r,
 {
     if (!make_key(x, r))
         return err_set(e, NO_MEMORY, "no memory for a request of %d inputs", r->given_count);
-    struct recent *slot = &x->recent[r->key.hash % RECENT];
-    if (slot->plan != NULL && slot->model_id == model_id(m) &&
-        plan_key_eq(&slot->plan->key, &r->key)) {
-        slot->run = x->run;
-        *out = slot->plan;
+    *out = find_held(x, m, &r->key);
+    if (*out != NULL)
         return OK;
+    struct plan *p = (struct plan *)exec_recall(x, m, r->key.hash);
+    if (p != NULL && !plan_key_eq(&p->key, &r->key)) {
+        plan_unref(p);
+        p = NULL;
     }
-    TRY(model_plan(m, r, out, e));
-    return hold(x, slot, model_id(m), *out, e);
+    if (p == NULL) {
+        TRY(model_plan(m, r, &p, e));
+        exec_remembers(x, m);
+    }
+    *out = p;
+    return exec_hold(x, r->key.hash, &p->kept, e);
 }
 
 static struct plan_request request_for(const struct model *m, const struct graph *g, uint32_t first,
@@ -316,7 +358,8 @@ static struct plan_request request_for(const struct model *m, const struct graph
                                   .given = in,
                                   .given_count = in_count,
                                   .packs = model_packs(m),
-                                  .options = model_opts(m) };
+                                  .options = model_opts(m),
+                                  .model_id = m->id };
 }
 
 /* The model's inputs, each followed by its LoD levels. */
@@ -560,36 +603,49 @@ static void begin_run(struct exec *x, const struct model *m)
 {
     x->used = 0;
     x->max_bytes = model_opts(m)->max_arena_bytes + ARENA_EXTRA;
-    x->run++;
-    release_held(x, 0);
+    drop_held(x, 0);
 }
 
-status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
+status exec_prepare_own(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
 {
     int count, index;
     struct plan *p;
-    TRY(exec_check(m, in, e));
-    begin_run(x, m);
     TRY(make_feed(x, m, in, &count, e));
     struct plan_request r = request_for(m, model_graph(m), 0, x->feed, count);
     TRY(find_plan(x, m, &r, &p, e));
     TRY(make_room(x, p, e));
-    TRY(exec_take(x, frame_bytes(p), &index, e));
-    x->used = 0;
+    return exec_take(x, frame_bytes(p), &index, e);
+}
+
+status exec_run_own(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
+                    struct err *e)
+{
+    const struct cell *cell;
+    int count;
+    TRY(make_feed(x, m, in, &count, e));
+    TRY(exec_graph(x, m, model_graph(m), x->feed, count, &cell, e));
+    hand_out(m, cell, out);
     return OK;
+}
+
+status exec_prepare(struct exec *x, struct model *m, const struct tensor *in, struct err *e)
+{
+    TRY(exec_check(m, in, e));
+    begin_run(x, m);
+    status s = m->backend->prepare(x, m, in, e);
+    remember_held(x);
+    x->used = 0;
+    return s;
 }
 
 status exec_run(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
                 struct err *e)
 {
-    const struct cell *cell;
-    int count;
     TRY(exec_check(m, in, e));
     begin_run(x, m);
-    TRY(make_feed(x, m, in, &count, e));
-    TRY(exec_graph(x, m, model_graph(m), x->feed, count, &cell, e));
-    hand_out(m, cell, out);
-    return OK;
+    status s = m->backend->run(x, m, in, out, e);
+    remember_held(x);
+    return s;
 }
 
 status exec_explain(struct model *m, const struct tensor *in, struct buf *out, struct err *e)
@@ -597,6 +653,8 @@ status exec_explain(struct model *m, const struct tensor *in, struct buf *out, s
     struct exec *x = exec_new();
     int count;
     status s = exec_check(m, in, e);
+    if (s == OK && m->backend != &own_backend)
+        s = err_set(e, UNSUPPORTED, "engine '%s' does not tell its plans", m->imported.format);
     if (s == OK)
         s = make_feed(x, m, in, &count, e);
     if (s == OK) {

@@ -1,10 +1,65 @@
-/* Private to the room: what steps that run graphs need of the executor. */
+/* Private to the room: what a model is, who computes it, and what steps that run graphs need of the executor. */
 #pragma once
 
 #include "exec/exec.h"
 #include "exec/plan.h"
+#include "exec/recall.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct recalls { /* executors that remember something of a model */
+    struct recall **item;
+    int count, cap;
+};
+
+/* How a model is computed, as a row: Oar's own plans (model.c, exec.c), or another engine's library (plugin.c). */
+struct backend {
+    /* Reads the model at m->path into m: `imported` has its ports, and what is known of the file. What it has put into
+     * m by the time it fails, close frees. */
+    status (*open)(struct model *m, struct err *e);
+    /* What run does before it computes, on feeds that were checked. */
+    status (*prepare)(struct exec *x, struct model *m, const struct tensor *in, struct err *e);
+    status (*run)(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
+                  struct err *e);
+    void (*close)(struct model *m); /* no executor remembers anything of it any more */
+};
+extern const struct backend own_backend, plugin_backend;
+
+struct model {
+    atomic_int refs;
+    uint64_t id;                     /* unique in the process, never used again */
+    const char *path;                    /* while it is opened */
+    const struct backend *backend;
+    struct imported imported;
+    struct model_options options;
+    struct packs *packs;
+    const char *remark; /* model_remark */
+    struct plugin_model *plugin; /* plugin.c's; NULL: Oar's own */
+    uint64_t load_ns;
+    pthread_mutex_t lock;
+    struct list plans;      /* most recently used first; guarded by lock */
+    int plan_count;         /* guarded by lock */
+    size_t plan_bytes;      /* guarded by lock */
+    struct recalls recalls; /* guarded by lock */
+};
+
+/* r remembers something of m from now on. */
+void model_remembered_by(struct model *m, struct recall *r);
 
 bool plan_key_eq(const struct plan_key *a, const struct plan_key *b);
+
+/* Own plans. */
+status exec_prepare_own(struct exec *x, struct model *m, const struct tensor *in, struct err *e);
+status exec_run_own(struct exec *x, struct model *m, const struct tensor *in, struct tensor *out,
+                    struct err *e);
+
+/* What x remembers of m in the slot, taken out; NULL: nothing of this model. */
+struct kept *exec_recall(struct exec *x, const struct model *m, size_t slot);
+/* x remembers something of m from now on that it did not get from exec_recall. */
+void exec_remembers(struct exec *x, struct model *m);
+/* k, whose reference is taken over, stays until the run ends and is remembered in the slot then. */
+status exec_hold(struct exec *x, size_t slot, struct kept *k, struct err *e);
 
 /* Runs g on `in`, one cell for each of its inputs. *out: one for each of its outputs; they and their bytes live until the
  * marks before this call are released, or the run ends. */

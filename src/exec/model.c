@@ -3,34 +3,12 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "exec/engines.h"
 #include "exec/eval.h"
-#include "exec/exec.h"
 #include "exec/internal.h"
-#include "exec/plan.h"
 #include "passes/passes.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-
-struct model {
-    atomic_int refs;
-    uint64_t id;
-    struct imported imported;
-    struct model_options options;
-    struct packs *packs;
-    const char *remark;
-    uint64_t load_ns;
-    pthread_mutex_t lock;
-    struct list plans; /* most recently used first; guarded by lock */
-    int plan_count;    /* guarded by lock */
-    size_t plan_bytes; /* guarded by lock */
-};
-
-uint64_t model_id(const struct model *m)
-{
-    return m->id;
-}
 
 struct packs *model_packs(const struct model *m)
 {
@@ -183,8 +161,9 @@ static status rewrite(struct model *m, struct err *e)
     return passes_run(g, integers, e);
 }
 
-static status prepare(struct model *m, struct err *e)
+static status open_own(struct model *m, struct err *e)
 {
+    TRY(import_model(m->path, &m->imported, e));
     if (m->options.detach)
         TRY(import_detach(&m->imported, e));
     if (!m->options.no_fuse)
@@ -193,17 +172,20 @@ static status prepare(struct model *m, struct err *e)
     return try_batch_of_one(m, e);
 }
 
-status model_open(const char *path, const struct model_options *opt, struct model **out,
-                  struct err *e)
+static void close_own(struct model *m)
+{
+    drop_list(&m->plans);
+}
+
+const struct backend own_backend = { open_own, exec_prepare_own, exec_run_own, close_own };
+
+static struct model *new_model(const char *path, const struct model_options *opt)
 {
     static atomic_uint_fast64_t next_id = 1;
-    uint64_t begin = clock_ns();
-    struct imported imported;
-    TRY(import_model(path, &imported, e));
     struct model *m = mem_zalloc(sizeof(*m));
     atomic_init(&m->refs, 1);
     m->id = atomic_fetch_add(&next_id, 1);
-    m->imported = imported;
+    m->path = path;
     m->options = opt != NULL ? *opt : (struct model_options){ 0 };
     m->remark = precision_lack(m->options.precision);
     m->options.precision = precision_here(m->options.precision);
@@ -214,10 +196,22 @@ status model_open(const char *path, const struct model_options *opt, struct mode
     m->packs = packs_new();
     pthread_mutex_init(&m->lock, NULL);
     list_init(&m->plans);
-    status s = prepare(m, e);
+    return m;
+}
+
+status model_open(const char *path, const struct model_options *opt, struct model **out,
+                  struct err *e)
+{
+    uint64_t begin = clock_ns();
+    struct model *m = new_model(path, opt);
+    m->backend = engines_backend(m->options.engine, path);
+    status s = m->backend->open(m, e);
+    m->path = NULL;
+    m->options.engine = NULL;
     if (s != OK) {
         const char *program = m->imported.program;
-        err_prefix(e, s, "%s: ", program != NULL ? program : path);
+        if (m->imported.graph != NULL) /* else the words say it already */
+            err_prefix(e, s, "%s: ", program != NULL ? program : path);
         model_unref(m);
         return s;
     }
@@ -232,14 +226,61 @@ struct model *model_ref(struct model *m)
     return m;
 }
 
-/* The last user is gone, and every exec_run holds its caller's reference while it runs: nobody can
- * look at a plan, a pack or a mapping any more. Plans that an exec remembers only hold their own
- * memory, and are never run again, since no later model has this id. */
+/* An executor that is gone leaves its memory to the models alone. */
+static void drop_left_recalls(struct recalls *l)
+{
+    int kept = 0;
+    for (int i = 0; i < l->count; i++)
+        if (recall_is_shared(l->item[i]))
+            l->item[kept++] = l->item[i];
+        else
+            recall_unref(l->item[i]);
+    l->count = kept;
+}
+
+static void grow_recalls(struct recalls *l)
+{
+    struct recall **more = mem_zalloc((size_t)(l->cap * 2 + 8) * sizeof(*more));
+    for (int i = 0; i < l->count; i++)
+        more[i] = l->item[i];
+    mem_free(l->item);
+    l->item = more;
+    l->cap = l->cap * 2 + 8;
+}
+
+void model_remembered_by(struct model *m, struct recall *r)
+{
+    struct recalls *l = &m->recalls;
+    int i = 0;
+    pthread_mutex_lock(&m->lock);
+    while (i < l->count && l->item[i] != r)
+        i++;
+    if (i == l->count) {
+        drop_left_recalls(l);
+        if (l->count == l->cap)
+            grow_recalls(l);
+        l->item[l->count++] = recall_ref(r);
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void be_forgotten(struct model *m)
+{
+    for (int i = 0; i < m->recalls.count; i++) {
+        recall_forget(m->recalls.item[i], m->id);
+        recall_unref(m->recalls.item[i]);
+    }
+    mem_free(m->recalls.item);
+}
+
+/* The last user is gone, and every exec_run holds its caller's reference while it runs: nobody looks at a plan, a pack, a
+ * session or a mapping any more, and what executors remember of them goes with the model. */
 void model_unref(struct model *m)
 {
     if (m == NULL || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
-    drop_list(&m->plans);
+    be_forgotten(m);
+    m->backend->close(m);
     packs_free(m->packs);
     import_free(&m->imported);
     pthread_mutex_destroy(&m->lock);

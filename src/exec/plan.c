@@ -733,9 +733,15 @@ static status compile(struct build *b)
     return lay_out(b);
 }
 
+static void unref_kept(struct kept *k)
+{
+    plan_unref((struct plan *)k);
+}
+
 static struct plan *new_plan(const struct plan_request *r)
 {
     struct plan *p = mem_zalloc(sizeof(*p));
+    p->kept = (struct kept){ r->model_id, unref_kept };
     list_init(&p->node);
     atomic_init(&p->refs, 1);
     arena_init(&p->arena, 0);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "exec/model.h"
+#include "exec/recall.h"
 #include "kernels/kernel.h"
 #include "tensor/tensor.h"
 
@@ -71,6 +72,7 @@ struct plan_key {
 };
 
 struct plan {
+    struct kept kept; /* first: executors remember plans */
     struct list node; /* in the model's cache; guarded by its lock */
     atomic_int refs;
     struct arena arena;
@@ -96,6 +98,7 @@ struct plan_request {
     int given_count;
     struct packs *packs;
     const struct model_options *options;
+    uint64_t model_id;
     struct plan_key key; /* copied */
     struct buf *explain; /* NULL, or receives the choice of kernels as text */
 };
@@ -120,6 +123,5 @@ size_t layout_extents(struct extent *e, int count, struct arena *scratch);
 
 /* The model's cache of plans (model.c). r->key is its key. Gives a reference. */
 status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e);
-uint64_t model_id(const struct model *m); /* unique in the process, never used again */
 struct packs *model_packs(const struct model *m);
 const struct model_options *model_opts(const struct model *m);

@@ -56,6 +56,7 @@ struct flow_options {
     const struct batch_options *batch; /* of its infer nodes; NULL: no batching */
     size_t max_arena_bytes;            /* of a service's models, as in model_options */
     precision precision;               /* the same */
+    const char *engine;                /* the same, of those that say nothing else */
     size_t cache_bytes;                /* answers kept for requests that come again; 0: none */
     /* Takes a flow that nobody holds any more, on whatever thread let it go last, to flow_destroy it where that is no
      * hindrance: giving a large model's memory back takes milliseconds. NULL: it is destroyed at once. */

@@ -103,7 +103,7 @@ static status open_infer(struct flow_open *o, struct err *e)
     return OK;
 }
 
-static const char *const keys[] = { "model", "batch", NULL };
+static const char *const keys[] = { "model", "batch", "engine", NULL };
 const struct flow_op general_infer_op = { .type = "GeneralInferOp",
                                           .also = "infer",
                                           .inputs_min = 1,

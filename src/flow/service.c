@@ -117,7 +117,10 @@ static status open_models(const struct service *s, const struct model_options *h
         const char *path = s->model[i].path;
         if (path == NULL)
             continue;
-        status code = model_open(path, how, &node[i].model, e);
+        struct model_options own = *how;
+        if (s->model[i].engine != NULL)
+            own.engine = s->model[i].engine;
+        status code = model_open(path, &own, &node[i].model, e);
         if (code != OK)
             return s->spec.file == NULL
                        ? code
@@ -133,7 +136,8 @@ status service_open(const struct service *s, const struct flow_options *opt, boo
 {
     const struct model_options how = { .detach = detach,
                                        .precision = opt->precision,
-                                       .max_arena_bytes = opt->max_arena_bytes };
+                                       .max_arena_bytes = opt->max_arena_bytes,
+                                       .engine = opt->engine };
     size_t bytes = (size_t)s->spec.node_count * sizeof(struct flow_node_spec);
     struct flow_node_spec *node = mem_alloc(bytes + 1);
     struct flow_spec spec = s->spec;

@@ -10,6 +10,7 @@
 
 struct service_model {
     const char *path;           /* a model's directory */
+    const char *engine;         /* who computes it; NULL: as the server says */
     struct batch_options batch; /* where the file says something about it */
     bool has_batch;
 };

@@ -171,12 +171,15 @@ status batch_options_read(const struct yaml *n, const char *file, struct batch_o
 
 static status read_model(struct reading *r, const struct yaml *n, int i)
 {
-    const struct yaml *model = yaml_get(n, "model"), *batch = yaml_get(n, "batch");
+    const struct yaml *model = yaml_get(n, "model"), *batch = yaml_get(n, "batch"),
+                      *engine = yaml_get(n, "engine");
     const char *path;
     if (model != NULL) {
         TRY(yaml_text(model, r->file, &path, r->err));
         r->model[i].path = resolve(r, path);
     }
+    if (engine != NULL)
+        TRY(yaml_text(engine, r->file, &r->model[i].engine, r->err));
     if (batch == NULL)
         return OK;
     r->model[i].has_batch = true;

@@ -85,9 +85,24 @@ static status read_precision(struct reading *r, const struct yaml *n)
                          n->line, text, PRECISION_CHOICES);
 }
 
+/* A name alone: a file that comes with a model must not say which code is loaded. */
+static status read_engine(struct reading *r, const struct yaml *n)
+{
+    if (n == NULL)
+        return OK;
+    TRY(yaml_text(n, r->file, &r->out->engine, r->err));
+    const char *slash = strchr(r->out->engine, '/'), *colon = strchr(r->out->engine, ':');
+    if (slash != NULL && (colon == NULL || slash < colon))
+        return err_set(r->err, INVALID,
+                       "%s:%d: 'engine': expected a name; a library's path is for 'oar serve "
+                       "--engine' alone",
+                       r->file, n->line);
+    return OK;
+}
+
 static status read_ours(struct reading *r, const struct yaml *top)
 {
-    static const char *const keys[] = { "version_policy", "batch",   "pad",      "trim",
+    static const char *const keys[] = { "version_policy", "batch",   "pad",       "trim",  "engine",
                                         "cache_bytes",    "warm_up", "precision" };
     const struct yaml *policy = yaml_get(top, "version_policy"), *batch = yaml_get(top, "batch"),
                       *cache = yaml_get(top, "cache_bytes"), *warm = yaml_get(top, "warm_up");
@@ -109,6 +124,7 @@ static status read_ours(struct reading *r, const struct yaml *top)
     if (warm != NULL)
         TRY(warm_options_read(warm, r->file, r->out->dir, r->arena, &r->out->warm, r->err));
     TRY(read_precision(r, yaml_get(top, "precision")));
+    TRY(read_engine(r, yaml_get(top, "engine")));
     r->out->pad_count = r->out->trim_count = 0;
     TRY(read_items(r, yaml_get(top, "pad"), read_pad));
     return read_items(r, yaml_get(top, "trim"), read_trim);

@@ -25,6 +25,7 @@ struct model_config {
     struct batch_options batch;
     size_t cache_bytes;
     precision precision;
+    const char *engine; /* by name and settings; NULL: the server's */
     struct config_pad pad[BATCH_PADS_MAX];
     int pad_count;
     struct config_trim trim[BATCH_PADS_MAX];

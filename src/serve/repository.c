@@ -253,12 +253,17 @@ static struct loaded *version_of(struct repository *r, struct entry *en, int64_t
 
 /* ---- loading one version ---- */
 
-static status find_versions(const struct entry *en, struct arena *a, struct version **out,
-                            int *count, struct err *e)
+static const char *engine_of(const struct repository *r, const struct entry *en)
+{
+    return en->config.engine != NULL ? en->config.engine : r->options.server->engine;
+}
+
+static status find_versions(const struct repository *r, const struct entry *en, struct arena *a,
+                            struct version **out, int *count, struct err *e)
 {
     struct service s;
     if (en->service == NULL && !service_detect(en->path))
-        return versions_find(en->path, a, out, count, e);
+        return versions_find(en->path, engine_of(r, en), a, out, count, e);
     if (en->service == NULL)
         TRY(service_read(en->path, a, &s, e));
     else
@@ -272,14 +277,15 @@ static status find_versions(const struct entry *en, struct arena *a, struct vers
     return versions_of_service(path, n, a, out, count, e);
 }
 
-static status is_unchanged(const struct entry *en, const struct loaded *l, struct err *e)
+static status is_unchanged(const struct repository *r, const struct entry *en,
+                           const struct loaded *l, struct err *e)
 {
     struct arena a;
     struct version *v;
     int count;
     bool same = false;
     arena_init(&a, 0);
-    status s = find_versions(en, &a, &v, &count, e);
+    status s = find_versions(r, en, &a, &v, &count, e);
     for (int i = 0; s == OK && i < count; i++)
         same = same || (v[i].number == l->number && v[i].print == l->print);
     arena_deinit(&a);
@@ -293,7 +299,8 @@ static status open_model(const struct entry *en, const struct loaded *l,
 {
     const struct model_options how = { .detach = l->in_place,
                                        .precision = en->config.precision,
-                                       .max_arena_bytes = what->max_arena_bytes };
+                                       .max_arena_bytes = what->max_arena_bytes,
+                                       .engine = what->engine };
     struct flow_options with = *what;
     struct batch_options batch;
     struct model *m;
@@ -362,6 +369,7 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
                                        .batch = &en->config.batch,
                                        .precision = en->config.precision,
                                        .max_arena_bytes = r->options.server->max_arena_bytes,
+                                       .engine = engine_of(r, en),
                                        .cache_bytes = en->config.cache_bytes,
                                        .dispose = watch_bury,
                                        .dispose_arg = r->watch };
@@ -369,7 +377,7 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
     TRY(is_service ? open_service(en, l, &what, out, e) : open_model(en, l, &what, out, e));
     status s = warm(en, l, *out, e);
     if (s == OK && l->in_place)
-        s = is_unchanged(en, l, e);
+        s = is_unchanged(r, en, l, e);
     if (s != OK)
         flow_unref(*out);
     return s;
@@ -621,7 +629,7 @@ static status scan_entry(struct repository *r, struct entry *en, scan_mode mode,
     arena_init(&a, 0);
     status s = read_config(r, en, &words);
     if (s == OK)
-        s = find_versions(en, &a, &v, &count, &words);
+        s = find_versions(r, en, &a, &v, &count, &words);
     if (s == OK && count == 0)
         s = err_set(&words, NOT_FOUND, "%s: no model and no directory named by a version number",
                     en->path);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/map.h"
 #include "base/str.h"
+#include "exec/engines.h"
 #include "import/import.h"
 
 #include <dirent.h>
@@ -232,12 +233,12 @@ static void take_numbered(DIR *d, const char *path, struct arena *a, struct vers
     *count = drop_doubles(v, n);
 }
 
-status versions_find(const char *path, struct arena *a, struct version **out, int *count,
-                     struct err *e)
+status versions_find(const char *path, const char *engine, struct arena *a, struct version **out,
+                     int *count, struct err *e)
 {
     *out = NULL;
     *count = 0;
-    if (import_detect(path))
+    if (import_detect(path) || (file_exists(path) && engines_detect(engine, path)))
         return take_flat(path, a, out, count, e);
     DIR *d = opendir(path);
     if (d == NULL)
@@ -245,5 +246,6 @@ status versions_find(const char *path, struct arena *a, struct version **out, in
                        path, errno == ENOENT ? "no such file or directory" : strerror(errno));
     take_numbered(d, path, a, out, count);
     closedir(d);
-    return OK;
+    bool foreign = *count == 0 && engines_detect(engine, path);
+    return foreign ? take_flat(path, a, out, count, e) : OK;
 }

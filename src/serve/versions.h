@@ -30,7 +30,8 @@ struct version {
  * which may change. */
 status versions_of_service(const char *const *path, int path_count, struct arena *a,
                            struct version **out, int *count, struct err *e);
-/* All of them, the highest number first; none is no error. Strings live in the arena. Links are no versions, and a
+/* All of them, the highest number first; none is no error. engine: whose files make path itself a model (exec/engines.h),
+ * where none of ours do. Strings live in the arena. Links are no versions, and a
  * numbered version that holds a link out of `path` has a fault. NOT_FOUND when there is nothing at path. */
-status versions_find(const char *path, struct arena *a, struct version **out, int *count,
-                     struct err *e);
+status versions_find(const char *path, const char *engine, struct arena *a, struct version **out,
+                     int *count, struct err *e);
