@@ -45,14 +45,17 @@ static void fill(const struct tensor *t, void *data, int64_t length, bool ids)
             ((int64_t *)data)[i] = t->shape.rank == 1 ? length : ids ? 1 + i * 7 % 49 : 0;
             break;
         case DTYPE_I32:
-            ((int32_t *)data)[i] = t->shape.rank == 1 ? (int32_t)length : ids ? 1 + (int32_t)(i * 7 % 49) : 0;
+            ((int32_t *)data)[i] = t->shape.rank == 1 ? (int32_t)length
+                                   : ids              ? 1 + (int32_t)(i * 7 % 49)
+                                                      : 0;
             break;
         case DTYPE_F32: ((float *)data)[i] = (float)(i * 37 % 101) / 101 - 0.5f; break;
         default: memset((char *)data + i * (int64_t)dtype_size(t->dtype), 0, dtype_size(t->dtype));
         }
 }
 
-static void make_feed(const struct port *p, int64_t length, bool ids, struct arena *a, struct tensor *t)
+static void make_feed(const struct port *p, int64_t length, bool ids, struct arena *a,
+                      struct tensor *t)
 {
     *t = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
     for (int d = 0; d < t->shape.rank; d++)
@@ -85,7 +88,8 @@ static double run(struct exec *x, struct model *m, int64_t length)
     for (int i = 0; i < in_count; i++) {
         bool ids = true;
         for (int k = 0; k < i; k++)
-            ids = ids && !(port[k].dtype == port[i].dtype && port[k].shape.rank == port[i].shape.rank);
+            ids = ids &&
+                  !(port[k].dtype == port[i].dtype && port[k].shape.rank == port[i].shape.rank);
         make_feed(&port[i], length, ids, &a, &in[i]);
     }
     uint64_t begin = clock_ns();
@@ -119,7 +123,8 @@ static int measure(struct model *m, const struct series *s, const char *name)
         kept++;
     }
     exec_free(x);
-    printf("| %s | %.4f | %.4f | %.2f |\n", name, median(seen, kept), median(unseen, kept), median(ratio, kept));
+    printf("| %s | %.4f | %.4f | %.2f |\n", name, median(seen, kept), median(unseen, kept),
+           median(ratio, kept));
     return 0;
 }
 

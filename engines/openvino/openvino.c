@@ -52,9 +52,10 @@ static const struct {
     ov_element_type_e theirs;
     int32_t ours;
 } types[] = {
-    { F32, OAR_ENGINE_F32 }, { I64, OAR_ENGINE_I64 },   { I32, OAR_ENGINE_I32 }, { F64, OAR_ENGINE_F64 },
-    { I16, OAR_ENGINE_I16 }, { F16, OAR_ENGINE_F16 },   { BF16, OAR_ENGINE_BF16 }, { U8, OAR_ENGINE_U8 },
-    { I8, OAR_ENGINE_I8 },   { BOOLEAN, OAR_ENGINE_BOOL },
+    { F32, OAR_ENGINE_F32 },      { I64, OAR_ENGINE_I64 }, { I32, OAR_ENGINE_I32 },
+    { F64, OAR_ENGINE_F64 },      { I16, OAR_ENGINE_I16 }, { F16, OAR_ENGINE_F16 },
+    { BF16, OAR_ENGINE_BF16 },    { U8, OAR_ENGINE_U8 },   { I8, OAR_ENGINE_I8 },
+    { BOOLEAN, OAR_ENGINE_BOOL },
 };
 
 static int type_of(ov_element_type_e theirs, int32_t *ours)
@@ -83,7 +84,8 @@ static int read_shape(const ov_output_const_port_t *port, oar_engine_port *to)
     return known ? 0 : -1;
 }
 
-static void read_name(const ov_output_const_port_t *port, const char *instead, int index, char out[256])
+static void read_name(const ov_output_const_port_t *port, const char *instead, int index,
+                      char out[256])
 {
     char *name = NULL;
     if (ov_port_get_any_name(port, &name) == OK && name != NULL && name[0] != '\0')
@@ -97,8 +99,8 @@ static int read_end(ov_output_const_port_t *port, const char *instead, int index
 {
     read_name(port, instead, index, to->name);
     to->port.name = to->name;
-    int code = ov_port_get_element_type(port, &to->type) == OK && type_of(to->type, &to->port.dtype) == 0 &&
-                       read_shape(port, &to->port) == 0
+    int code = ov_port_get_element_type(port, &to->type) == OK &&
+                       type_of(to->type, &to->port.dtype) == 0 && read_shape(port, &to->port) == 0
                    ? 0
                    : -1;
     ov_output_const_port_free(port);
@@ -131,7 +133,9 @@ static int read_ends(struct model *m)
 /* ---- a model ---- */
 
 static const char *const settings[] = {
-    "DEVICE", "INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS", "CACHE_DIR", NULL,
+    "DEVICE",      "INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT",
+    "NUM_STREAMS", "INFERENCE_NUM_THREADS",    "CACHE_DIR",
+    NULL,
 };
 
 /* As many streams as the processors have room for: sessions of several threads run side by side. */
@@ -189,8 +193,8 @@ static void close_model(void *model)
     free(m);
 }
 
-static int read_file(const oar_engine_host *host, oar_engine_call *call, struct model *m, const char *path,
-                     const char *device)
+static int read_file(const oar_engine_host *host, oar_engine_call *call, struct model *m,
+                     const char *path, const char *device)
 {
     ov_model_t *read = NULL;
     if (ov_core_read_model(m->core, path, NULL, &read) != OK)
@@ -217,9 +221,10 @@ static int open_model(const oar_engine_host *host, oar_engine_call *call, const 
     int code = read_file(host, call, m, path, device);
     if (code != 0)
         return code;
-    return read_ends(m) == 0 ? 0
-                             : host->fail(call, OAR_ENGINE_UNSUPPORTED,
-                                          "an input or output has a type or a rank that Oar does not speak");
+    return read_ends(m) == 0
+               ? 0
+               : host->fail(call, OAR_ENGINE_UNSUPPORTED,
+                            "an input or output has a type or a rank that Oar does not speak");
 }
 
 static int input_count(void *model)
@@ -270,7 +275,8 @@ static void close_session(void *session)
     free(s);
 }
 
-static int open_session(const oar_engine_host *host, oar_engine_call *call, void *model, void **session)
+static int open_session(const oar_engine_host *host, oar_engine_call *call, void *model,
+                        void **session)
 {
     struct model *m = model;
     struct session *s = calloc(1, sizeof(*s));

@@ -132,7 +132,8 @@ static int output(void *model, int index, oar_engine_port *port)
 {
     const struct model *m = model;
     (void)index;
-    *port = (oar_engine_port){ "prediction", OAR_ENGINE_F32, m->groups > 0 ? 2 : 1, { -1, m->groups } };
+    *port =
+        (oar_engine_port){ "prediction", OAR_ENGINE_F32, m->groups > 0 ? 2 : 1, { -1, m->groups } };
     return 0;
 }
 
@@ -167,13 +168,15 @@ static int run(const oar_engine_host *host, oar_engine_call *call, void *session
     float *to = host->alloc(call, (size_t)(rows * width) * sizeof(*to));
     if (to == NULL)
         return host->fail(call, OAR_ENGINE_NO_MEMORY, "no memory for the predictions");
-    outputs[0] = (oar_engine_tensor){ OAR_ENGINE_F32, m->groups > 0 ? 2 : 1, { rows, m->groups }, to };
+    outputs[0] =
+        (oar_engine_tensor){ OAR_ENGINE_F32, m->groups > 0 ? 2 : 1, { rows, m->groups }, to };
     if (rows == 0)
         return 0;
     if (predict(m, inputs[0].data, rows, &shape, &rank, &result) != 0)
         return fail(host, call, OAR_ENGINE_INTERNAL);
     if (rank < 1 || shape[0] != (bst_ulong)rows || (rank > 1 ? (int64_t)shape[1] : 1) != width)
-        return host->fail(call, OAR_ENGINE_INTERNAL, "the predictions are of another shape than the model's");
+        return host->fail(call, OAR_ENGINE_INTERNAL,
+                          "the predictions are of another shape than the model's");
     memcpy(to, result, (size_t)(rows * width) * sizeof(*to));
     return 0;
 }
@@ -193,7 +196,8 @@ static int is_binary(const unsigned char *head, size_t n)
     memcpy(&base, head, sizeof(base));
     memcpy(&features, head + 4, sizeof(features));
     memcpy(&classes, head + 8, sizeof(classes));
-    return isfinite(base) && features >= 1 && features < 1u << 24 && classes >= 0 && classes < 1 << 16;
+    return isfinite(base) && features >= 1 && features < 1u << 24 && classes >= 0 &&
+           classes < 1 << 16;
 }
 
 static int has(const unsigned char *head, size_t n, const char *word)

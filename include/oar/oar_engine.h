@@ -46,7 +46,8 @@ enum oar_engine_fault {
 typedef struct oar_engine_port {
     const char *name; /* lives as long as the model */
     int32_t dtype, rank;
-    int64_t shape[OAR_ENGINE_MAX_RANK]; /* -1 where a request decides; the first is the batch where requests may be joined */
+    int64_t shape
+        [OAR_ENGINE_MAX_RANK]; /* -1 where a request decides; the first is the batch where requests may be joined */
 } oar_engine_port;
 
 /* Dense elements, row by row. */
@@ -59,10 +60,11 @@ typedef struct oar_engine_tensor {
 /* How a model is to be opened. */
 typedef struct oar_engine_options {
     size_t size;
-    int32_t threads;           /* of one run; 1 or more */
-    int32_t detach;            /* not 0: the file may be overwritten while the model serves: read it whole */
+    int32_t threads; /* of one run; 1 or more */
+    int32_t detach;  /* not 0: the file may be overwritten while the model serves: read it whole */
     const char *precision; /* "fp32", "bf16", "fp16" or "int8": what was asked for */
-    const char *const *setting; /* name, value, name, value, ..., NULL: what the user wrote after the engine's name */
+    const char *const *
+        setting; /* name, value, name, value, ..., NULL: what the user wrote after the engine's name */
 } oar_engine_options;
 
 typedef struct oar_engine_call oar_engine_call; /* one call of a function below, while it runs */
@@ -81,10 +83,11 @@ typedef struct oar_engine_host {
 
 /* What the engine is and does. Functions that return int return 0, or what fail returned. */
 typedef struct oar_engine {
-    uint32_t abi; /* OAR_ENGINE_ABI */
-    size_t size;  /* sizeof(oar_engine) */
-    const char *name;            /* letters, digits, '_' and '-' */
-    const char *const *files;    /* names of files that it opens, as "*.xml"; the likeliest first; ends with NULL */
+    uint32_t abi;     /* OAR_ENGINE_ABI */
+    size_t size;      /* sizeof(oar_engine) */
+    const char *name; /* letters, digits, '_' and '-' */
+    const char *const
+        *files; /* names of files that it opens, as "*.xml"; the likeliest first; ends with NULL */
     const char *const *settings; /* names of settings that it knows; ends with NULL */
     /* A model from a file whose name one of `files` matches. Where it fails, what it has put into *model by then is closed.
      * The host table lives for ever; path and options live until open returns. */

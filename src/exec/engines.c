@@ -13,7 +13,7 @@
 
 #define OWN         "oar"
 #define DIRS_MAX    8
-#define NAMES_MAX   64 /* engines that are installed; more are not looked at */
+#define NAMES_MAX   64   /* engines that are installed; more are not looked at */
 #define ENTRIES_MAX 4096 /* of a directory */
 #define STRINGS_MAX 256  /* of a table's list */
 
@@ -168,9 +168,10 @@ static status no_engine(const char *name, const struct dirs *d, struct arena *a,
 
 static bool is_name(const char *s)
 {
-    size_t n = s != NULL ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                     "_-")
-                         : 0;
+    size_t n = s != NULL
+                   ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                               "_-")
+                   : 0;
     return n > 0 && n <= 64 && s[n] == '\0';
 }
 

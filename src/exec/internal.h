@@ -28,8 +28,8 @@ extern const struct backend own_backend, plugin_backend;
 
 struct model {
     atomic_int refs;
-    uint64_t id;                     /* unique in the process, never used again */
-    const char *path;                    /* while it is opened */
+    uint64_t id;      /* unique in the process, never used again */
+    const char *path; /* while it is opened */
     const struct backend *backend;
     struct imported imported;
     struct model_options options;

@@ -217,9 +217,7 @@ static status find_session(struct exec *x, struct model *m, struct session **out
 
 static void bind_input(const struct tensor *from, oar_engine_tensor *to)
 {
-    *to = (oar_engine_tensor){ .dtype = from->dtype,
-                               .rank = from->shape.rank,
-                               .data = from->data };
+    *to = (oar_engine_tensor){ .dtype = from->dtype, .rank = from->shape.rank, .data = from->data };
     memcpy(to->shape, from->shape.dim, (size_t)to->rank * sizeof(to->shape[0]));
 }
 

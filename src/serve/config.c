@@ -102,8 +102,8 @@ static status read_engine(struct reading *r, const struct yaml *n)
 
 static status read_ours(struct reading *r, const struct yaml *top)
 {
-    static const char *const keys[] = { "version_policy", "batch",   "pad",       "trim",  "engine",
-                                        "cache_bytes",    "warm_up", "precision" };
+    static const char *const keys[] = { "version_policy", "batch",       "pad",     "trim",
+                                        "engine",         "cache_bytes", "warm_up", "precision" };
     const struct yaml *policy = yaml_get(top, "version_policy"), *batch = yaml_get(top, "batch"),
                       *cache = yaml_get(top, "cache_bytes"), *warm = yaml_get(top, "warm_up");
     TRY(yaml_keys(top, r->file, keys, ARRAY_LEN(keys), r->err));

@@ -46,10 +46,10 @@ struct server_options {
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */
     const char
         *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
-    size_t max_body_bytes;          /* 0: LIMIT_BODY_BYTES */
-    size_t max_arena_bytes;         /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
-    const char *engine;             /* of models that say nothing else (exec/engines.h); may be NULL */
-    const char *const *bind;        /* further addresses: "HOST:PORT", "unix:PATH" */
+    size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
+    size_t max_arena_bytes;  /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
+    const char *engine;      /* of models that say nothing else (exec/engines.h); may be NULL */
+    const char *const *bind; /* further addresses: "HOST:PORT", "unix:PATH" */
     const char *tls_cert, *tls_key; /* NULL: no TLS */
     const char *tls_client_ca;      /* clients need a certificate that one of these signed */
     const char *api_keys;           /* a file of keys (access.h); NULL: everything is open */
