@@ -62,9 +62,8 @@ typedef struct oar_engine_options {
     size_t size;
     int32_t threads; /* of one run; 1 or more */
     int32_t detach;  /* not 0: the file may be overwritten while the model serves: read it whole */
-    const char *precision; /* "fp32", "bf16", "fp16" or "int8": what was asked for */
-    const char *const *
-        setting; /* name, value, name, value, ..., NULL: what the user wrote after the engine's name */
+    const char *precision;      /* what was asked for: "fp32", "bf16", "fp16" or "int8" */
+    const char *const *setting; /* NAME, VALUE, ..., NULL: what follows the engine's name */
 } oar_engine_options;
 
 typedef struct oar_engine_call oar_engine_call; /* one call of a function below, while it runs */
