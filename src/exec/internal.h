@@ -34,7 +34,7 @@ struct model {
     struct imported imported;
     struct model_options options;
     struct packs *packs;
-    const char *remark; /* model_remark */
+    const char *remark;          /* model_remark */
     struct plugin_model *plugin; /* plugin.c's; NULL: Oar's own */
     uint64_t load_ns;
     pthread_mutex_t lock;
