@@ -320,8 +320,8 @@ static status prepare_gru(const struct kernel_ctx *ctx, void **state, size_t *sc
 }
 
 /* gates become update and the state times reset. */
-CLONES static void gru_gates(int64_t n, const float *x, const float *bias, const float *h,
-                             float *restrict gates)
+CLONES static void gru_gates(int64_t n, const float *restrict x, const float *restrict bias,
+                             const float *restrict h, float *restrict gates)
 {
     for (int64_t j = 0; j < n; j++) {
         gates[j] = vmath_sigmoid(gates[j] + x[j] + bias[j]);
@@ -329,8 +329,9 @@ CLONES static void gru_gates(int64_t n, const float *x, const float *bias, const
     }
 }
 
-CLONES static void gru_mix(int64_t n, const float *x, const float *bias, const float *update,
-                           const float *rest, bool origin, float *h, float *out)
+CLONES static void gru_mix(int64_t n, const float *restrict x, const float *restrict bias,
+                           const float *restrict update, const float *restrict rest, bool origin,
+                           float *restrict h, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
         float u = origin ? 1 - update[j] : update[j];
@@ -419,9 +420,10 @@ static status prepare_lstm(const struct kernel_ctx *ctx, void **state, size_t *s
 
 /* Gates in the order candidate, input, forget, output; peep: the weights that look at the cell, or zeros' effect by
  * `peeps` 0. */
-CLONES static void ragged_cell(int64_t n, const float *x, const float *r, const float *bias,
-                               const float *peep, float peeps, float *h, float *c, float *hidden,
-                               float *cell)
+CLONES static void ragged_cell(int64_t n, const float *restrict x, const float *restrict r,
+                               const float *restrict bias, const float *restrict peep, float peeps,
+                               float *restrict h, float *restrict c, float *restrict hidden,
+                               float *restrict cell)
 {
     for (int64_t j = 0; j < n; j++) {
         float before = c[j], look = peeps * before;
