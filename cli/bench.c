@@ -27,6 +27,7 @@ struct bench_args {
     struct words words;
     struct feeds_args feeds;
     struct remote remote;
+    struct words mix;
     const char *protocol, *encoding, *model, *report;
     int64_t threads, concurrency, max_arena_bytes;
     double seconds, warm_up_s, rate;
@@ -54,6 +55,7 @@ static const struct option options[] = {
     { "warm-up", OPT_REAL, FIELD(warm_up_s), "S", "0.5", "server: seconds before those that count", 0, 86400, NULL },
     { "rate", OPT_REAL, FIELD(rate), "R", "0", "server: calls a second at even intervals, each timed from when it was due; 0: as many as answers allow", 0, 1e7, NULL },
     REMOTE_OPTIONS(FIELD(remote)),
+    { "mix", OPT_NAMES, FIELD(mix), "FILE,FILE", NULL, "server: more files of arrays, through which and --in calls take turns", 0, 0, NULL },
     { "report", OPT_TEXT, FIELD(report), "FILE", NULL, "server: the figures as one HTML page with plots", 0, 0, NULL },
 };
 // clang-format on
@@ -264,7 +266,7 @@ static const char *protocol_of(const struct bench_args *args)
 }
 
 static status load_with(const struct bench_args *args, const struct infer_request *request,
-                        struct buf *b, struct err *e)
+                        int request_count, struct buf *b, struct err *e)
 {
     struct load_options opt = {
         .endpoint = str_of(args->words.word[0]),
@@ -273,6 +275,7 @@ static status load_with(const struct bench_args *args, const struct infer_reques
         .rate = args->rate,
         .remote = &args->remote,
         .request = request,
+        .request_count = request_count,
         .connections = (int)args->concurrency,
         .seconds = args->seconds,
         .warm_up_s = args->warm_up_s,
@@ -292,11 +295,19 @@ static status load_with(const struct bench_args *args, const struct infer_reques
 static status bench_server(const struct bench_args *args, struct arena *a, struct buf *b,
                            struct err *e)
 {
-    struct arrays file;
-    struct infer_request request;
-    TRY(feeds_open(&args->feeds, a, &file, &request, e));
-    status s = load_with(args, &request, b, e);
-    arrays_close(&file);
+    int count = 1 + args->mix.count, opened = 0;
+    struct arrays *file = arena_zalloc(a, (size_t)count * sizeof(*file));
+    struct infer_request *request = arena_zalloc(a, (size_t)count * sizeof(*request));
+    struct feeds_args from = args->feeds;
+    status s = OK;
+    for (; opened < count && s == OK; opened += s == OK) {
+        from.in = opened == 0 ? args->feeds.in : args->mix.word[opened - 1];
+        s = feeds_open(&from, a, &file[opened], &request[opened], e);
+    }
+    if (s == OK)
+        s = load_with(args, request, count, b, e);
+    while (opened > 0)
+        arrays_close(&file[--opened]);
     return s;
 }
 

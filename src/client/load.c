@@ -25,6 +25,7 @@ struct load_conn {
     bool waits_to_write, busy;
     uint64_t begin_ns;
     struct session session;
+    const struct buf *request; /* that it sends, or waits for the answer of */
     struct buf in;
 };
 
@@ -33,7 +34,8 @@ struct load {
     struct load_result *result;
     struct endpoint at;
     struct remote_link link;
-    struct buf request;
+    struct buf *request; /* request_count of them */
+    int turn;            /* whose turn it is */
     int poll, timer; /* timer: open loop, else -1 */
     bool measuring;
     uint64_t begin_ns, end_ns;
@@ -78,7 +80,7 @@ static status watch(struct load *l, struct load_conn *c, int how, bool write, st
 static status push(struct load *l, struct load_conn *c, struct err *e)
 {
     struct str due;
-    while ((due = session_output(&c->session, buf_view(&l->request))).n > 0 ||
+    while ((due = session_output(&c->session, buf_view(c->request))).n > 0 ||
            transport_unsent(&c->to)) {
         ssize_t n = transport_try_send(&c->to, due);
         if (n < 0 && errno == EAGAIN)
@@ -98,7 +100,9 @@ static status next_call(struct load *l, struct load_conn *c, struct err *e)
     if (!c->busy)
         return OK;
     buf_clear(&c->in);
-    session_again(&c->session, buf_view(&l->request));
+    c->request = &l->request[l->turn];
+    l->turn = (l->turn + 1) % l->opt->request_count;
+    session_again(&c->session, buf_view(c->request));
     c->begin_ns = now;
     if (l->interval_ns > 0) {
         c->begin_ns = due_ns(l);
@@ -218,13 +222,13 @@ static status drive(struct load *l, struct err *e)
     }
 }
 
-static status build(struct load *l, const struct session *s, struct err *e)
+static status build(struct load *l, const struct session *s, int i, struct err *e)
 {
     struct session session = *s;
     struct buf scratch;
     buf_init(&scratch, LIMIT_BODY_BYTES);
-    session_ask(&session, l->opt->request, &l->request, &scratch);
-    status fault = buf_check(&scratch) != OK ? buf_check(&scratch) : buf_check(&l->request);
+    session_ask(&session, &l->opt->request[i], &l->request[i], &scratch);
+    status fault = buf_check(&scratch) != OK ? buf_check(&scratch) : buf_check(&l->request[i]);
     buf_deinit(&scratch);
     return fault == OK ? OK : err_set(e, fault, "the request is too large");
 }
@@ -262,7 +266,8 @@ static status start(struct load *l, const struct session_protocol *p, const char
     session_init(&fresh, p, authority);
     fresh.model = l->opt->model;
     fresh.authorization = l->link.authorization;
-    TRY(build(l, &fresh, e));
+    for (int i = 0; i < l->opt->request_count; i++)
+        TRY(build(l, &fresh, i, e));
     for (int i = 0; i < l->opt->connections; i++)
         TRY(connect_and_call(l, &l->conn[i], e));
     return OK;
@@ -303,7 +308,9 @@ static void finish(struct load *l)
         close(l->timer);
     if (l->poll >= 0)
         close(l->poll);
-    buf_deinit(&l->request);
+    for (int i = 0; i < l->opt->request_count; i++)
+        buf_deinit(&l->request[i]);
+    mem_free(l->request);
     remote_close(&l->link);
     mem_free(l->conn);
 }
@@ -321,7 +328,9 @@ status load_run(const struct load_options *opt, struct load_result *out, struct 
         TRY(remote_open(opt->remote, &l.link, e));
     snprintf(authority, sizeof(authority), "%.*s", STR_ARG(opt->endpoint));
     *out = (struct load_result){ .latency = histogram_new() };
-    buf_init(&l.request, LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
+    l.request = mem_zalloc((size_t)opt->request_count * sizeof(*l.request));
+    for (int i = 0; i < opt->request_count; i++)
+        buf_init(&l.request[i], LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
     l.conn = mem_zalloc((size_t)opt->connections * sizeof(*l.conn));
     status s = start(&l, p, authority, e);
     if (s == OK)

@@ -1,4 +1,4 @@
-/* A load generator that is cheaper than any server it drives: one thread, one epoll, one request whose bytes are built
+/* A load generator that is cheaper than any server it drives: one thread, one epoll, requests whose bytes are built
  * once. Answers are cut and their refusals counted; their tensors are not decoded.
  *
  * Closed loop: every connection has one call in flight, and the next goes out when its answer is whole. Open loop (a rate is
@@ -17,9 +17,10 @@ struct remote;
 
 struct load_options {
     struct str endpoint, protocol;
-    const char *model;           /* for protocols whose requests name one */
-    const struct remote *remote; /* NULL: in the clear, without a key */
-    const struct infer_request *request;
+    const char *model;                   /* for protocols whose requests name one */
+    const struct remote *remote;         /* NULL: in the clear, without a key */
+    const struct infer_request *request; /* calls take turns through them */
+    int request_count;
     int connections;
     double seconds;   /* that count */
     double warm_up_s; /* before them */
