@@ -8,6 +8,70 @@
 
 #include <string.h>
 
+/* ---- gates: tanh as a quotient of two polynomials, so that several share one division ---- */
+
+/* tanh(x) = p / q to a few units in the last place, small x too (a minimax approximation on [-7.905, 7.905], where tanh is 1 in
+ * float from there on; Eigen's coefficients, which the layers' tests compare with libm's). Half the
+ * instructions of what is built on exp. NaN stays. */
+static inline void tanh_ratio(float x, float *p, float *q)
+{
+    float t = vmath_clip(x, -7.90531110763549805f, 7.90531110763549805f), z = t * t;
+    float u = -2.76076847742355e-16f;
+    u = u * z + 2.00018790482477e-13f;
+    u = u * z - 8.60467152213735e-11f;
+    u = u * z + 5.12229709037114e-08f;
+    u = u * z + 1.48572235717979e-05f;
+    u = u * z + 6.37261928875436e-04f;
+    u = u * z + 4.89352455891786e-03f;
+    float v = 1.19825839466702e-06f;
+    v = v * z + 1.18534705686654e-04f;
+    v = v * z + 2.26843463243900e-03f;
+    *p = u * t;
+    *q = v * z + 4.89352518554385e-03f;
+}
+
+/* sigmoid(x) = p / q, as (1 + tanh(x / 2)) / 2. */
+static inline void sigmoid_ratio(float x, float *p, float *q)
+{
+    float u, v;
+    tanh_ratio(0.5f * x, &u, &v);
+    *p = u + v;
+    *q = v + v;
+}
+
+static inline float gate_tanh(float x)
+{
+    float p, q;
+    tanh_ratio(x, &p, &q);
+    return p / q;
+}
+
+static inline float gate_sigmoid(float x)
+{
+    float p, q;
+    sigmoid_ratio(x, &p, &q);
+    return p / q;
+}
+
+/* sigmoid(in) tanh(candidate) + sigmoid(forget) before. */
+static inline float next_cell(float in, float candidate, float forget, float before)
+{
+    float pi, qi, pc, qc, pf, qf;
+    sigmoid_ratio(in, &pi, &qi);
+    tanh_ratio(candidate, &pc, &qc);
+    sigmoid_ratio(forget, &pf, &qf);
+    return (pi * pc * qf + pf * before * (qi * qc)) / (qi * qc * qf);
+}
+
+/* sigmoid(give) tanh(cell). */
+static inline float given(float give, float cell)
+{
+    float pg, qg, pc, qc;
+    sigmoid_ratio(give, &pg, &qg);
+    tanh_ratio(cell, &pc, &qc);
+    return pg * pc / (qg * qc);
+}
+
 /* ---- the cells: x and r are the projected input and the recurrent product, gate behind gate of n numbers ---- */
 
 /* None of them overlap: the compiler would not check so many pairs before it makes vector code. */
@@ -18,13 +82,10 @@ CLONES static void lstm_cell(int64_t n, const float *restrict x, const float *re
                              const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
-        float in = vmath_sigmoid(x[j] + r[j]);
-        float forget = vmath_sigmoid(x[n + j] + r[n + j]);
-        float candidate = vmath_tanh(x[2 * n + j] + r[2 * n + j]);
-        float give = vmath_sigmoid(x[3 * n + j] + r[3 * n + j]);
-        float next = forget * c[j] + in * candidate;
+        float next =
+            next_cell(x[j] + r[j], x[2 * n + j] + r[2 * n + j], x[n + j] + r[n + j], c[j]);
         c[j] = next;
-        out[j] = give * vmath_tanh(next);
+        out[j] = given(x[3 * n + j] + r[3 * n + j], next);
     }
 }
 
@@ -32,9 +93,9 @@ CLONES static void gru_cell(int64_t n, const float *restrict x, const float *res
                             const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
-        float reset = vmath_sigmoid(x[j] + r[j]);
-        float update = vmath_sigmoid(x[n + j] + r[n + j]);
-        float candidate = vmath_tanh(x[2 * n + j] + reset * r[2 * n + j]);
+        float reset = gate_sigmoid(x[j] + r[j]);
+        float update = gate_sigmoid(x[n + j] + r[n + j]);
+        float candidate = gate_tanh(x[2 * n + j] + reset * r[2 * n + j]);
         out[j] = (1 - update) * candidate + update * h[j];
     }
 }
@@ -43,7 +104,7 @@ CLONES static void tanh_cell(int64_t n, const float *restrict x, const float *re
                              const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++)
-        out[j] = vmath_tanh(x[j] + r[j]);
+        out[j] = gate_tanh(x[j] + r[j]);
 }
 
 CLONES static void relu_cell(int64_t n, const float *restrict x, const float *restrict r,
@@ -324,8 +385,8 @@ CLONES static void gru_gates(int64_t n, const float *restrict x, const float *re
                              const float *restrict h, float *restrict gates)
 {
     for (int64_t j = 0; j < n; j++) {
-        gates[j] = vmath_sigmoid(gates[j] + x[j] + bias[j]);
-        gates[n + j] = vmath_sigmoid(gates[n + j] + x[n + j] + bias[n + j]) * h[j];
+        gates[j] = gate_sigmoid(gates[j] + x[j] + bias[j]);
+        gates[n + j] = gate_sigmoid(gates[n + j] + x[n + j] + bias[n + j]) * h[j];
     }
 }
 
@@ -335,7 +396,7 @@ CLONES static void gru_mix(int64_t n, const float *restrict x, const float *rest
 {
     for (int64_t j = 0; j < n; j++) {
         float u = origin ? 1 - update[j] : update[j];
-        float v = (1 - u) * h[j] + u * vmath_tanh(rest[j] + x[j] + bias[j]);
+        float v = (1 - u) * h[j] + u * gate_tanh(rest[j] + x[j] + bias[j]);
         out[j] = v;
         h[j] = v;
     }
@@ -427,14 +488,12 @@ CLONES static void ragged_cell(int64_t n, const float *restrict x, const float *
 {
     for (int64_t j = 0; j < n; j++) {
         float before = c[j], look = peeps * before;
-        float candidate = vmath_tanh(r[j] + x[j] + bias[j]);
-        float in = vmath_sigmoid(r[n + j] + x[n + j] + bias[n + j] + look * peep[j]);
-        float forget =
-            vmath_sigmoid(r[2 * n + j] + x[2 * n + j] + bias[2 * n + j] + look * peep[n + j]);
-        float next = in * candidate + forget * before;
-        float give = vmath_sigmoid(r[3 * n + j] + x[3 * n + j] + bias[3 * n + j] +
-                                   peeps * next * peep[2 * n + j]);
-        float v = give * vmath_tanh(next);
+        float candidate = r[j] + x[j] + bias[j];
+        float in = r[n + j] + x[n + j] + bias[n + j] + look * peep[j];
+        float forget = r[2 * n + j] + x[2 * n + j] + bias[2 * n + j] + look * peep[n + j];
+        float next = next_cell(in, candidate, forget, before);
+        float give = r[3 * n + j] + x[3 * n + j] + bias[3 * n + j] + peeps * next * peep[2 * n + j];
+        float v = given(give, next);
         c[j] = next;
         h[j] = v;
         cell[j] = next;
