@@ -36,7 +36,7 @@ struct load {
     struct remote_link link;
     struct buf *request; /* request_count of them */
     int turn;            /* whose turn it is */
-    int poll, timer; /* timer: open loop, else -1 */
+    int poll, timer;     /* timer: open loop, else -1 */
     bool measuring;
     uint64_t begin_ns, end_ns;
     double interval_ns;         /* open loop: between two calls; 0: closed */

@@ -82,8 +82,7 @@ CLONES static void lstm_cell(int64_t n, const float *restrict x, const float *re
                              const float *restrict h, float *restrict c, float *restrict out)
 {
     for (int64_t j = 0; j < n; j++) {
-        float next =
-            next_cell(x[j] + r[j], x[2 * n + j] + r[2 * n + j], x[n + j] + r[n + j], c[j]);
+        float next = next_cell(x[j] + r[j], x[2 * n + j] + r[2 * n + j], x[n + j] + r[n + j], c[j]);
         c[j] = next;
         out[j] = given(x[3 * n + j] + r[3 * n + j], next);
     }
