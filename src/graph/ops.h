@@ -19,7 +19,7 @@ extern const struct op ops_recurrent[], ops_ragged[];
 
 extern const struct op ops_quant[], ops_choose[], ops_trees[], ops_nms_each[];
 
-extern const struct op ops_random[], ops_signal[], ops_linear_attention[];
+extern const struct op ops_random[], ops_signal[], ops_linear_attention[], ops_narrow[];
 
 #define FIELD(type, member, kind)                          \
     {                                                      \

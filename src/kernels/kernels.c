@@ -8,7 +8,7 @@
 /* Best first; ref last. One backend's families a line. */
 // clang-format off
 static const struct kernel *const families[] = {
-    cpu_reduce, cpu_sort, cpu_quant, ref_random, ref_signal, ref_linear_attention,
+    cpu_reduce, cpu_sort, cpu_quant, ref_random, ref_signal, ref_linear_attention, ref_narrow,
     ref_quant, ref_choose, ref_trees, ref_nms_each,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_columns, cpu_channels,

@@ -1,7 +1,8 @@
 #include "import/onnx/lower.h"
 
 #include "base/limits.h"
-#include "import/onnx/site.h"
+#include "graph/attrs_narrow.h"
+#include "import/onnx/narrow.h"
 
 #include <string.h>
 
@@ -131,6 +132,34 @@ static status check_input(const struct onnx_import *import, const struct onnx_po
     return OK;
 }
 
+/* Codes that come in are numbers from then on, numbers that go out are codes. */
+static status add_codes(struct onnx_import *import, struct graph *g, const char *op,
+                        const struct onnx_narrow *t, struct value *from, dtype to,
+                        struct value **out)
+{
+    struct node *n;
+    TRY(graph_add_node(g, op_find(op), "codes", &from, 1, &n, import->err));
+    *(struct narrow_attrs *)node_attrs(n) = (struct narrow_attrs){ .format = (int32_t)t->format };
+    *out = n->out[0];
+    (*out)->dtype = to;
+    (*out)->shape = from->shape;
+    return OK;
+}
+
+static status bind_input(struct onnx_import *import, struct onnx_scope *scope,
+                         const struct onnx_port *p, struct value *in)
+{
+    const struct onnx_narrow *t = onnx_narrow_find(p->data_type);
+    struct value *v = in;
+    if (t != NULL && t->is_float) {
+        in->dtype = DTYPE_U8;
+        TRY(add_codes(import, scope->graph, "from_codes", t, in, DTYPE_F32, &v));
+    }
+    onnx_mark(import, v, t);
+    onnx_bind_name(import, scope, p->name, v);
+    return OK;
+}
+
 /* Before version 4 of the file format every initialiser was listed as an input too: it is none. */
 static status add_inputs(struct onnx_import *import, struct onnx_scope *scope,
                          const struct onnx_graph *g, struct port_names *names)
@@ -149,7 +178,7 @@ static status add_inputs(struct onnx_import *import, struct onnx_scope *scope,
         TRY(graph_add_value(scope->graph, name, d, &p->shape, &in[count], import->err));
         if (map_get(&scope->bound, p->name) != NULL)
             return err_set(import->err, INVALID, "two inputs are called '%.*s'", STR_ARG(p->name));
-        onnx_bind_name(import, scope, p->name, in[count]);
+        TRY(bind_input(import, scope, p, in[count]));
         names->input[count++] = name;
     }
     return graph_set_inputs(scope->graph, in, count);
@@ -186,6 +215,9 @@ static status add_outputs(struct onnx_import *import, struct onnx_scope *scope,
                            STR_ARG(p->name));
         TRY(own_value(import, scope, &out[i], out, i));
         onnx_dtype(p->data_type, &out[i]->dtype);
+        const struct onnx_narrow *t = onnx_narrow_find(p->data_type);
+        if (t != NULL && t->is_float)
+            TRY(add_codes(import, scope->graph, "to_codes", t, out[i], DTYPE_U8, &out[i]));
         if (p->has_shape)
             out[i]->shape = p->shape;
         names->output[i] = arena_strndup(&scope->graph->arena, p->name.p, p->name.n);
@@ -220,6 +252,7 @@ status onnx_lower(const struct onnx_model *m, struct onnx_tensors *tensors, stru
     struct onnx_import import = { .model = m, .tensors = tensors, .scratch = &scratch, .err = e };
     struct onnx_scope scope = { .graph = g };
     arena_init(&scratch, 0);
+    map_init(&import.narrow, &scratch);
     map_init(&scope.bound, &scratch);
     map_init(&scope.stored, &scratch);
     status s = lower(&import, &scope, &m->graph, names);

@@ -3,6 +3,7 @@
 #include "graph/attrs_index.h"
 #include "import/einsum.h"
 #include "import/onnx/build.h"
+#include "import/onnx/narrow.h"
 
 #include <float.h>
 #include <math.h>
@@ -297,7 +298,12 @@ static status import_cast(struct onnx_site *s)
 {
     struct value *x, *out;
     dtype to;
+    const struct onnx_narrow *narrow = onnx_narrow_find(onnx_i32(s, "to", 1));
     TRY(onnx_in(s, 0, &x));
+    if (narrow != NULL) {
+        TRY(onnx_to_narrow(s, x, narrow, &out));
+        return onnx_bind(s, 0, out);
+    }
     TRY(onnx_type_attr(s, "to", DTYPE_F32, &to));
     TRY(onnx_add1(s, "cast", &x, 1, &out));
     ((struct dtype_attrs *)node_attrs(out->producer))->dtype = to;
@@ -310,6 +316,8 @@ static status import_bit_cast(struct onnx_site *s)
     struct value *x, *out;
     dtype to;
     TRY(onnx_in(s, 0, &x));
+    if (onnx_narrow_find(onnx_i32(s, "to", 1)) != NULL || onnx_marked(s->import, x) != NULL)
+        return onnx_fault(s, UNSUPPORTED, "the bits of floats below 16, or integers below 8");
     TRY(onnx_type_attr(s, "to", x->dtype, &to));
     TRY(onnx_add1(s, "bit_cast", &x, 1, &out));
     *(struct bit_cast_attrs *)node_attrs(out->producer) =
@@ -323,6 +331,11 @@ static status import_cast_like(struct onnx_site *s)
     struct value *x, *like, *out;
     TRY(onnx_in(s, 0, &x));
     TRY(onnx_in(s, 1, &like));
+    const struct onnx_narrow *narrow = onnx_marked(s->import, like);
+    if (narrow != NULL) {
+        TRY(onnx_to_narrow(s, x, narrow, &out));
+        return onnx_bind(s, 0, out);
+    }
     TRY(onnx_add1(s, "cast", &x, 1, &out));
     ((struct dtype_attrs *)node_attrs(out->producer))->dtype = like->dtype;
     out->dtype = like->dtype;

@@ -3,6 +3,7 @@
 #include "graph/attrs_quant.h"
 #include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
+#include "import/onnx/narrow.h"
 
 #include <math.h>
 #include <string.h>
@@ -102,7 +103,9 @@ static status by_steps(struct onnx_site *s, const char *op, struct value *x, dty
     TRY(onnx_in(s, 1, &in[1]));
     TRY(onnx_in_optional(s, 2, &in[2]));
     bool narrow = integers == DTYPE_I8 || integers == DTYPE_U8;
-    if (!narrow || in[1]->dtype != DTYPE_F32 || in[1]->shape.rank > 1 || in[1]->shape.rank < 0)
+    bool blocks = onnx_i64(s, "block_size", 0) != 0;
+    if (!narrow || blocks || in[1]->dtype != DTYPE_F32 || in[1]->shape.rank > 1 ||
+        in[1]->shape.rank < 0)
         return OK;
     TRY(onnx_add1(s, op, in, in[2] != NULL ? 3 : 2, out));
     struct quant_attrs *a = node_attrs((*out)->producer);
@@ -114,11 +117,53 @@ static status by_steps(struct onnx_site *s, const char *op, struct value *x, dty
     return OK;
 }
 
-static status refuse_blocks(struct onnx_site *s)
+/* To a type below a byte: integers are kept within its range, floats are rounded by their own rule. */
+static status quantize_narrow(struct onnx_site *s, struct value *x, const struct scaling *by,
+                              const struct onnx_narrow *to, struct value **out)
 {
-    return onnx_i64(s, "block_size", 0) == 0
-               ? OK
-               : onnx_fault(s, UNSUPPORTED, "block_size: scales of blocks");
+    struct value *zero;
+    TRY(build2(s, "div", x, by->scale, out));
+    if (!to->is_float)
+        TRY(build1(s, "round_even", *out, out));
+    if (by->zero != NULL) {
+        TRY(build_cast(s, by->zero, DTYPE_F32, &zero));
+        TRY(build2(s, "add", *out, zero, out));
+    }
+    if (!to->is_float) {
+        TRY(build1(s, "clip", *out, out));
+        *(struct curve_attrs *)node_attrs((*out)->producer) =
+            (struct curve_attrs){ (float)to->low, (float)to->high, 0 };
+    }
+    return onnx_to_narrow(s, *out, to, out);
+}
+
+/* Scales of blocks: each serves block_size neighbours along axis. */
+static status spread_blocks(struct onnx_site *s, struct value *x, struct value **v)
+{
+    struct value *place, *size;
+    int64_t block = onnx_i64(s, "block_size", 0);
+    int axis = declared_axis(x, onnx_i64(s, "axis", 1));
+    if (*v == NULL)
+        return OK;
+    if (axis < 0 || block < 1)
+        return onnx_fault(s, INVALID, "blocks of %lld along axis %lld", (long long)block,
+                          (long long)onnx_i64(s, "axis", 1));
+    TRY(build_places(s, x, axis, &place));
+    TRY(onnx_add_ints(s, &(struct attr_ints){ 1, { block } }, &size));
+    TRY(build2(s, "floordiv", place, size, &place));
+    TRY(build_gather(s, *v, place, axis, v));
+    (*v)->shape = x->shape;
+    return OK;
+}
+
+static status read_operand_scaling(struct onnx_site *s, struct value *x, struct scaling *by)
+{
+    if (onnx_i64(s, "block_size", 0) == 0)
+        return read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), by);
+    TRY(onnx_in(s, 1, &by->scale));
+    TRY(onnx_in_optional(s, 2, &by->zero));
+    TRY(spread_blocks(s, x, &by->scale));
+    return spread_blocks(s, x, &by->zero);
 }
 
 static status import_quantize(struct onnx_site *s)
@@ -126,18 +171,24 @@ static status import_quantize(struct onnx_site *s)
     struct value *x, *out;
     struct scaling by;
     dtype to;
-    TRY(refuse_blocks(s));
+    struct value *zero;
     TRY(onnx_in(s, 0, &x));
-    TRY(onnx_in_optional(s, 2, &by.zero));
-    to = by.zero != NULL ? by.zero->dtype : DTYPE_U8;
+    TRY(onnx_in_optional(s, 2, &zero));
+    const struct onnx_narrow *narrow = onnx_narrow_find(onnx_i32(s, "output_dtype", 0));
+    if (narrow == NULL && zero != NULL)
+        narrow = onnx_marked(s->import, zero);
+    if (narrow != NULL) {
+        TRY(read_operand_scaling(s, x, &by));
+        TRY(quantize_narrow(s, x, &by, narrow, &out));
+        return onnx_bind(s, 0, out);
+    }
+    to = zero != NULL ? zero->dtype : DTYPE_U8;
+    out = NULL;
     if (onnx_i64(s, "output_dtype", 0) == 0 && x->dtype == DTYPE_F32)
         TRY(by_steps(s, "quantize", x, to, onnx_i64(s, "axis", 1), &out));
-    else
-        out = NULL;
     if (out != NULL)
         return onnx_bind(s, 0, out);
-    TRY(read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), &by));
-    to = by.zero != NULL ? by.zero->dtype : DTYPE_U8;
+    TRY(read_operand_scaling(s, x, &by));
     if (onnx_i64(s, "output_dtype", 0) != 0)
         TRY(onnx_type_attr(s, "output_dtype", to, &to));
     TRY(quantize(s, x, &by, to, &out));
@@ -148,12 +199,11 @@ static status import_dequantize(struct onnx_site *s)
 {
     struct value *x, *out;
     struct scaling by;
-    TRY(refuse_blocks(s));
     TRY(onnx_in(s, 0, &x));
     TRY(by_steps(s, "dequantize", x, x->dtype, onnx_i64(s, "axis", 1), &out));
     if (out != NULL)
         return onnx_bind(s, 0, out);
-    TRY(read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), &by));
+    TRY(read_operand_scaling(s, x, &by));
     TRY(dequantize(s, x, &by, &out));
     return onnx_bind(s, 0, out);
 }

@@ -2,6 +2,7 @@
 #include "graph/attrs_control.h"
 #include "graph/attrs_move.h"
 #include "import/onnx/build.h"
+#include "import/onnx/narrow.h"
 
 #include <string.h>
 
@@ -29,6 +30,7 @@ static status constant_tensor(struct onnx_site *s, const struct onnx_tensor *t)
     struct tensor *numbers = arena_zalloc(a, sizeof(*numbers));
     TRY(onnx_tensor_read(s->import->tensors, t, numbers, s->import->err));
     TRY(graph_add_constant(s->scope->graph, NULL, numbers, &out, s->import->err));
+    onnx_mark(s->import, out, onnx_narrow_find(t->data_type));
     return onnx_bind(s, 0, out);
 }
 

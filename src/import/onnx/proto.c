@@ -456,7 +456,9 @@ bool onnx_dtype(int32_t data_type, dtype *out)
         { 1, DTYPE_F32 },   { 2, DTYPE_U8 },   { 3, DTYPE_I8 },   { 4, DTYPE_U16 },
         { 5, DTYPE_I16 },   { 6, DTYPE_I32 },  { 7, DTYPE_I64 },  { 9, DTYPE_BOOL },
         { 10, DTYPE_F16 },  { 11, DTYPE_F64 }, { 12, DTYPE_U32 }, { 13, DTYPE_U64 },
-        { 16, DTYPE_BF16 },
+        { 16, DTYPE_BF16 }, { 17, DTYPE_F32 }, { 18, DTYPE_F32 }, { 19, DTYPE_F32 },
+        { 20, DTYPE_F32 },  { 21, DTYPE_U8 },  { 22, DTYPE_I8 },  { 23, DTYPE_F32 },
+        { 24, DTYPE_F32 },  { 25, DTYPE_U8 },  { 26, DTYPE_I8 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (rows[i].data_type == data_type) {

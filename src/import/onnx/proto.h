@@ -102,7 +102,8 @@ struct onnx_model {
  * long as the bytes and the arena are. */
 status onnx_decode(struct str bytes, struct arena *a, struct onnx_model *out, struct err *e);
 
-/* Element type for TensorProto.DataType; false for those that no tensor of ours can hold. */
+/* Element type for TensorProto.DataType; of those below a byte (narrow.h), the one that holds them. false for those that
+ * no tensor of ours can hold. */
 bool onnx_dtype(int32_t data_type, dtype *out);
 
 const struct onnx_attr *onnx_attr_find(const struct onnx_node *n,

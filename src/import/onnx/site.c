@@ -1,6 +1,7 @@
 #include "import/onnx/site.h"
 
 #include "graph/op.h"
+#include "import/onnx/narrow.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ static status make_stored(struct onnx_import *import, struct onnx_scope *scope,
     const char *name =
         scope->call == NULL ? arena_strndup(import->scratch, t->name.p, t->name.n) : NULL;
     TRY(graph_add_constant(scope->graph, name, numbers, out, import->err));
+    onnx_mark(import, *out, onnx_narrow_find(t->data_type));
     onnx_bind_name(import, scope, t->name, *out);
     return OK;
 }
@@ -69,6 +71,7 @@ status onnx_look_at(struct onnx_import *import, struct onnx_scope *scope, struct
         scope->from[scope->capture_count] = v;
         scope->to[scope->capture_count++] = *out;
     }
+    onnx_mark(import, *out, onnx_marked(import, v));
     return OK;
 }
 

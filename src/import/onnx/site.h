@@ -29,7 +29,8 @@ struct onnx_import {
     struct onnx_tensors *tensors;
     struct arena *scratch; /* gone when the import ends */
     struct err *err;
-    int depth; /* of functions in functions */
+    struct map narrow; /* value -> struct onnx_narrow (narrow.h): of those that are no plain type */
+    int depth;         /* of functions in functions */
 };
 
 /* Where names are looked up: a graph, the graph of an attribute, or a function's body. */

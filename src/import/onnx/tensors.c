@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "codec/pb.h"
+#include "import/onnx/narrow.h"
 
 #include <string.h>
 
@@ -192,6 +193,25 @@ static status use_list(struct onnx_tensors *r, const struct onnx_tensor *t, stru
     return OK;
 }
 
+/* ---- elements of less than a byte ---- */
+
+static status widen(struct onnx_tensors *r, const struct onnx_tensor *t,
+                    const struct onnx_narrow *narrow, struct str raw, struct tensor *out,
+                    struct err *e)
+{
+    int64_t numel = shape_numel(&t->shape), each = 8 / narrow->bits;
+    if (numel < 0 || numel > INT64_MAX - each)
+        return fault(t, CORRUPT, "its shape is too large", e);
+    struct tensor packed = { .dtype = DTYPE_U8, .shape = SHAPE((numel + each - 1) / each) };
+    TRY(raw.n > 0 || t->external ? use_raw(r, t, raw, &packed, e) : use_list(r, t, &packed, e));
+    void *numbers = arena_try_array(r->arena, (size_t)numel + 1, dtype_size(narrow->held));
+    if (numbers == NULL)
+        return fault(t, NO_MEMORY, "no memory for its numbers", e);
+    onnx_narrow_unpack(narrow, packed.data, numel, numbers);
+    out->data = numbers;
+    return OK;
+}
+
 status onnx_tensor_read(struct onnx_tensors *r, const struct onnx_tensor *t, struct tensor *out,
                         struct err *e)
 {
@@ -202,7 +222,10 @@ status onnx_tensor_read(struct onnx_tensors *r, const struct onnx_tensor *t, str
                        STR_ARG(t->name), t->data_type);
     if (t->external)
         TRY(read_beside(r, t, &raw, e));
-    if (raw.n > 0 || t->external)
+    const struct onnx_narrow *narrow = onnx_narrow_find(t->data_type);
+    if (narrow != NULL)
+        TRY(widen(r, t, narrow, raw, out, e));
+    else if (raw.n > 0 || t->external)
         TRY(use_raw(r, t, raw, out, e));
     else
         TRY(use_list(r, t, out, e));
