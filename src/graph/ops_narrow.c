@@ -33,9 +33,9 @@ static const struct attr_field fields[] = {
 
 // clang-format off
 const struct op ops_narrow[] = {
-    { "round_narrow", 1, 1, 1, OP_INPLACE | OP_ELEMENTWISE, fields, sizeof(struct narrow_attrs), infer_round },
-    { "to_codes",     1, 1, 1, OP_ELEMENTWISE,              fields, sizeof(struct narrow_attrs), infer_to_codes },
-    { "from_codes",   1, 1, 1, OP_ELEMENTWISE,              fields, sizeof(struct narrow_attrs), infer_from_codes },
+    { "round_narrow", 1, 1, 1, OP_INPLACE, fields, sizeof(struct narrow_attrs), infer_round },
+    { "to_codes",     1, 1, 1, 0,          fields, sizeof(struct narrow_attrs), infer_to_codes },
+    { "from_codes",   1, 1, 1, 0,          fields, sizeof(struct narrow_attrs), infer_from_codes },
     { 0 },
 };
 // clang-format on
