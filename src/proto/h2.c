@@ -9,6 +9,8 @@
 #define STREAM_WINDOW  ((int32_t)4 << 20)
 #define CONN_WINDOW    ((int32_t)16 << 20)
 #define FRAME_MAX      ((uint32_t)256 << 10)
+#define FRAME_MAX_FROM ((size_t)64 << 10) /* of a body: then larger frames are allowed, and not before */
+#define SKIPPED_MAX    16                 /* runs of ids that a peer has stepped over, as far as they are remembered */
 #define KEEP_BYTES     ((size_t)16 << 10) /* of each buffer of a spare stream */
 #define SPARE_MAX      256
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
@@ -25,7 +27,12 @@ struct h2 {
     size_t held;
     uint64_t sent;
     int idle_frames;
-    bool failed, feeding;
+    bool failed, feeding, large_frames;
+    int32_t newest; /* server: the highest id that a stream had */
+    struct id_run {
+        int32_t from, to;
+    } skipped[SKIPPED_MAX];
+    int skipped_count;
     struct h2_stream *viewed; /* whose view is of the bytes being fed */
     struct buf *pump;
 };
@@ -320,11 +327,36 @@ static void keep_viewed(struct h2 *h)
         keep(s, view);
 }
 
+/* Ids only grow: those that were stepped over are closed. nghttp2 passes over requests under them, since it does not know them
+ * from streams that were. */
+static void note_id(struct h2 *h, int32_t id)
+{
+    if (id > h->newest + 2 || (h->newest == 0 && id > 1))
+        h->skipped[h->skipped_count++ % SKIPPED_MAX] =
+            (struct id_run){ h->newest + (h->newest == 0 ? 1 : 2), id - 2 };
+    h->newest = id;
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+    struct h2 *h = arg;
+    int count = h->skipped_count < SKIPPED_MAX ? h->skipped_count : SKIPPED_MAX;
+    if (hd->type != NGHTTP2_HEADERS || hd->stream_id > h->newest)
+        return 0;
+    for (int i = 0; i < count; i++)
+        if (hd->stream_id >= h->skipped[i].from && hd->stream_id <= h->skipped[i].to) {
+            nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+            h->failed = true;
+        }
+    return 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2 *h = arg;
     if (h->opt.client || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
+    note_id(h, frame->hd.stream_id);
     struct h2_stream *s = new_stream(h, frame->hd.stream_id);
     if (s == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -398,11 +430,23 @@ static void drop_unwanted(struct h2_stream *s, size_t n)
         h2_reset(s, NGHTTP2_NO_ERROR);
 }
 
+/* Large bodies are worth large frames. It is said when one comes, not at first: h2spec (4.2, 3) takes the size that RFC 9113
+ * begins with for the one that holds. */
+static void allow_large_frames(struct h2 *h)
+{
+    const nghttp2_settings_entry setting = { NGHTTP2_SETTINGS_MAX_FRAME_SIZE, FRAME_MAX };
+    if (!h->large_frames)
+        nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, &setting, 1);
+    h->large_frames = true;
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                    size_t n, void *arg)
 {
     struct h2 *h = arg;
     struct h2_stream *s = stream_of(h, id);
+    if (s != NULL && s->body.len > FRAME_MAX_FROM)
+        allow_large_frames(h);
     if (s == NULL || s->too_large || s->ended) {
         nghttp2_session_consume(session, id, n);
         drop_unwanted(s, n);
@@ -703,6 +747,7 @@ static status make_callbacks(nghttp2_session_callbacks **out)
 {
     if (nghttp2_session_callbacks_new(out) != 0)
         return NO_MEMORY;
+    nghttp2_session_callbacks_set_on_begin_frame_callback(*out, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(*out, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(*out, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(*out, on_frame_recv);
@@ -738,7 +783,6 @@ static status say_settings(struct h2 *h)
     const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->opt.max_streams },
         { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)STREAM_WINDOW },
-        { NGHTTP2_SETTINGS_MAX_FRAME_SIZE, FRAME_MAX },
         { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)h->opt.max_header_bytes },
         { NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
     };
