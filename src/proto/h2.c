@@ -6,11 +6,12 @@
 #include <nghttp2/nghttp2.h>
 #include <string.h>
 
-#define STREAM_WINDOW  ((int32_t)4 << 20)
-#define CONN_WINDOW    ((int32_t)16 << 20)
-#define FRAME_MAX      ((uint32_t)256 << 10)
-#define FRAME_MAX_FROM ((size_t)64 << 10) /* of a body: then larger frames are allowed, and not before */
-#define SKIPPED_MAX    16                 /* runs of ids that a peer has stepped over, as far as they are remembered */
+#define STREAM_WINDOW ((int32_t)4 << 20)
+#define CONN_WINDOW   ((int32_t)16 << 20)
+#define FRAME_MAX     ((uint32_t)256 << 10)
+#define FRAME_MAX_FROM \
+    ((size_t)64 << 10)    /* of a body: then larger frames are allowed, and not before */
+#define SKIPPED_MAX    16 /* runs of ids that a peer has stepped over, as far as they are remembered */
 #define KEEP_BYTES     ((size_t)16 << 10) /* of each buffer of a spare stream */
 #define SPARE_MAX      256
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
