@@ -17,6 +17,7 @@ from oar import _proto
 
 from .. import _crew
 from .channel import ChannelData, ChannelDataErrcode as Err
+from .log import LOGGER
 from .operator import LONGEST_S, Failure, RequestOp
 
 HEAD = struct.Struct("<II")  # bytes of the pickle, number of buffers behind it
@@ -256,6 +257,8 @@ class Work:
 
     def _answer(self, item, data, stamps):
         begin = _us()
+        if data.error_code:
+            LOGGER.warning("(data_id=%s log_id=%s) err_no %s: %s", item.id, data.log_id, data.error_code, data.error_info)
         try:
             response = self.dag.response_op.pack_response_package(data)
         except Exception as e:

@@ -16,6 +16,7 @@ from oar import _proto
 from oar.errors import OarError, TimedOut
 
 from .channel import ChannelData, ChannelDataErrcode as Err
+from .log import LOGGER
 
 # how a tensor of the pipeline's message holds each type: code -> (field, type of the field's values, type of the array)
 TENSOR_FIELDS = {0: ("int64_data", "int64"), 1: ("float_data", "float32"), 2: ("int_data", "int32"), 3: ("float64_data", "float64"),
@@ -219,7 +220,7 @@ class Op:
             raise
         except (Exception, SystemExit) as e:
             words = "Log_id: {}  Raise_msg: {}  ClassName: {}  FunctionName: {}".format(log_id, e, type(self).__name__, hook.__name__)
-            print(f"pipeline: {words}", file=sys.stderr, flush=True)
+            LOGGER.error(words, exc_info=not isinstance(e, SystemExit))
             raise Failure(Err.UNKNOW, words) from e
 
     @staticmethod

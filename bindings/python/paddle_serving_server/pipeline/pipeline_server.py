@@ -4,6 +4,7 @@ import sys
 
 from .. import _crew
 from ..util import GetAvailablePortGenerator, dump_pid_file, forget_pid_file, port_is_available
+from . import log
 from .dag import Dag, Work
 from .tracer import Tracer
 
@@ -163,11 +164,13 @@ class PipelineServer:
         copies = conf["worker_num"] if conf["build_dag_each_worker"] else 1
         crew_conf = self._dag.crew_conf(self._name, copies)
         work = Work(self._dag, self._name, kept=len(crew_conf["processes"]) == 1)
+        log.begin()
         service = _crew.Service(crew_conf, work, ports[0], self._options(ports))
         tracer = Tracer(conf, ports[0])
 
         def say_ready():
             dump_pid_file(ports, "pipeline")
+            log.LOGGER.info("pipeline %s is ready: rpc_port %s, http_port %s", self._name or "", conf["rpc_port"], conf["http_port"])
             print(f"pipeline {self._name or ''}: rpc_port {conf['rpc_port']}, http_port {conf['http_port']}", file=sys.stderr, flush=True)
 
         def tick():

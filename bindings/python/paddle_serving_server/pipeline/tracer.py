@@ -6,14 +6,10 @@ import os
 import sys
 import time
 
+from . import log
+
 QUANTILES = (50, 60, 70, 80, 90, 95, 99)
 STAGES = ("in", "prep", "midp", "postp", "out")
-
-
-def log_folder():
-    folder = os.path.join(os.environ.get("SERVING_LOG_PATH", "."), "PipelineServingLogs")
-    os.makedirs(folder, exist_ok=True)
-    return folder
 
 
 def ask_interval(port):
@@ -46,7 +42,7 @@ class Tracer:
         self.next = time.monotonic() + self.interval_s
         try:
             figures = self.figures(ask_interval(self.port))
-            with open(os.path.join(log_folder(), "pipeline.tracer"), "a") as f:
+            with open(os.path.join(log.folder(), "pipeline.tracer"), "a") as f:
                 f.write(self.block(figures))
             if self.benchmark:
                 with open("benchmark.log", "w") as f:
@@ -96,7 +92,7 @@ class Tracer:
     @staticmethod
     def yaml(f):
         lines = ["DAG:", f"  query_count: {f['count']}", f"  qps: {f['qps']}", f"  succ: {f['succ']}", f"  avg: {f['ave']}"]
-        lines += ["  percentile:"] + [f"    '{q}': {ms}" for q, ms in f["latency"].items()]
+        lines += [f"  '{q}': {ms}" for q, ms in f["latency"].items()]
         for name, ms, idle in f["ops"]:
             lines += [f"{name}:"] + [f"  {stage}: {ms[stage]}" for stage in STAGES] + [f"  idle: {idle}"]
         return "\n".join(lines) + "\n"
