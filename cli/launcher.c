@@ -52,7 +52,7 @@ static const struct flag flags[] = {
     { "reload_interval_s",    FLAG_VALUE, USE_OPTION, "--reload-interval-s", NULL },
     { "bthread_concurrency",  FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "max_concurrency",      FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "idle_timeout_s",       FLAG_VALUE, USE_NONE,   NULL,                NULL },
+    { "idle_timeout_s",       FLAG_VALUE, USE_OPTION, "--idle-timeout",    NULL },
     { "logger_path",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "logger_file",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "general_model_path",   FLAG_VALUE, USE_NONE,   NULL,                NULL },
@@ -61,10 +61,10 @@ static const struct flag flags[] = {
     { "http_body_compress_threshold", FLAG_VALUE, USE_NONE, NULL,          NULL },
     { "el_log_level",         FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "log_dir",              FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "minloglevel",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "v",                    FLAG_VALUE, USE_NONE,   NULL,                NULL },
+    { "minloglevel",          FLAG_VALUE, USE_READ,   NULL,                "0" },
+    { "v",                    FLAG_VALUE, USE_READ,   NULL,                NULL }, /* GLOG_v */
     { "precision",            FLAG_VALUE, USE_OPTION, "--precision",       NULL },
-    { "prometheus_port",      FLAG_VALUE, USE_NONE,   NULL,                NULL },
+    { "prometheus_port",      FLAG_VALUE, USE_READ,   NULL,                "19393" },
     { "request_cache_size",   FLAG_VALUE, USE_OPTION, "--request-cache-size", NULL },
     { "gpuid",                FLAG_VALUE, USE_WARN,   NULL,                NULL },
     { "nnadapter_device_names", FLAG_VALUE, USE_WARN, NULL,                NULL },
@@ -74,7 +74,7 @@ static const struct flag flags[] = {
     { "nnadapter_mixed_precision_quantization_config_path", FLAG_VALUE, USE_WARN, NULL, NULL },
     { "enable_model_toolkit", FLAG_BOOL,  USE_NONE,   NULL,                NULL },
     { "enable_general_model", FLAG_BOOL,  USE_NONE,   NULL,                NULL },
-    { "enable_prometheus",    FLAG_BOOL,  USE_NONE,   NULL,                NULL },
+    { "enable_prometheus",    FLAG_BOOL,  USE_READ,   NULL,                "false" },
     { "logtostderr",          FLAG_BOOL,  USE_NONE,   NULL,                NULL },
     { "alsologtostderr",      FLAG_BOOL,  USE_NONE,   NULL,                NULL },
     { "use_parallel_infer_service", FLAG_BOOL, USE_NONE, NULL,             NULL },
@@ -301,7 +301,20 @@ static status take_options(struct launch *l)
             strcmp(value, "false") != 0 && value[0] != '\0')
             fprintf(stderr, "oar: -%s %s has no effect here\n", flags[i].name, value);
     }
+    if (strcmp(value_of(l, "enable_prometheus"), "true") == 0)
+        TRY(say(l, "--prometheus-port", value_of(l, "prometheus_port")));
     return strcmp(threads, "0") == 0 ? OK : say(l, "--thread", threads);
+}
+
+/* glog's: -v (or GLOG_v) tells more, -minloglevel less. */
+static status take_log_level(struct launch *l)
+{
+    static const char *const levels[] = { "info", "warn", "error", "error" };
+    const char *v = value_of(l, "v"), *least = value_of(l, "minloglevel");
+    v = v != NULL ? v : getenv("GLOG_v");
+    if (v != NULL && v[0] > '0' && v[0] <= '9')
+        return say(l, "--log-level", "debug");
+    return least[0] > '0' && least[0] < '4' ? say(l, "--log-level", levels[least[0] - '0']) : OK;
 }
 
 static status translate(struct launch *l, int argc, char **argv)
@@ -311,6 +324,7 @@ static status translate(struct launch *l, int argc, char **argv)
     TRY(take_port(l));
     TRY(take_models(l));
     TRY(say_models(l));
+    TRY(take_log_level(l));
     return take_options(l);
 }
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "client/client.h"
 #include "client/remote.h"
+#include "proto/general_check.h"
 
 #include <string.h>
 
@@ -92,7 +93,7 @@ static status feed_from(const oar_array *a, struct named_tensor *out, struct err
         return err_set(e, INVALID, "feed '%s': its shape or its data is missing", name);
     t->data = a->data;
     if (a->lod != NULL && a->lod_count > 0)
-        t->lod = (struct lod){ .levels = 1, .level = { { a->lod, a->lod_count } } };
+        TRY(general_split_lod(a->lod, a->lod_count, name, &t->lod, e));
     return lod_check(&t->lod, a->rank > 0 ? t->shape.dim[0] : 1, name, e);
 }
 
@@ -117,21 +118,35 @@ static status request_from(oar_client *c, const oar_call *call, struct infer_req
     return OK;
 }
 
+/* All levels one behind the other, as feeds have them. */
+static const int64_t *joined_lod(struct arena *a, const struct lod *lod, int64_t *count)
+{
+    *count = 0;
+    for (int i = 0; i < lod->levels; i++)
+        *count += lod->level[i].count;
+    if (lod->levels < 2)
+        return lod->levels == 1 ? lod->level[0].offset : NULL;
+    int64_t *all = arena_try_array(a, (size_t)*count, sizeof(*all)), *to = all;
+    for (int i = 0; all != NULL && i < lod->levels; to += lod->level[i++].count)
+        memcpy(to, lod->level[i].offset, (size_t)lod->level[i].count * sizeof(*all));
+    if (all == NULL)
+        *count = 0;
+    return all;
+}
+
 static void result_from(struct arena *a, const struct named_tensor *t, const char *engine,
                         oar_array *out)
 {
     struct str name = t->alias.n != 0 ? t->alias : t->name;
-    const struct lod *lod = &t->tensor.lod;
     *out = (oar_array){
         .name = arena_strndup(a, name.p, name.n),
         .dtype = t->tensor.dtype,
         .rank = t->tensor.shape.rank,
         .shape = t->tensor.shape.dim,
         .data = t->tensor.data,
-        .lod = lod->levels > 0 ? lod->level[0].offset : NULL,
-        .lod_count = lod->levels > 0 ? lod->level[0].count : 0,
         .engine = engine,
     };
+    out->lod = joined_lod(a, &t->tensor.lod, &out->lod_count);
 }
 
 static void answer_from(struct arena *a, const struct infer_reply *reply, oar_answer *out)

@@ -57,7 +57,7 @@ void turn_free(struct turn *t)
 static void count_end(struct crew *c, const struct request *r)
 {
     uint64_t us = (clock_ns() - r->begin_ns) / 1000;
-    bool good = r->task->result == OK;
+    bool good = r->task->result == OK && !r->at_fault;
     c->answered += good;
     c->failed += !good;
     c->sum_us += us;
@@ -174,6 +174,7 @@ static void take_final(struct turn *t, const struct crew_outcome *o)
         return;
     }
     r->task->code = o->code;
+    r->at_fault = o->fault != 0;
     buf_append(r->task->reply, o->bytes.p, o->bytes.n);
     if (buf_check(r->task->reply) != OK)
         request_finish(r, NO_MEMORY, "the answer is larger than this server's memory allows");

@@ -31,8 +31,8 @@ struct request {
     uint64_t id, begin_ns, deadline_ns;
     int refs;
     int attempt, attempts_left;
-    bool finished;
-    struct made of[]; /* by operator */
+    bool finished, at_fault; /* at_fault: its answer tells an error */
+    struct made of[];        /* by operator */
 };
 
 #define ALL_INPUTS (-2)

@@ -41,13 +41,13 @@ def test_serve(server):
         oar.serve(UCI, max_body_sise=1)
 
 
-@pytest.mark.parametrize("protocol", ["auto", "brpc", "http", "http-json"])
+@pytest.mark.parametrize("protocol", ["auto", "brpc", "http", "http-json", "grpc"])
 def test_every_protocol(server, protocol):
     with oar.Client(server.address, protocol=protocol) as client:
         assert right(client.infer({"x": X})) and right(client.infer({"x": X}, ["price"])) and right(client.infer({"x": X}, "price"))
         with pytest.raises(errors.InvalidArgument, match="expected float32 \\[-1, 13\\], got float32 \\[1, 3\\]") as e:
             client.infer({"x": X[:, :3]})
-        assert e.value.code in (1003, 400) and not e.value.retryable
+        assert e.value.code in (1003, 400, 3) and not e.value.retryable
         with pytest.raises(ValueError, match="did you mean 'x'"):
             client.infer({"y": X})
     with pytest.raises(errors.InvalidArgument, match="the client is closed"):
@@ -56,6 +56,12 @@ def test_every_protocol(server, protocol):
 
 def test_a_named_model_over_the_open_inference_protocol():
     with oar.serve({"uci": UCI, "lenet": ZOO / "lenet_digits" / "pdmodel26"}) as s:
+        grpc = oar.Client(s.address, protocol="kserve-grpc", model="uci")
+        assert right(grpc.infer({"x": X})) and right(grpc.infer({"x": X}, ["price"]))
+        with pytest.raises(errors.NotFound):
+            oar.Client(s.address, protocol="kserve-grpc", model="nobody").infer({"x": X})
+        with pytest.raises(errors.InvalidArgument, match="names its model"):
+            oar.Client(s.address, protocol="kserve-grpc")
         client = oar.Client(s.address, model="uci")
         assert client.protocol == "kserve" and right(client.infer({"x": X})) and right(client.infer({"x": X}, ["price"]))
         info = client.metadata()

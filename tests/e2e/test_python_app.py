@@ -285,7 +285,7 @@ def test_video():
 
 # ---- predictors and tools ----
 
-def test_local_predictor():
+def test_local_predictor(capfd):
     p = LocalPredictor()
     with pytest.raises(ValueError, match="call load_model_config"):
         p.predict({"x": [0] * 13}, ["price"])
@@ -297,6 +297,11 @@ def test_local_predictor():
         assert list(got) == [key] and abs(got[key][0, 0] - 18.9011518) < 1e-5
     with pytest.raises(ValueError, match="Wrong feed name: y"):
         p.predict({"y": row}, ["price"])
+    p.load_model_config(str(UCI), thread_num=2, precision="bf16", use_profile=True)
+    assert abs(p.predict({"x": row}, ["price"])["price"][0, 0] - 18.9011518) < 0.2
+    assert capfd.readouterr().err.startswith("PROFILE\tpid:")
+    with pytest.raises(ValueError, match="fp23"):
+        p.load_model_config(str(UCI), precision="fp23")
     folder = ZOO / "imdb_cnn" / "pdmodel26"
     if folder.exists():
         p.load_model_config(str(folder))

@@ -190,6 +190,66 @@ def test_variants_by_weight(uci):
     assert set(tags) == {"a", "b"} and 50 < tags["a"] < 160
 
 
+def test_a_variant_by_key_and_without_its_servers(uci):
+    """The same key means the same variant, in shares by weight; a variant that nobody serves leaves its calls to another."""
+    c = Client()
+    c.load_client_config(str(UCI))
+    c.add_variant("a", [uci.address], 30)
+    c.add_variant("b", [uci.address], 70)
+    c.connect()
+    tags = collections.Counter()
+    for key in range(200):
+        c.set_variant_key(f"user {key}")
+        (tag,) = {c.predict(feed={"x": ROW}, need_variant_tag=True)[1] for _ in range(3)}
+        tags[tag] += 1
+    assert 30 < tags["a"] < 90
+    c = Client()
+    c.load_client_config(str(UCI))
+    c.add_variant("gone", ["127.0.0.1:1"], 90)
+    c.add_variant("here", [uci.address], 10)
+    c.connect()
+    assert {c.predict(feed={"x": ROW}, need_variant_tag=True)[1] for _ in range(20)} == {"here"}
+
+
+def test_nested_offsets_travel():
+    """[[0, 2, 3], [0, 1, 4, 6]] and the same in one list, there and back; a server that wants one level says so."""
+    import http.server
+    import oar
+    from paddle_serving_client.proto import general_model_service_pb2 as pb
+    seen = []
+
+    class Echo(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = pb.Request.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append(list(request.tensor[0].lod))
+            response = pb.Response()
+            response.outputs.add().tensor.append(request.tensor[0])
+            body = response.SerializeToString()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/proto")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    flat, words = [0, 2, 3, 0, 1, 4, 6], np.arange(6).reshape(6, 1)
+    folder = ZOO / "imdb_lstm" / "pdmodel26"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as echo, Server("--model", folder) as server:
+        threading.Thread(target=echo.serve_forever, daemon=True).start()
+        client = oar.Client(f"127.0.0.1:{echo.server_address[1]}", protocol="http")
+        for lod in ([[0, 2, 3], [0, 1, 4, 6]], flat, [np.array([0, 2, 3]), (0, 1, 4, 6)]):
+            assert client.infer({"words": words, "words.lod": lod})["words.lod"].tolist() == flat
+        assert seen == [flat] * 3
+        echo.shutdown()
+        c = connected(server, folder)
+        assert c.predict({"words": words, "words.lod": [[0, 2, 3], [0, 1, 4, 6]]}, batch=True) is None
+        assert "got 2" in str(c.last_error)
+        with pytest.raises(errors.OarError, match="LoD level 0 must end at 3"):
+            client.infer({"words": words, "words.lod": [[0, 2, 4], [0, 1, 4, 6]]})
+
+
 @pytest.mark.parametrize("policy", ["la", "rr", "random", "least_loaded", "consistent_hash"])
 def test_every_balancing_policy_uses_every_server(uci, policy):
     with Server("--model", UCI) as other:

@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from python_site import SITE  # noqa: F401
+from python_site import script
 from conftest import ROOT, free_port
 from paddle_serving_server.pipeline import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.operator import join, split
@@ -268,6 +269,135 @@ server.run_server()
     with running(["-c", source, conf], [http], tmp_path):
         begin = time.monotonic()
         assert post(http, "s", rows="1", width="2", v="1")["err_no"] == 0 and time.monotonic() - begin < 1
+
+
+def until_there(path, seconds=5):
+    end = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return path.read_text()
+
+
+def test_what_a_pipeline_tells(tmp_path):
+    """Metrics on prometheus_port, the tracer's block, benchmark.log, PROFILE lines, logs; and the tools that read them."""
+    rpc, http, metrics = free_port(), free_port(), free_port()
+    conf = graph_conf(rpc, http, False, dag={"enable_prometheus": True, "prometheus_port": metrics, "use_profile": True,
+                                             "tracer": {"interval_s": 1}})
+    with running(["-c", GRAPH, conf], [http, metrics], tmp_path, FLAGS_profile_pipeline="1", SERVING_LOG_PATH=f"{tmp_path}/") as p:
+        for _ in range(5):
+            assert post(http, x=TEXT)["err_no"] == 0
+        assert post(http, **{"raise": "1"})["err_no"] == 10000
+        profile = post(http, x=TEXT, **{"pipeline.profile": "1"})
+        line = dict(zip(profile["key"], profile["value"]))["pipeline.profile"]
+        for mark in ("call_", "prepack_", "postpack_", "in#detect_0", "prep#recognise_1", "midp#detect_0", "postp#combine_1", "out#combine_1"):
+            assert mark in line, line
+        said = requests.get(f"http://127.0.0.1:{metrics}/metrics", timeout=5).text
+        assert 'pd_query_request_success_total{model="ocr",version="0"} 6\n' in said
+        assert 'pd_query_request_failure_total{model="ocr",version="0"} 1\n' in said
+        assert 'oar_crew_operator_requests_total{operator="recognise"} 6\n' in said and "oar_crew_workers 6\n" in said
+        logs = tmp_path / "PipelineServingLogs"
+        tracer = until_there(logs / "pipeline.tracer")
+        for words in ("TRACER", "Op(detect):", "\tprep[", "\tidle[", "Query count[7]", "Succ[0.857", "Error req[5]", "\t\t.99["):
+            assert words in tracer, tracer
+        assert "of the hook" in until_there(logs / "pipeline.log") and "of the hook" in until_there(logs / "pipeline.log.wf")
+        benchmark = until_there(tmp_path / "benchmark.log")
+        assert "query_count: 7" in benchmark and "detect:" in benchmark
+        assert p.said().count("PROFILE\tpid:") >= 6
+    from paddle_serving_server.pipeline import Analyst
+    times = Analyst(str(logs / "pipeline.tracer")).get_op_analyst().times()
+    assert set(times) == {"detect", "recognise", "combine"} and times["detect"]["prep"] > 0
+    (tmp_path / "log").write_text(benchmark)
+    (tmp_path / "cfg").write_text("model_name: ocr\nprecision: fp32\nbatch_size: 1\ninput_shape: 1,13\nnum_of_samples: 7\n")
+    script("-m", "paddle_serving_server.parse_profile", "--benchmark_cfg", "cfg", "--benchmark_log", "log", "--output", "std.log", cwd=tmp_path)
+    assert "model_name: ocr" in (tmp_path / "std.log").read_text() and "inference_time_99(ms): " in (tmp_path / "std.log").read_text()
+    (tmp_path / "log").write_text("#--- one ---\nmedian: 12.5ms\n90_percent: 20ms\n99_percent: 30ms\nAVG_QPS: 80\nCPU_UTIL: 3\n")
+    script("-m", "paddle_serving_server.parse_profile", "--benchmark_cfg", "cfg", "--benchmark_log", "log", cwd=tmp_path)
+    assert "[one] inference_time(ms): 12.5\n" in (tmp_path / "std_benchmark.log").read_text()
+    wrong = script("-m", "paddle_serving_server.parse_profile", "--benchmark_cfg", "log", "--benchmark_log", "log", cwd=tmp_path, check=False)
+    assert wrong.returncode == 1 and "model_name" in wrong.stderr
+
+
+def test_what_the_original_got_wrong(tmp_path):
+    """spec/pitfalls.md, D: the graph's own retry; lists of mini batches under a timeout; state on self under concurrency; hooks of
+    before 0.7; what pickle cannot carry between threads."""
+    rpc, http = free_port(), free_port()
+    source = '''
+import json, sys, time
+import numpy as np
+from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp, PipelineServer
+calls = []
+class First(Op):
+    def preprocess(self, input_dicts, log_id):
+        (_, given), = input_dicts.items()
+        self.mine = given["n"]
+        time.sleep(0.02)
+        return {"given": given, "keep": lambda: given["n"]}, True, None, ""
+    def postprocess(self, input_dicts, fetch_dict, log_id):
+        return {**fetch_dict, "mine": self.mine}, None, ""
+class Lists(Op):
+    def preprocess(self, input_dicts, data_id, log_id):
+        (_, made), = input_dicts.items()
+        return [{"x": np.ones((1, 13), "float32") * i, "made": made} for i in range(3)], False, None, ""
+    def process(self, feed_batch, typical_logid=0):
+        made = feed_batch["made"]
+        calls.append(made["mine"])
+        if made["given"].get("slow") and calls.count(made["mine"]) == 1:
+            time.sleep(0.5)
+        return {"sum": feed_batch["x"].sum(), "mine": made["mine"], "kept": made["keep"]()}, 0, ""
+    def postprocess(self, input_dicts, fetch_data, data_id, log_id):
+        assert len(fetch_data) == 3
+        return {"mine": fetch_data[0]["mine"], "kept": fetch_data[2]["kept"], "sum": str(sum(f["sum"] for f in fetch_data))}, None, ""
+server = PipelineServer("s")
+server.set_response_op(ResponseOp(input_ops=[Lists(name="lists", input_ops=[First(name="first", input_ops=[RequestOp()])])]))
+server.prepare_server(yml_dict=json.loads(sys.argv[1]))
+server.run_server()
+'''
+    conf = json.dumps({"rpc_port": rpc, "http_port": http, "dag": {"retry": 2},
+                       "op": {"first": {"concurrency": 8}, "lists": {"concurrency": 8, "timeout": 200}}})
+    with running(["-c", source, conf], [http], tmp_path):
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            got = list(pool.map(lambda n: post(http, "s", n=str(n)), range(64)))
+        assert all(g["err_no"] == 0 and g["value"] == [str(n), str(n), "39.0"] for n, g in enumerate(got)), got[:2]
+        assert post(http, "s", n="late", slow="1") == {"err_no": 0, "err_msg": "", "key": ["mine", "kept", "sum"],
+                                                       "value": ["late", "late", "39.0"], "tensors": []}
+
+
+def test_a_pipeline_over_tls(tmp_path):
+    rpc, http = free_port(), free_port()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "web_service.py").write_text(SIMPLE_WEB_SERVICE)
+    (tmp_path / "config.yml").write_text(json.dumps({"rpc_port": rpc, "http_port": http, "tls_cert": str(tmp_path / "cert"),
+                                                     "tls_key": str(tmp_path / "key"), "op": {"uci": local()}}))
+    with running(["web_service.py", "config.yml"], [http], tmp_path):
+        got = requests.post(f"https://127.0.0.1:{http}/uci/prediction", json={"key": ["x"], "value": [TEXT]}, verify=str(tmp_path / "cert"), timeout=10)
+        assert got.json()["value"] == ["[[18.901152]]"]
+
+
+def test_overload_is_told(tmp_path):
+    """A request whose time runs out, over HTTP and gRPC, and a caller that goes."""
+    rpc, http = free_port(), free_port()
+    source = '''
+import json, sys, time
+from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp, PipelineServer
+class Slow(Op):
+    def preprocess(self, input_dicts, data_id, log_id):
+        (_, given), = input_dicts.items()
+        time.sleep(float(given["s"]))
+        return {"s": given["s"]}, True, None, ""
+server = PipelineServer("s")
+server.set_response_op(ResponseOp(input_ops=[Slow(name="slow", input_ops=[RequestOp()])]))
+server.prepare_server(yml_dict=json.loads(sys.argv[1]))
+server.run_server()
+'''
+    with running(["-c", source, json.dumps({"rpc_port": rpc, "http_port": http})], [http], tmp_path):
+        begin = time.monotonic()
+        late = requests.post(f"http://127.0.0.1:{http}/s/prediction", json={"key": ["s"], "value": ["1"]}, timeout=10,
+                             headers={"X-Request-Timeout-Ms": "200"}).json()
+        assert late["err_no"] == 6000 and "within the time" in late["err_msg"] and time.monotonic() - begin < 0.9
+        with pytest.raises(requests.Timeout):
+            requests.post(f"http://127.0.0.1:{http}/s/prediction", json={"key": ["s"], "value": ["0.1"]}, timeout=0.05)
+        assert post(http, "s", s="0")["err_no"] == 0
 
 
 def test_ragged_requests_are_joined():

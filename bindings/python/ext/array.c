@@ -239,3 +239,30 @@ PyObject *array_out(int dtype, int rank, const int64_t *shape, const void *data)
     }
     return made;
 }
+
+/* [[0, 2], [0, 3, 8]] -> [0, 2, 0, 3, 8], new; anything else: itself. */
+static PyObject *joined(PyObject *value)
+{
+    PyObject *first =
+        PyList_Check(value) && PyList_Size(value) > 0 ? PyList_GetItem(value, 0) : NULL;
+    if (first == NULL || PyLong_Check(first) || !PySequence_Check(first)) {
+        Py_INCREF(value);
+        return value;
+    }
+    PyObject *all = PyList_New(0);
+    for (Py_ssize_t i = 0; i < PyList_Size(value) && all != NULL; i++) {
+        PyObject *more = PySequence_List(PyList_GetItem(value, i));
+        if (more == NULL || PyList_SetSlice(all, PyList_Size(all), PyList_Size(all), more) != 0)
+            Py_CLEAR(all);
+        Py_XDECREF(more);
+    }
+    return all;
+}
+
+bool array_lod(PyObject *value, bool strict, const char *what, struct array *out)
+{
+    PyObject *flat = joined(value);
+    bool fine = flat != NULL && array_in(flat, EXT_I64, strict, what, out);
+    Py_XDECREF(flat);
+    return fine;
+}

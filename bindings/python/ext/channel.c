@@ -1,4 +1,4 @@
-/* Channel(endpoint, protocol): calls to one server by any number of threads. A call takes an idle connection, or opens
+/* Channel(endpoint, protocol[, model]): calls to one server by any number of threads. A call takes an idle connection, or opens
  * one, and gives it back; the GIL is free while it is on its way. Choosing among servers and trying again are for Python
  * (oar/balance.py), which reads from here how busy and how quick this one is. */
 #include "ext.h"
@@ -13,7 +13,7 @@
 #define MAX_FEEDS        4096
 
 struct channel {
-    PyObject_HEAD PyObject *endpoint, *protocol; /* bytes */
+    PyObject_HEAD PyObject *endpoint, *protocol, *model; /* bytes; model may be NULL */
     pthread_mutex_t lock;
     oar_client *idle[IDLE_CONNECTIONS]; /* guarded by lock */
     int idle_count;                     /* guarded by lock */
@@ -55,8 +55,11 @@ static oar_client *take(struct channel *c)
         client = c->idle[--c->idle_count];
     c->calls++;
     pthread_mutex_unlock(&c->lock);
-    if (client == NULL)
-        oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client);
+    if (client == NULL &&
+        oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client) ==
+            0 &&
+        c->model != NULL)
+        oar_client_set_model(client, PyBytes_AsString(c->model));
     return client;
 }
 
@@ -227,7 +230,7 @@ static bool set_lod(struct call *call, int i, const char *name, PyObject *value)
 {
     struct array *lod = &call->feed[i].lod;
     array_release(lod);
-    if (!array_in(value, EXT_I64, call->strict, name, lod))
+    if (!array_lod(value, call->strict, name, lod))
         return false;
     if (lod->rank != 1 && numel(lod) != lod->shape[lod->rank - 1]) {
         PyErr_Format(PyExc_ValueError,
@@ -531,8 +534,8 @@ static int check(const struct channel *c)
 static int channel_init(PyObject *self, PyObject *args, PyObject *kw)
 {
     struct channel *c = (struct channel *)self;
-    const char *endpoint, *protocol;
-    if (c->endpoint != NULL || !PyArg_ParseTuple(args, "ss", &endpoint, &protocol)) {
+    const char *endpoint, *protocol, *model = NULL;
+    if (c->endpoint != NULL || !PyArg_ParseTuple(args, "ss|z", &endpoint, &protocol, &model)) {
         if (c->endpoint != NULL)
             PyErr_SetString(PyExc_RuntimeError, "a Channel is made once");
         return -1;
@@ -541,6 +544,9 @@ static int channel_init(PyObject *self, PyObject *args, PyObject *kw)
     c->generation = generation;
     c->endpoint = PyBytes_FromString(endpoint);
     c->protocol = PyBytes_FromString(protocol);
+    c->model = model != NULL ? PyBytes_FromString(model) : NULL;
+    if (model != NULL && c->model == NULL)
+        return -1;
     return c->endpoint != NULL && c->protocol != NULL ? check(c) : -1;
 }
 
@@ -551,6 +557,7 @@ static void channel_dealloc(PyObject *self)
     close_idle(c);
     Py_XDECREF(c->endpoint);
     Py_XDECREF(c->protocol);
+    Py_XDECREF(c->model);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -574,7 +581,8 @@ PyObject *channel_type(void)
         { Py_tp_new, PyType_GenericNew },
         { Py_tp_dealloc, channel_dealloc },
         { Py_tp_methods, methods },
-        { Py_tp_doc, (void *)(uintptr_t) "Channel(endpoint, protocol): calls to one server." },
+        { Py_tp_doc,
+          (void *)(uintptr_t) "Channel(endpoint, protocol[, model]): calls to one server." },
         { 0 },
     };
     static PyType_Spec spec = {

@@ -53,6 +53,8 @@ struct array {
  * what: the name in the words of the TypeError or ValueError. false: an exception is set. */
 bool array_in(PyObject *value, int want, bool strict, const char *what, struct array *out);
 void array_release(struct array *a);
+/* Offsets of sequences: one list, or of nested sequences a list of lists, which are put one behind the other. */
+bool array_lod(PyObject *value, bool strict, const char *what, struct array *out);
 /* Text for a tensor of strings (code 20): str, bytes, or a list of them, each ended by a NUL. */
 bool array_text(PyObject *value, const char *what, struct array *out);
 /* A new ndarray with a copy of these elements; NULL: an exception is set. */

@@ -275,14 +275,17 @@ static int model_init(PyObject *self, PyObject *args, PyObject *kw)
     struct model *m = (struct model *)self;
     PyObject *path;
     oar_error e = { "" };
-    if (m->model != NULL || !PyArg_ParseTuple(args, "O&", PyUnicode_FSConverter, &path)) {
+    oar_model_options options = { .size = sizeof(options) };
+    if (m->model != NULL || !PyArg_ParseTuple(args, "O&|zi", PyUnicode_FSConverter, &path,
+                                              &options.precision, &options.threads)) {
         if (m->model != NULL)
             PyErr_SetString(PyExc_RuntimeError, "a Model is loaded once");
         return -1;
     }
     int status;
     pthread_mutex_init(&m->lock, NULL);
-    Py_BEGIN_ALLOW_THREADS status = oar_model_open(PyBytes_AsString(path), &m->model, &e);
+    Py_BEGIN_ALLOW_THREADS status =
+        oar_model_open_with(PyBytes_AsString(path), &options, &m->model, &e);
     Py_END_ALLOW_THREADS Py_DECREF(path);
     if (status != 0) {
         ext_fail(status, 0, e.text);

@@ -27,9 +27,9 @@ class Server:
 
     __slots__ = ("address", "channel", "down_until", "failures")
 
-    def __init__(self, address: str, protocol: str) -> None:
+    def __init__(self, address: str, protocol: str, model: Optional[str] = None) -> None:
         self.address = address
-        self.channel = _oar.Channel(address, protocol)
+        self.channel = _oar.Channel(address, protocol, model)
         self.down_until = 0.0
         self.failures = 0
 
@@ -127,10 +127,10 @@ class Group:
     """Servers that do the same work. Any number of threads may call."""
 
     def __init__(self, addresses: Sequence[str], protocol: str = "brpc", policy: str = "la", retries: int = 2,
-                 budget: Optional[Budget] = None) -> None:
+                 budget: Optional[Budget] = None, model: Optional[str] = None) -> None:
         if not addresses:
             raise InvalidArgument("no server to connect to; give at least one 'host:port'")
-        self.servers = [Server(a, protocol) for a in addresses]
+        self.servers = [Server(a, protocol, model) for a in addresses]
         self.pick = policy_named(policy)
         self.retries = retries
         self.budget = budget

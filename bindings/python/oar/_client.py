@@ -21,7 +21,9 @@ Arrays = Dict[str, "np.ndarray[Any, Any]"]
 _T = TypeVar("_T")
 
 # protocol -> (name in liboar_client, or "" where Python speaks it)
-PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "kserve": ""}
+PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "grpc": "grpc", "kserve": "",
+             "kserve-grpc": "kserve-grpc"}
+OF_A_MODEL = ("kserve", "kserve-grpc")  # whose requests name it
 
 # Open Inference Protocol's names of types
 _OIP = {"int64": "INT64", "float32": "FP32", "int32": "INT32", "float64": "FP64", "int16": "INT16", "float16": "FP16", "uint8": "UINT8",
@@ -152,8 +154,8 @@ class Client:
         how much each gets done, the default), "least_loaded", "round_robin", "random", or "consistent_hash" (by the
         ``key`` of the call).
     ``protocol``
-        "auto" (baidu_std; "kserve" where ``model`` is given), "brpc", "http" (protobuf), "http-json", or "kserve" (the Open
-        Inference Protocol over HTTP, which names its model).
+        "auto" (baidu_std; "kserve" where ``model`` is given), "brpc", "http" (protobuf), "http-json", "grpc", "kserve" or
+        "kserve-grpc" (the Open Inference Protocol over HTTP or gRPC, which names its model).
     ``timeout``
         Seconds for one attempt of a call.
     ``retries``
@@ -177,10 +179,13 @@ class Client:
         self.model = model
         self.timeout = timeout
         self.protocol = "kserve" if protocol == "auto" and model is not None else protocol
-        if self.protocol != "kserve" and model is not None:
-            raise InvalidArgument(f"protocol {protocol!r} asks the server's first model; to name one use protocol='kserve'")
+        if self.protocol not in OF_A_MODEL and model is not None:
+            raise InvalidArgument(f"protocol {protocol!r} asks the server's first model; to name one use protocol='kserve' or 'kserve-grpc'")
+        if self.protocol == "kserve-grpc" and model is None:
+            raise InvalidArgument("protocol 'kserve-grpc' names its model: Client(address, protocol='kserve-grpc', model='NAME')")
         self._budget = _balance.Budget()
-        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol] or "http", balance, retries, self._budget)
+        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol] or "http", balance, retries, self._budget,
+                                     model)
         self._http = _Http()
         self._hedge_after = hedge_after
         self._pool: Optional[concurrent.futures.ThreadPoolExecutor] = None

@@ -43,8 +43,8 @@ class Model(_oar.Model):
     producers on the CPU, lists and scalars. A conversion that loses values (1.5 for an int64) is refused.
     """
 
-    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
-        super().__init__(path)
+    def __init__(self, path: Union[str, "os.PathLike[str]"], *, precision: str = "fp32", threads: int = 1) -> None:
+        super().__init__(path, precision, threads)
         inputs, outputs = self._ports()
         self._inputs = tuple(_port(r) for r in inputs)
         self._outputs = tuple(_port(r) for r in outputs)
@@ -72,10 +72,12 @@ class Model(_oar.Model):
         return f"<oar.Model {self._path}: {show(self._inputs)} -> {show(self._outputs)}>"
 
 
-def load(path: Union[str, "os.PathLike[str]"]) -> Model:
+def load(path: Union[str, "os.PathLike[str]"], *, precision: str = "fp32", threads: int = 1) -> Model:
     """Loads a model directory or file: whatever ``oar serve`` and ``oar run`` load.
+
+    ``precision``: "fp32", "bf16", "fp16" or "int8" (a quantised model). ``threads``: of one run; any number of runs may go on at once.
 
     Weights are mapped, not read, so this takes milliseconds. Raises :class:`oar.errors.NotFound`,
     :class:`oar.errors.Unsupported` or :class:`oar.errors.DamagedFile` with the file that is at fault.
     """
-    return Model(path)
+    return Model(path, precision=precision, threads=threads)

@@ -8,11 +8,12 @@ import sys
 import time
 import urllib.request
 import warnings
+import zlib
 
 import numpy as np
 
 from oar import _balance, _proto
-from oar.errors import OarError
+from oar.errors import OarError, Unavailable
 
 from .conf import Config
 
@@ -108,6 +109,7 @@ class Client:
         self.profile_server = os.environ.get("FLAGS_profile_server") == "1"
         self._config = None
         self._variants = []  # (tag, addresses, weight)
+        self._variant_key = None
         self._groups = []    # (tag, group), by variant
         self._weights = []
         self._key = None
@@ -216,9 +218,14 @@ class Client:
         except (KeyError, TypeError):
             names = self._fetch_names(fetch)
         tag, group = self._groups[0] if len(self._groups) == 1 else self._choose()
+        call = (config.spec, feed, names, batch, False, log_id, self.rpc_timeout_ms, self.profile_server or profile)
         try:
-            result = group.call(config.spec, feed, names, batch, False, log_id, self.rpc_timeout_ms, self.profile_server or profile,
-                                tagged=need_variant_tag)
+            try:
+                result = group.call(*call, tagged=need_variant_tag)
+            except Unavailable:
+                if len(self._groups) == 1:
+                    raise
+                tag, result = self._fail_over(tag, call, need_variant_tag)
         except OarError as e:
             self.last_error = e
             return None
@@ -264,11 +271,29 @@ class Client:
 
     def _choose(self):
         """A variant at random, by weight."""
-        point = random.random() * self._weights[-1]
+        share = random.random() if self._variant_key is None else zlib.crc32(str(self._variant_key).encode()) / 2**32
+        point = share * self._weights[-1]
         for i, upto in enumerate(self._weights):
             if point < upto:
                 return self._groups[i]
         return self._groups[-1]
+
+    def _fail_over(self, tag, call, tagged):
+        """No server of a variant can be reached: the next one that can answers, and its tag is told."""
+        error = None
+        for other, group in self._groups:
+            if other == tag:
+                continue
+            try:
+                return other, group.call(*call, tagged=tagged)
+            except Unavailable as e:
+                error = e
+        raise error
+
+    def set_variant_key(self, key):
+        """From now on the variant is chosen by this key (of a user, say) instead of by chance: the same one for the same key, in
+        shares by weight. None: by chance again. Ours."""
+        self._variant_key = key
 
     def _write_profile(self, begin, end, stamps):
         """The line that paddle_serving_app.trace reads."""

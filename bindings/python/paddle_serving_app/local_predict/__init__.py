@@ -1,5 +1,7 @@
 """LocalPredictor: a model in this process, with the interface of Paddle Serving's."""
 import os
+import sys
+import time
 
 import numpy as np
 
@@ -7,6 +9,10 @@ from oar import load
 from paddle_serving_client.conf import NUMPY, Config
 
 __all__ = ["LocalPredictor"]
+
+
+def _us():
+    return int(time.time() * 1e6)
 
 
 class LocalPredictor:
@@ -21,14 +27,18 @@ class LocalPredictor:
                           ir_optim=False, use_trt=False, use_lite=False, use_xpu=False, precision="fp32", use_mkldnn=False,
                           mkldnn_cache_capacity=0, mkldnn_op_list=None, mkldnn_bf16_op_list=None, use_feed_fetch_ops=False,
                           use_ascend_cl=False, min_subgraph_size=3, dynamic_shape_info={}, use_calib=False):
-        """Loads the server's folder that save_model or convert wrote. What is said about devices has no effect."""
+        """Loads the server's folder that save_model or convert wrote, to run with `thread_num` threads in `precision` (as the original has
+        it, bf16 where use_mkldnn comes with mkldnn_bf16_op_list). What is said about devices has no effect."""
         config = Config(os.path.join(model_path, "serving_server_conf.prototxt"))
         self.feed_names_, self.fetch_names_ = config.feed_names, config.fetch_names
         self.feed_types_ = {n: v.feed_type for n, v in zip(config.feed_names, config.feeds)}
         self.fetch_types_ = {n: v.fetch_type for n, v in zip(config.fetch_names, config.fetches)}
         self.feed_names_to_idx_ = {n: i for i, n in enumerate(config.feed_names)}
         self.fetch_names_to_idx_ = {n: i for i, n in enumerate(config.fetch_names)}
-        self._model = load(model_path)
+        if mkldnn_bf16_op_list and use_mkldnn and precision == "fp32":
+            precision = "bf16"
+        self._profile = use_profile
+        self._model = load(model_path, precision=precision or "fp32", threads=max(int(thread_num), 1))
         self._names = {}
         for port in self._model.outputs:
             self._names[port.name] = self._names[port.real_name] = port.name
@@ -46,8 +56,17 @@ class LocalPredictor:
         if not isinstance(feed, dict):
             raise ValueError("Feed only accepts dict and list of dict. log_id:{}".format(log_id))
         fetch = [fetch] if isinstance(fetch, str) else list(fetch or [])
-        out = self._model.run(self._inputs(feed, batch))
-        return self._outputs(out, fetch)
+        stamps = [_us()]
+        inputs = self._inputs(feed, batch)
+        stamps.append(_us())
+        out = self._model.run(inputs)
+        stamps.append(_us())
+        result = self._outputs(out, fetch)
+        if self._profile:
+            stamps.append(_us())
+            marks = " ".join(f"{name}_0:{a} {name}_1:{b}" for name, a, b in zip(("prepro", "client_infer", "postpro"), stamps, stamps[1:]))
+            sys.stderr.write(f"PROFILE\tpid:{os.getpid()}\t{marks} \n")
+        return result
 
     def _inputs(self, feed, batch):
         inputs = {}

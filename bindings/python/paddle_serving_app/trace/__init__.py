@@ -23,7 +23,7 @@ def events_of(line):
 def main(argv=None):
     parser = argparse.ArgumentParser("trace")
     parser.add_argument("--profile_file", required=True, help="file with the PROFILE lines of a client or a pipeline")
-    parser.add_argument("--trace_file", required=True, help="file for the trace (chrome://tracing)")
+    parser.add_argument("--trace_file", default="trace", help="file for the trace (chrome://tracing)")
     args = parser.parse_args(argv)
     with open(args.profile_file) as f, open(args.trace_file, "w") as out:
         json.dump([e for line in f for e in events_of(line)], out)

@@ -1,6 +1,7 @@
 """The graph of a pipeline: what the server in C is told of it (which queues, makes batches, and hands what one operator has made to
 the next), and what its worker processes do with requests."""
 import collections
+import copy
 import itertools
 import json
 import os
@@ -152,6 +153,7 @@ class Work:
     def __init__(self, dag, name, kept):
         self.dag, self.name = dag, name
         self.kept = _Kept() if kept else None  # all operators are threads of one process
+        self.own = threading.local()
 
     def start(self, operators):
         self.dag.request_op.init_op()
@@ -163,8 +165,16 @@ class Work:
             except (Exception, SystemExit) as e:
                 raise SystemExit(f"Op {op.name} cannot start: {e or type(e).__name__}") from e
 
+    def _op(self, number):
+        """The operator as this thread has it: what preprocess leaves on `self` for postprocess is not another request's. What
+        init_op made is shared by all."""
+        op = getattr(self.own, "op", None)
+        if op is None:
+            op = self.own.op = copy.copy(self.dag.ops[number])
+        return op
+
     def run(self, number, items):
-        op = self.dag.ops[number]
+        op = self._op(number)
         came = _us()
         outcomes, ready = [None] * len(items), []
         for i, item in enumerate(items):

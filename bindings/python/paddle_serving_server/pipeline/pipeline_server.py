@@ -10,7 +10,7 @@ from .tracer import Tracer
 
 # path in the file -> (type, default, least value); a value that does not fit ends the program as the original does
 TOP = {"rpc_port": (int, None, 1024), "http_port": (int, None, 1024), "worker_num": (int, 1, 1), "build_dag_each_worker": (bool, False, None),
-       "grpc_gateway_port": (int, None, 1024)}
+       "grpc_gateway_port": (int, None, 1024), "tls_cert": (str, None, None), "tls_key": (str, None, None)}
 DAG = {"retry": (int, 1, 1), "client_type": (str, "brpc", None), "use_profile": (bool, False, None), "channel_size": (int, 0, 0),
        "is_thread_op": (bool, True, None), "channel_recv_frist_arrive": (bool, False, None), "enable_prometheus": (bool, False, None),
        "prometheus_port": (int, 19393, 1)}
@@ -189,6 +189,8 @@ class PipelineServer:
         options = ["--quiet", "--thread", os.cpu_count() or 1]
         for port in ports[1:]:
             options += ["--listen", f"0.0.0.0:{port}"]
+        if self._conf["tls_cert"] or self._conf["tls_key"]:  # ours: HTTPS and gRPC over TLS on the same ports
+            options += ["--tls-cert", self._conf["tls_cert"] or "", "--tls-key", self._conf["tls_key"] or ""]
         if self._conf["dag"]["enable_prometheus"]:
             options += ["--prometheus-port", self._conf["dag"]["prometheus_port"]]
         return options
