@@ -27,7 +27,8 @@ typedef struct oar_array {
     int32_t rank;
     const int64_t *shape;
     const void *data;
-    const int64_t *lod; /* offsets, or NULL: 0, 3, 8; of nested sequences all levels, the outermost first: 0, 2, 0, 3, 8 */
+    const int64_t *
+        lod; /* offsets, or NULL: 0, 3, 8; of nested sequences all levels, the outermost first: 0, 2, 0, 3, 8 */
     int64_t lod_count;
     const char *alias; /* feeds: the name that clients use, NULL: the same as name */
     const char
