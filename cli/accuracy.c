@@ -1,15 +1,9 @@
 #include "accuracy.h"
 
 #include "exec/exec.h"
-#include "exec/model.h"
 
 #include <math.h>
 #include <stdio.h>
-
-struct accuracy {
-    double worst, mean, cosine; /* differences over the largest magnitude */
-    int64_t rows, same; /* rows of the last dimension; those with their maximum in the same place */
-};
 
 static int64_t place_of_max(const float *x, int64_t n)
 {
@@ -20,70 +14,101 @@ static int64_t place_of_max(const float *x, int64_t n)
     return best;
 }
 
-static void compare_numbers(const float *got, const float *want, int64_t n, struct accuracy *out)
+static void add_numbers(struct accuracy *a, const float *got, const float *want, int64_t n)
 {
-    double scale = 0, dot = 0, got_2 = 0, want_2 = 0;
     for (int64_t i = 0; i < n; i++) {
         double d = fabs((double)got[i] - want[i]);
-        out->worst = fmax(out->worst, d);
-        out->mean += d;
-        scale = fmax(scale, fabs((double)want[i]));
-        dot += (double)got[i] * want[i];
-        got_2 += (double)got[i] * got[i];
-        want_2 += (double)want[i] * want[i];
+        a->worst = fmax(a->worst, d);
+        a->sum += d;
+        a->scale = fmax(a->scale, fabs((double)want[i]));
+        a->dot += (double)got[i] * want[i];
+        a->got_2 += (double)got[i] * got[i];
+        a->want_2 += (double)want[i] * want[i];
     }
-    scale = scale > 0 ? scale : 1;
-    out->worst /= scale;
-    out->mean /= scale * (double)(n > 0 ? n : 1);
-    out->cosine = got_2 > 0 && want_2 > 0 ? dot / sqrt(got_2 * want_2) : 1;
+    a->count += n;
 }
 
-static void compare(const struct tensor *got, const struct tensor *want, struct accuracy *out)
+void accuracy_add(struct accuracy *a, const struct tensor *got, const struct tensor *want)
 {
     const struct shape *s = &want->shape;
     int64_t n = shape_numel(s), row = s->rank > 0 ? s->dim[s->rank - 1] : 1;
     const float *g = got->data, *w = want->data;
-    *out = (struct accuracy){ 0 };
-    compare_numbers(g, w, n, out);
+    if (got->dtype != DTYPE_F32 || want->dtype != DTYPE_F32 || !shape_eq(&got->shape, s))
+        return;
+    add_numbers(a, g, w, n);
     for (int64_t i = 0; row > 0 && i + row <= n; i += row) {
-        out->rows++;
-        out->same += place_of_max(g + i, row) == place_of_max(w + i, row);
+        a->rows++;
+        a->same += place_of_max(g + i, row) == place_of_max(w + i, row);
     }
 }
 
-static void tell(const struct port *port, const struct tensor *got, const struct tensor *want)
+void accuracy_tell(const struct accuracy *a, const char *output)
 {
-    struct accuracy a;
-    if (got->dtype != DTYPE_F32 || !shape_eq(&got->shape, &want->shape))
+    double scale = a->scale > 0 ? a->scale : 1, count = a->count > 0 ? (double)a->count : 1;
+    double cosine = a->got_2 > 0 && a->want_2 > 0 ? a->dot / sqrt(a->got_2 * a->want_2) : 1;
+    if (a->count == 0)
         return;
-    compare(got, want, &a);
-    fprintf(
-        stderr,
-        "%s: against fp32: max %.3g, mean %.3g of the largest magnitude, cosine %.7f, top-1 the "
-        "same in %lld of %lld\n",
-        port->alias, a.worst, a.mean, a.cosine, (long long)a.same, (long long)a.rows);
-}
-
-static status run_plain(struct model *m, const struct tensor *in, const struct tensor *out,
-                        struct arena *a, struct err *e)
-{
-    int count;
-    const struct port *port = model_outputs(m, &count);
-    struct tensor *want = arena_zalloc(a, (size_t)(count + 1) * sizeof(*want));
-    struct exec *x = exec_new();
-    status s = exec_run(x, m, in, want, e);
-    for (int i = 0; i < count && s == OK; i++)
-        tell(&port[i], &out[i], &want[i]);
-    exec_free(x);
-    return s;
+    fprintf(stderr,
+            "%s: against fp32: max %.3g, mean %.3g of the largest magnitude, cosine %.7f, top-1 "
+            "the same in %lld of %lld\n",
+            output, a->worst / scale, a->sum / count / scale, cosine, (long long)a->same,
+            (long long)a->rows);
 }
 
 status accuracy_report(const char *model, const struct tensor *in, const struct tensor *out,
                        struct arena *a, struct err *e)
 {
     struct model *m;
+    int count;
     TRY(model_open(model, NULL, &m, e));
-    status s = run_plain(m, in, out, a, e);
+    const struct port *port = model_outputs(m, &count);
+    struct tensor *want = arena_zalloc(a, (size_t)(count + 1) * sizeof(*want));
+    struct exec *x = exec_new();
+    status s = exec_run(x, m, in, want, e);
+    for (int i = 0; i < count && s == OK; i++) {
+        struct accuracy one = { 0 };
+        accuracy_add(&one, &out[i], &want[i]);
+        accuracy_tell(&one, port[i].alias);
+    }
+    exec_free(x);
     model_unref(m);
+    return s;
+}
+
+/* Both runs' working memory, and what they gave. */
+struct pair {
+    struct exec *exec[2];
+    struct tensor *out[2];
+};
+
+static status compare_all(struct model *const *m, struct tensor *const *sample, int count,
+                          struct pair *p, struct accuracy *sum, int outputs, struct err *e)
+{
+    for (int k = 0; k < count; k++) {
+        for (int side = 0; side < 2; side++)
+            TRY(exec_run(p->exec[side], m[side], sample[k], p->out[side], e));
+        for (int i = 0; i < outputs; i++)
+            accuracy_add(&sum[i], &p->out[0][i], &p->out[1][i]);
+    }
+    return OK;
+}
+
+status accuracy_compare(struct model *got, struct model *want, struct tensor *const *sample,
+                        int count, struct arena *a, struct err *e)
+{
+    struct model *const m[] = { got, want };
+    int outputs;
+    const struct port *port = model_outputs(want, &outputs);
+    struct accuracy *sum = arena_zalloc(a, (size_t)(outputs + 1) * sizeof(*sum));
+    struct pair p;
+    for (int i = 0; i < 2; i++) {
+        p.exec[i] = exec_new();
+        p.out[i] = arena_zalloc(a, (size_t)(outputs + 1) * sizeof(struct tensor));
+    }
+    status s = compare_all(m, sample, count, &p, sum, outputs, e);
+    for (int i = 0; i < outputs && s == OK; i++)
+        accuracy_tell(&sum[i], port[i].alias);
+    for (int i = 0; i < 2; i++)
+        exec_free(p.exec[i]);
     return s;
 }

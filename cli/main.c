@@ -19,6 +19,7 @@ static const struct verb verbs[] = {
     { "run",     "run a model on the arrays of a file",                   verb_run },
     { "call",    "ask a server, with the arrays of a file",               verb_call },
     { "bench",   "measure a model, or a server under load",               verb_bench },
+    { "convert", "write a model in int8, or with half-size weights",      verb_convert },
     { "inspect", "show a model: inputs, outputs, operators, parameters",  verb_inspect },
     { "trace",   "what a server's live requests spend their time on",     verb_trace },
     { "monitor", "fetch a model whenever its done file is written again",  verb_monitor },

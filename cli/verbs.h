@@ -6,6 +6,7 @@ int verb_serve(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_call(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_convert(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_trace(int argc, char **argv);
 int verb_monitor(int argc, char **argv);

@@ -145,6 +145,71 @@ static status try_batch_of_one(struct model *m, struct err *e)
     return s;
 }
 
+/* ---- outputs that only somebody who looks into the model asks for ---- */
+
+static struct value *find_value(const struct graph *g, const char *name)
+{
+    for (uint32_t i = 0; i < g->value_count; i++)
+        if (strcmp(g->values[i]->name, name) == 0 &&
+            (g->values[i]->producer != NULL || g->values[i]->constant == NULL))
+            return g->values[i];
+    return NULL;
+}
+
+static status add_fetches(struct model *m, struct err *e)
+{
+    struct imported *im = &m->imported;
+    struct graph *g = im->graph;
+    int asked = m->options.fetch_count;
+    if (asked == 0)
+        return OK;
+    struct port *port =
+        arena_zalloc(&g->arena, (size_t)(im->output_count + asked) * sizeof(*port));
+    struct value **out =
+        arena_zalloc(&g->arena, (size_t)(g->output_count + asked) * sizeof(*out));
+    memcpy(port, im->outputs, (size_t)im->output_count * sizeof(*port));
+    memcpy(out, g->outputs, (size_t)g->output_count * sizeof(*out));
+    for (int i = 0; i < asked; i++) {
+        struct value *v = find_value(g, m->options.fetch[i]);
+        if (v == NULL)
+            return err_set(e, NOT_FOUND, "no value is called '%s'", m->options.fetch[i]);
+        out[g->output_count + i] = v;
+        port[im->output_count + i] = (struct port){ .name = v->name,
+                                                    .alias = v->name,
+                                                    .dtype = v->dtype,
+                                                    .shape = v->shape,
+                                                    .ragged = v->lod_levels > 0,
+                                                    .lod_levels = v->lod_levels,
+                                                    .value = g->output_count + i };
+    }
+    im->outputs = port;
+    im->output_count += asked;
+    return graph_set_outputs(g, out, g->output_count + asked);
+}
+
+#define HALVED_ELEMENTS 256 /* smaller constants are biases and scales */
+
+/* Weights as half precision would store them; tells what `oar convert --precision fp16` costs. */
+static status halve_weights(struct graph *g, struct err *e)
+{
+    for (uint32_t i = 0; i < g->value_count; i++) {
+        const struct tensor *c = g->values[i]->constant;
+        if (c == NULL || c->dtype != DTYPE_F32 || shape_numel(&c->shape) < HALVED_ELEMENTS)
+            continue;
+        int64_t count = shape_numel(&c->shape);
+        struct tensor *t = arena_zalloc(&g->arena, sizeof(*t));
+        float *x = arena_try_array(&g->arena, (size_t)count, sizeof(*x));
+        if (x == NULL)
+            return err_set(e, NO_MEMORY, "no memory for %lld weights", (long long)count);
+        for (int64_t k = 0; k < count; k++)
+            x[k] = f16_to_f32(f32_to_f16(((const float *)c->data)[k]));
+        *t = *c;
+        t->data = x;
+        g->values[i]->constant = t;
+    }
+    return OK;
+}
+
 static status rewrite(struct model *m, struct err *e)
 {
     struct graph *g = m->imported.graph;
@@ -152,6 +217,8 @@ static status rewrite(struct model *m, struct err *e)
     int products = 0;
     if (integers)
         TRY(passes_take_integers(g, &products, e));
+    if (m->options.precision == PRECISION_FP16)
+        TRY(halve_weights(g, e));
     TRY(fold_constants(g, m->packs, &m->options, e));
     if (integers)
         TRY(passes_take_integers(g, &products, e));
@@ -166,6 +233,7 @@ static status open_own(struct model *m, struct err *e)
     TRY(import_model(m->path, &m->imported, e));
     if (m->options.detach)
         TRY(import_detach(&m->imported, e));
+    TRY(add_fetches(m, e));
     if (!m->options.no_fuse)
         TRY(rewrite(m, e));
     TRY(graph_check(m->imported.graph, e));

@@ -46,37 +46,64 @@ static bool same_step(struct step a, struct step b)
     return a.dtype == b.dtype && a.zero == b.zero && apart <= a.scale * 1e-6f;
 }
 
-/* ---- dequantize stands right behind what it reads, so that what it makes is there for whoever adds it ---- */
+/* ---- quantize and dequantize stand right behind what they read, so that what they make is there for whoever adds it ---- */
 
 static bool is_moved(const struct node *n)
 {
     struct step by;
-    return read_step(n, "dequantize", &by) && n->in[0]->producer != NULL;
+    return (read_step(n, "dequantize", &by) || read_step(n, "quantize", &by)) &&
+           n->in[0]->producer != NULL;
 }
 
-static void put_readers(struct graph *g, struct node *const *old, uint32_t from, uint32_t count,
-                        const struct value *v, uint32_t *at)
+struct hoisting {
+    struct graph *graph;
+    struct node *const *old;
+    uint32_t count, at; /* of the old list; of the new one */
+    uint32_t *first;    /* by value id: 1 + the first node that is moved and reads it */
+    uint32_t *next;     /* by node: the next one that reads the same */
+    struct node **stack;
+};
+
+/* n, and whatever is moved and reads what n makes, and so on: the nodes that wait are a stack. */
+static void put_hoisted(struct hoisting *h, struct node *n)
 {
-    for (uint32_t k = from; k < count; k++)
-        if (is_moved(old[k]) && old[k]->in[0] == v)
-            g->nodes[(*at)++] = old[k];
+    uint32_t waiting = 0;
+    h->stack[waiting++] = n;
+    while (waiting > 0) {
+        n = h->stack[--waiting];
+        h->graph->nodes[h->at++] = n;
+        for (int k = 0; k < n->out_count; k++)
+            for (uint32_t i = h->first[n->out[k]->id]; i != 0; i = h->next[i - 1])
+                h->stack[waiting++] = h->old[i - 1];
+    }
+}
+
+static void find_readers(struct hoisting *h)
+{
+    for (uint32_t i = h->count; i-- > 0;) {
+        if (!is_moved(h->old[i]))
+            continue;
+        uint32_t *first = &h->first[h->old[i]->in[0]->id];
+        h->next[i] = *first;
+        *first = i + 1;
+    }
 }
 
 status hoist_dequantize(struct graph *g, int *changes, struct err *e)
 {
-    uint32_t at = 0, count = g->node_count;
+    uint32_t count = g->node_count;
     struct node **old = mem_alloc((count + (size_t)1) * sizeof(*old));
+    struct hoisting h = { g, old, count, 0, mem_zalloc((g->value_count + 1) * sizeof(uint32_t)),
+                          mem_zalloc((count + (size_t)1) * sizeof(uint32_t)),
+                          mem_alloc((count + (size_t)1) * sizeof(*old)) };
     memcpy(old, g->nodes, count * sizeof(*old));
-    for (uint32_t i = 0; i < count; i++) {
-        if (is_moved(old[i]))
-            continue;
-        g->nodes[at++] = old[i];
-        for (int k = 0; k < old[i]->out_count; k++)
-            if (is_integer8(old[i]->out[k]->dtype))
-                put_readers(g, old, i + 1, count, old[i]->out[k], &at);
-    }
-    if (at != count) /* a maker that declares another dtype than it makes: the order stays */
-        memcpy(g->nodes, old, count * sizeof(*old));
+    find_readers(&h);
+    for (uint32_t i = 0; i < count; i++)
+        if (!is_moved(old[i]))
+            put_hoisted(&h, old[i]);
+    mem_free(h.first);
+    mem_free(h.next);
+    mem_free(h.stack);
     mem_free(old);
     return OK;
 }

@@ -8,7 +8,7 @@
 // clang-format off
 static const struct pass passes[] = {
     { "drop_identity", "values that are copies of others",                       drop_identity, false },
-    { "hoist_dequantize", "integers become floats right behind where they are made", hoist_dequantize, true },
+    { "hoist_dequantize", "quantize and dequantize stand right behind what they read", hoist_dequantize, true },
     { "drop_requantise", "a product of integers is added before it is rounded",  drop_requantise, true },
     { "fold_scale",    "what scales and shifts channels joins the convolution before it", fold_scale, false },
     { "fuse_attention", "softmax(q k') v with its scale, mask and transpositions", fuse_attention, false },

@@ -1,0 +1,89 @@
+#include "convert/recipe.h"
+
+#include <math.h>
+#include <string.h>
+
+void recipe_init(struct recipe *r, struct arena *a)
+{
+    *r = (struct recipe){ .arena = a };
+    map_init(&r->by_name, a);
+}
+
+/* Room for one more of `size` bytes in a list that only grows. */
+static void *grown(struct arena *a, void *list, int count, int *cap, size_t size)
+{
+    if (count < *cap)
+        return list;
+    *cap = 2 * *cap + 16;
+    void *more = arena_zalloc(a, (size_t)*cap * size);
+    if (count > 0)
+        memcpy(more, list, (size_t)count * size);
+    return more;
+}
+
+struct activation *recipe_activation(struct recipe *r, struct str name)
+{
+    struct activation *v = map_get(&r->by_name, name);
+    if (v != NULL)
+        return v;
+    v = arena_zalloc(r->arena, sizeof(*v));
+    v->name = name;
+    map_put(&r->by_name, name, v);
+    r->activation = grown(r->arena, r->activation, r->activation_count, &r->activation_cap,
+                          sizeof(struct activation *));
+    r->activation[r->activation_count++] = v;
+    return v;
+}
+
+bool recipe_has(const struct recipe *r, struct str name)
+{
+    return map_get(&r->by_name, name) != NULL;
+}
+
+void recipe_add_site(struct recipe *r, const struct site *s)
+{
+    r->site = grown(r->arena, r->site, r->site_count, &r->site_cap, sizeof(*r->site));
+    r->site[r->site_count++] = *s;
+}
+
+void recipe_add_weight(struct recipe *r, const struct weight *w)
+{
+    for (int i = 0; i < r->weight_count; i++)
+        if (str_eq(r->weight[i].name, w->name))
+            return;
+    r->weight = grown(r->arena, r->weight, r->weight_count, &r->weight_cap, sizeof(*r->weight));
+    r->weight[r->weight_count++] = *w;
+}
+
+/* ---- weights ---- */
+
+void weight_quantise(const struct weight *w, struct arena *a, struct quantised *out)
+{
+    const struct shape *s = &w->tensor->shape;
+    const float *x = w->tensor->data;
+    int64_t count = shape_numel(s), inner = shape_span(s, w->axis + 1, s->rank);
+    out->channels = s->dim[w->axis];
+    out->q = arena_alloc(a, (size_t)count + 1);
+    out->largest = arena_zalloc(a, (size_t)(out->channels + 1) * sizeof(float));
+    for (int64_t i = 0; i < count; i++) {
+        float *most = &out->largest[i / inner % out->channels];
+        *most = fmaxf(*most, fabsf(x[i]));
+    }
+    for (int64_t c = 0; c < out->channels; c++)
+        if (!(out->largest[c] > 1e-30f)) /* a dead channel: any step does */
+            out->largest[c] = 1;
+    for (int64_t i = 0; i < count; i++) {
+        float v = rintf(x[i] / out->largest[i / inner % out->channels] * 127);
+        out->q[i] = (int8_t)fmaxf(-127, fminf(127, v));
+    }
+}
+
+uint16_t *weight_halve(const struct weight *w, precision p, struct arena *a)
+{
+    const float *x = w->tensor->data;
+    int64_t count = shape_numel(&w->tensor->shape);
+    uint16_t *half = arena_alloc(a, (size_t)count * sizeof(*half) + 1);
+    for (int64_t i = 0; i < count; i++)
+        half[i] = p == PRECISION_FP16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+    return half;
+}
