@@ -10,7 +10,8 @@
 struct accuracy {
     double worst, sum, scale; /* differences, and the largest magnitude */
     double dot, got_2, want_2;
-    int64_t count, rows, same; /* rows of the last dimension; those with their maximum in the same place */
+    int64_t count, rows,
+        same; /* rows of the last dimension; those with their maximum in the same place */
 };
 
 void accuracy_add(struct accuracy *a, const struct tensor *got, const struct tensor *want);

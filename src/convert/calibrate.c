@@ -121,8 +121,8 @@ static void cut(struct activation *v, const struct convert_options *opt)
 {
     if (v->bins == NULL)
         return;
-    int bins = opt->method == CONVERT_KL ? cut_kl(v->bins)
-                                         : cut_percentile(v->bins, opt->percentile);
+    int bins =
+        opt->method == CONVERT_KL ? cut_kl(v->bins) : cut_percentile(v->bins, opt->percentile);
     float most = largest(v) * (float)bins / RECIPE_BINS;
     v->low = fmaxf(v->low, -most);
     v->high = fminf(v->high, most);

@@ -27,8 +27,10 @@ static status find_format(const char *path, const struct format **out, struct er
 /* ---- what lies beside the model ---- */
 
 static const char *const beside[] = {
-    "serving_server_conf.prototxt", "serving_server_conf.stream.prototxt",
-    "serving_client_conf.prototxt", "serving_client_conf.stream.prototxt",
+    "serving_server_conf.prototxt",
+    "serving_server_conf.stream.prototxt",
+    "serving_client_conf.prototxt",
+    "serving_client_conf.stream.prototxt",
 };
 
 static status copy_file(const char *from, const char *to, struct err *e)

@@ -1,12 +1,12 @@
 /* ONNX: nodes are copied byte for byte but for what they read. Int8 models get the form that quantisers write (QDQ): int8
  * weights behind DequantizeLinear, activations as uint8 through QuantizeLinear and DequantizeLinear. Half weights go
  * through Cast. Numbers that lay beside the model come into it. Field numbers: onnx.proto of the ONNX project. */
+#include "import/onnx/onnx.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "codec/pb.h"
 #include "convert/recipe.h"
 #include "import/dir.h"
-#include "import/onnx/onnx.h"
 #include "import/onnx/tensors.h"
 
 #include <string.h>
@@ -35,9 +35,9 @@ enum data_type {
     TYPE_BFLOAT16 = 16,
 };
 
-#define ATTR_INT          2  /* AttributeProto.INT */
-#define OPSET_QUANTIZE    10 /* QuantizeLinear is there */
-#define OPSET_CHANNELS    13 /* and takes a scale for each channel; bfloat16 is there */
+#define ATTR_INT       2  /* AttributeProto.INT */
+#define OPSET_QUANTIZE 10 /* QuantizeLinear is there */
+#define OPSET_CHANNELS 13 /* and takes a scale for each channel; bfloat16 is there */
 
 struct onnx {
     struct arena *arena;
@@ -96,8 +96,8 @@ static status read_all(struct onnx *o, const char *path, struct err *e)
         s = read_weight(o, o->model.graph.initializer[i].name, &o->model.graph.initializer[i], e);
     for (int i = 0; i < o->model.graph.node_count && s == OK; i++)
         if (constant_of(&o->model.graph.node[i]) != NULL)
-            s = read_weight(o, o->model.graph.node[i].out[0],
-                            constant_of(&o->model.graph.node[i]), e);
+            s = read_weight(o, o->model.graph.node[i].out[0], constant_of(&o->model.graph.node[i]),
+                            e);
     return s == OK ? OK : err_prefix(e, s, "%s: ", o->file);
 }
 
@@ -373,8 +373,7 @@ static void put_int8_weight(struct writer *w, const struct weight *v)
     struct shape s = each ? SHAPE(q.channels) : (struct shape){ .rank = 0 };
     for (int64_t c = 0; c < q.channels; c++)
         q.largest[c] /= 127;
-    put_tensor(w, in[0], TYPE_INT8, &v->tensor->shape, q.q,
-               (size_t)shape_numel(&v->tensor->shape));
+    put_tensor(w, in[0], TYPE_INT8, &v->tensor->shape, q.q, (size_t)shape_numel(&v->tensor->shape));
     put_tensor(w, in[1], TYPE_FLOAT, &s, q.largest, (size_t)q.channels * sizeof(float));
     put_tensor(w, in[2], TYPE_INT8, &s, arena_zalloc(w->arena, (size_t)q.channels),
                (size_t)q.channels);
@@ -495,8 +494,8 @@ static status copy_initializer(struct writer *w, const struct onnx_tensor *t, st
 static void put_weights(struct writer *w)
 {
     for (int i = 0; i < w->recipe->weight_count; i++)
-        (w->precision == PRECISION_INT8 ? put_int8_weight : put_half_weight)(
-            w, &w->recipe->weight[i]);
+        (w->precision == PRECISION_INT8 ? put_int8_weight : put_half_weight)(w,
+                                                                             &w->recipe->weight[i]);
 }
 
 static status write_graph(struct writer *w, struct str message, struct buf *out, struct err *e)

@@ -91,8 +91,10 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    { "conv2d", "Input", "Filter", 4 }, { "depthwise_conv2d", "Input", "Filter", 4 },
-    { "mul", "X", "Y", 2 },             { "matmul", "X", "Y", 2 },
+    { "conv2d", "Input", "Filter", 4 },
+    { "depthwise_conv2d", "Input", "Filter", 4 },
+    { "mul", "X", "Y", 2 },
+    { "matmul", "X", "Y", 2 },
     { "matmul_v2", "X", "Y", 2 },
 };
 
@@ -152,8 +154,7 @@ static int count_of(const struct program *p, struct str name, bool out)
 static const struct tensor *float_weight(const struct paddle *p, struct str name, int rank)
 {
     const struct tensor *t = map_get(&p->params.by_name, name);
-    return t != NULL && t->dtype == DTYPE_F32 && t->shape.rank == rank &&
-                   shape_numel(&t->shape) > 0
+    return t != NULL && t->dtype == DTYPE_F32 && t->shape.rank == rank && shape_numel(&t->shape) > 0
                ? t
                : NULL;
 }
@@ -224,8 +225,8 @@ static void list_sum(struct paddle *p, int i, struct recipe *r)
     int host = ends[0] && ends[1] ? maker_of(p, side[1]) > maker_of(p, side[0]) : ends[1];
     if (!ends[host] || !is_activation(p, side[1 - host]))
         return;
-    recipe_add_site(r, &(struct site){ i, 0, host == 0 ? "Y" : "X",
-                                       recipe_activation(r, side[1 - host]) });
+    recipe_add_site(
+        r, &(struct site){ i, 0, host == 0 ? "Y" : "X", recipe_activation(r, side[1 - host]) });
 }
 
 static void list_halves(struct paddle *p, struct recipe *r)
@@ -378,7 +379,8 @@ static const struct shape *declared(const struct writer *w, struct str name)
 static void put_activation(struct writer *w, const struct activation *v)
 {
     const char *name = text(w, v->name, ""), *scale = text(w, v->name, "@scale");
-    const char *q = text(w, v->name, ".quantized"), *back = text(w, v->name, ".quantized.dequantized");
+    const char *q = text(w, v->name, ".quantized"),
+               *back = text(w, v->name, ".quantized.dequantized");
     const char *zero = text(w, v->name, ".quantized@zero_point");
     float *largest = arena_alloc(w->arena, sizeof(*largest));
     *largest = v->step * 127;
@@ -528,8 +530,8 @@ static struct str var_name(struct str message)
 static void put_weights(struct writer *w)
 {
     for (int i = 0; i < w->recipe->weight_count; i++)
-        (w->precision == PRECISION_INT8 ? put_int8_weight : put_half_weight)(
-            w, &w->recipe->weight[i]);
+        (w->precision == PRECISION_INT8 ? put_int8_weight : put_half_weight)(w,
+                                                                             &w->recipe->weight[i]);
 }
 
 static void write_block(struct writer *w, struct str message, struct buf *out)
@@ -582,9 +584,10 @@ static int type_number(dtype d)
         dtype dtype;
         int number;
     } rows[] = {
-        { DTYPE_BOOL, 0 }, { DTYPE_I16, 1 }, { DTYPE_I32, TYPE_INT32 }, { DTYPE_I64, 3 },
-        { DTYPE_F16, TYPE_FP16 }, { DTYPE_F32, TYPE_FP32 }, { DTYPE_F64, 6 }, { DTYPE_U8, 20 },
-        { DTYPE_I8, TYPE_INT8 }, { DTYPE_BF16, TYPE_BF16 },
+        { DTYPE_BOOL, 0 },         { DTYPE_I16, 1 },         { DTYPE_I32, TYPE_INT32 },
+        { DTYPE_I64, 3 },          { DTYPE_F16, TYPE_FP16 }, { DTYPE_F32, TYPE_FP32 },
+        { DTYPE_F64, 6 },          { DTYPE_U8, 20 },         { DTYPE_I8, TYPE_INT8 },
+        { DTYPE_BF16, TYPE_BF16 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].dtype == d)
@@ -614,9 +617,8 @@ static void keep_others(struct writer *w)
 {
     const struct block_desc *b = &w->paddle->program.block[0];
     for (int i = 0; i < b->var_count; i++) {
-        const struct tensor *t = var_is_param(&b->var[i])
-                                     ? map_get(&w->paddle->params.by_name, b->var[i].name)
-                                     : NULL;
+        const struct tensor *t =
+            var_is_param(&b->var[i]) ? map_get(&w->paddle->params.by_name, b->var[i].name) : NULL;
         if (t != NULL && !is_converted(w, b->var[i].name))
             add_param(w, text(w, b->var[i].name, ""), t);
     }

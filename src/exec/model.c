@@ -163,10 +163,8 @@ static status add_fetches(struct model *m, struct err *e)
     int asked = m->options.fetch_count;
     if (asked == 0)
         return OK;
-    struct port *port =
-        arena_zalloc(&g->arena, (size_t)(im->output_count + asked) * sizeof(*port));
-    struct value **out =
-        arena_zalloc(&g->arena, (size_t)(g->output_count + asked) * sizeof(*out));
+    struct port *port = arena_zalloc(&g->arena, (size_t)(im->output_count + asked) * sizeof(*port));
+    struct value **out = arena_zalloc(&g->arena, (size_t)(g->output_count + asked) * sizeof(*out));
     memcpy(port, im->outputs, (size_t)im->output_count * sizeof(*port));
     memcpy(out, g->outputs, (size_t)g->output_count * sizeof(*out));
     for (int i = 0; i < asked; i++) {

@@ -93,7 +93,11 @@ status hoist_dequantize(struct graph *g, int *changes, struct err *e)
 {
     uint32_t count = g->node_count;
     struct node **old = mem_alloc((count + (size_t)1) * sizeof(*old));
-    struct hoisting h = { g, old, count, 0, mem_zalloc((g->value_count + 1) * sizeof(uint32_t)),
+    struct hoisting h = { g,
+                          old,
+                          count,
+                          0,
+                          mem_zalloc((g->value_count + 1) * sizeof(uint32_t)),
                           mem_zalloc((count + (size_t)1) * sizeof(uint32_t)),
                           mem_alloc((count + (size_t)1) * sizeof(*old)) };
     memcpy(old, g->nodes, count * sizeof(*old));
