@@ -122,6 +122,27 @@ static status run_once(const struct eval *v, const struct kernel_ctx *ctx, struc
     return s;
 }
 
+/* Parameters may lie in their file at any alignment; kernels read none but aligned ones. */
+static status align_inputs(struct arena *a, const struct type *in, int count, struct type **out,
+                           struct err *e)
+{
+    *out = arena_zalloc(a, ((size_t)count + 1) * sizeof(**out));
+    for (int i = 0; i < count; i++) {
+        (*out)[i] = in[i];
+        if (in[i].shape.rank < 0 || in[i].constant == NULL || tensor_is_aligned(in[i].constant))
+            continue;
+        size_t bytes = (size_t)tensor_bytes(in[i].constant);
+        struct tensor *t = arena_zalloc(a, sizeof(*t));
+        void *copy = arena_try(a, bytes, 64);
+        if (copy == NULL)
+            return err_set(e, NO_MEMORY, "no memory for a copy of %zu bytes", bytes);
+        *t = *in[i].constant;
+        t->data = memcpy(copy, t->data, bytes);
+        (*out)[i].constant = t;
+    }
+    return OK;
+}
+
 status eval_node(const struct eval *v, const struct node *n, const struct type *in,
                  struct type *out, struct err *e)
 {
@@ -129,10 +150,13 @@ status eval_node(const struct eval *v, const struct node *n, const struct type *
     arena_init(&a, 0);
     /* Packs are kept by the address of their source, which is not for ever here. */
     struct packs *packs = packs_new();
+    struct type *aligned;
+    status s = align_inputs(&a, in, padded_in_count(n), &aligned, e);
     struct kernel_ctx ctx = {
-        .node = n, .in = in, .out = out, .arena = &a, .packs = packs, .threads = 1
+        .node = n, .in = aligned, .out = out, .arena = &a, .packs = packs, .threads = 1
     };
-    status s = run_once(v, &ctx, out, e);
+    if (s == OK)
+        s = run_once(v, &ctx, out, e);
     packs_free(packs);
     arena_deinit(&a);
     return s;

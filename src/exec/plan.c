@@ -41,6 +41,7 @@ struct build {
     struct extent *extent; /* extent_count of them */
     int extent_count, step_cap;
     size_t scratch_bytes;
+    bool is_out_of_memory; /* told at the end */
     struct err *err;
 };
 
@@ -351,6 +352,14 @@ static struct plan_step *new_step(struct build *b, const struct node *n, int in_
     return s;
 }
 
+/* t's elements, or a copy that is aligned: a parameter may lie in its file at any alignment. */
+static status align(struct build *b, const struct tensor *t, const void **data)
+{
+    return packs_aligned(b->r->packs, t, data) == OK
+               ? OK
+               : err_set(b->err, NO_MEMORY, "no memory for a copy of a parameter");
+}
+
 /* A step in front of node i that brings v into the layout. */
 static struct place reorder(struct build *b, const struct node *n, const struct value *v,
                             enum layout to, int i)
@@ -362,6 +371,8 @@ static struct place reorder(struct build *b, const struct node *n, const struct 
     s->kernel = &layout_reorder;
     s->state = r;
     s->in[0] = b->home[v->id];
+    if (v->constant != NULL && packs_aligned(b->r->packs, v->constant, &s->in[0].data) != OK)
+        b->is_out_of_memory = true;
     s->out[0] = new_extent(b, value_bytes(b, v, to), i, b->last_use[v->id]);
     b->plan->step_count++;
     return s->out[0];
@@ -387,6 +398,39 @@ static void bring_all(struct build *b, const struct node *n, const enum layout *
 {
     for (int k = 0; k < n->in_count; k++)
         in[k] = bring(b, n, n->in[k], want[k], i);
+}
+
+static bool takes_any(const struct kernel *k, int input)
+{
+    return k != NULL && input < 8 && (k->dtypes & KERNEL_ANY_ALIGNMENT(input));
+}
+
+/* Of step n by kernel k, in `at`: what it reads is aligned. */
+static status align_places(struct build *b, const struct node *n, const struct kernel *k,
+                           struct place *at)
+{
+    for (int i = 0; i < n->in_count; i++)
+        if (at[i].kind == PLACE_CONSTANT && !takes_any(k, i)) {
+            const struct type *t = &b->type[n->in[i]->id];
+            struct tensor x = { .dtype = t->dtype, .shape = t->shape, .data = at[i].data };
+            TRY(align(b, &x, &at[i].data));
+        }
+    return OK;
+}
+
+/* Of what k's prepare looks at. */
+static status align_types(struct build *b, const struct kernel *k, struct type *t, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (t[i].shape.rank < 0 || t[i].constant == NULL || takes_any(k, i) ||
+            tensor_is_aligned(t[i].constant))
+            continue;
+        struct tensor *x = arena_zalloc(&b->scratch, sizeof(*x));
+        *x = *t[i].constant;
+        TRY(align(b, x, &x->data));
+        t[i].constant = x;
+    }
+    return OK;
 }
 
 /* What a kernel may take for a constant: it packs weights by their address, which must be the model's, and not that of
@@ -444,6 +488,7 @@ static status choose(struct build *b, const struct node *n, struct choice *c)
         ctx.over = &c->over;
     }
     TRY(choose_kernel(b->r->options, &ctx, &c->kernel, b->r->explain, b->err));
+    TRY(align_types(b, c->kernel, c->in, padded_in_count(n)));
     return c->kernel->prepare != NULL
                ? c->kernel->prepare(&ctx, &c->state, &c->scratch_bytes, b->err)
                : OK;
@@ -457,6 +502,7 @@ static status prepare_step(struct build *b, const struct node *n, int i, const s
     TRY(choose(b, n, &c));
     struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
     bring_all(b, n, c.want, i, at);
+    TRY(align_places(b, n, c.kernel, at));
     house_outputs(b, n, i, at, c.give, c.over);
     struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
     s->kernel = c.kernel;
@@ -500,6 +546,7 @@ static status compile_control(struct build *b, const struct node *n, int i, cons
     enum layout *plain = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*plain));
     struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
     bring_all(b, n, plain, i, at);
+    TRY(align_places(b, n, NULL, at));
     struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
     memcpy(s->in, at, (size_t)n->in_count * sizeof(*at));
     s->control = control_find(n->op->name);
@@ -581,18 +628,23 @@ static void bring_results_home(struct build *b)
             bring_home(b, g->values[i]);
 }
 
-static void add_live(struct build *b, const struct value *v, bool known)
+static status add_live(struct build *b, const struct value *v, bool known)
 {
     const struct type *t = &b->type[v->id];
     int late = b->late[v->id];
+    struct place at = settle(b, b->home[v->id]);
+    if (at.kind == PLACE_CONSTANT)
+        TRY(align(b, &(struct tensor){ .dtype = t->dtype, .shape = t->shape, .data = at.data },
+                  &at.data));
     b->plan->live[b->plan->live_count++] = (struct plan_live){
         .cell = { .value = v,
                   .dtype = t->dtype,
                   .known = known,
                   .shape = late >= 0 ? b->bound[v->id] : t->shape },
-        .place = settle(b, b->home[v->id]),
+        .place = at,
         .late = late,
     };
+    return OK;
 }
 
 /* Elements that planning knows so far, and those that made it stop, are known to the next plan too. */
@@ -607,7 +659,7 @@ static bool is_known(const struct build *b, const struct value *v, const struct 
     return false;
 }
 
-static void settle_live(struct build *b)
+static status settle_live(struct build *b)
 {
     const struct graph *g = b->r->graph;
     const struct node *next = g->nodes[b->plan->next];
@@ -616,16 +668,16 @@ static void settle_live(struct build *b)
         const struct value *v = g->values[i];
         if (b->type[i].shape.rank != RANK_ABSENT && v->constant == NULL &&
             b->last_use[i] >= (int)b->plan->next)
-            add_live(b, v, is_known(b, v, next));
+            TRY(add_live(b, v, is_known(b, v, next)));
     }
+    return OK;
 }
 
 static status settle_output(struct build *b, const struct value *v)
 {
     if (b->type[v->id].shape.rank == RANK_ABSENT)
         return err_set(b->err, INVALID, "output '%s' is neither fed nor computed", v->name);
-    add_live(b, v, false);
-    return OK;
+    return add_live(b, v, false);
 }
 
 static status settle_outputs(struct build *b)
@@ -678,6 +730,8 @@ static status too_large(struct build *b, size_t bytes)
 static status lay_out(struct build *b)
 {
     bring_results_home(b);
+    if (b->is_out_of_memory)
+        return err_set(b->err, NO_MEMORY, "no memory for a copy of a parameter");
     size_t bytes = layout_extents(b->extent, b->extent_count, &b->scratch);
     size_t most = b->r->options->max_arena_bytes;
     if (bytes > most || b->scratch_bytes > most - bytes)
@@ -687,8 +741,7 @@ static status lay_out(struct build *b)
     settle_steps(b);
     if (b->plan->next == b->r->graph->node_count)
         return settle_outputs(b);
-    settle_live(b);
-    return OK;
+    return settle_live(b);
 }
 
 static status compile_nodes(struct build *b)

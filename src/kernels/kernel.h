@@ -51,10 +51,14 @@ struct kernel_io {
     struct err *err;
 };
 
+/* In kernel.dtypes: prepare and run read the constant input i (below 8) at any alignment, or not at all. Without it the
+ * caller sees to an aligned copy, which costs its size in memory. */
+#define KERNEL_ANY_ALIGNMENT(i) (1u << (24 + (i)))
+
 struct kernel {
     const char *op;
     const char *name; /* for --explain and profiles: "dnnl conv2d" */
-    uint32_t dtypes;  /* DTYPE_BIT set: of input 0 */
+    uint32_t dtypes;  /* DTYPE_BIT set: of input 0; and KERNEL_ANY_ALIGNMENT */
     device device;
     const char *(*refuse)(
         const struct kernel_ctx *ctx); /* NULL: takes all that op's inference let through */
@@ -81,6 +85,8 @@ void packs_free(struct packs *p);
 status packs_get(struct packs *p, const void *source, uint64_t key, size_t bytes,
                  status (*fill)(void *arg, void *memory), void *arg, const void **out);
 size_t packs_bytes(const struct packs *p);
+/* t's elements where they are aligned, else a copy that is. NO_MEMORY. */
+status packs_aligned(struct packs *p, const struct tensor *t, const void **out);
 
 /* Single-precision operations a second that a matrix product which stays in the cache reaches on this many threads: the
  * best of many tries, which take some hundredths of a second. What profiles compare with. */

@@ -196,12 +196,12 @@ static status scale_turned(struct graph *g, struct node *conv, const struct map 
 {
     struct tensor t = *conv->in[CONV_W]->constant;
     int64_t taps = t.shape.dim[2] * t.shape.dim[3], count = shape_numel(&t.shape);
-    const float *w = t.data;
+    const void *w = t.data;
     float *scaled = arena_try_array(&g->arena, (size_t)count, sizeof(*scaled));
     if (scaled == NULL)
         return err_set(e, NO_MEMORY, "no memory for %lld weights", (long long)count);
     for (int64_t i = 0; i < count; i++)
-        scaled[i] = w[i] * m->scale[i / taps % m->channels];
+        scaled[i] = float_at(w, i) * m->scale[i / taps % m->channels];
     t.data = scaled;
     return graph_add_constant(g, NULL, &t, &conv->in[CONV_W], e);
 }

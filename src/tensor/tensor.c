@@ -35,3 +35,9 @@ status lod_check(const struct lod *lod, int64_t rows, const char *what, struct e
     }
     return OK;
 }
+
+bool tensor_is_aligned(const struct tensor *t)
+{
+    size_t element = dtype_size(t->dtype) > 8 ? 8 : dtype_size(t->dtype);
+    return element == 0 || (uintptr_t)t->data % element == 0;
+}

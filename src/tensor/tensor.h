@@ -30,7 +30,8 @@ struct lod {
 struct tensor {
     dtype dtype;
     struct shape shape;
-    const void *data; /* shape_numel * dtype_size bytes; aligned to the element at least */
+    const void *
+        data; /* shape_numel * dtype_size bytes; aligned to the element, but see tensor_is_aligned */
     struct lod lod;
 };
 
@@ -43,6 +44,16 @@ struct named_tensor {
 
 /* Bytes of the elements; -1 when the shape is not fully known or too large. */
 int64_t tensor_bytes(const struct tensor *t);
+/* False for a large parameter that lies in its file as it happens to: whoever reads its elements takes an aligned copy, or
+ * reads each with float_at. Everything that a kernel or a request holds is aligned. */
+bool tensor_is_aligned(const struct tensor *t);
+
+static inline float float_at(const void *elements, int64_t i)
+{
+    float f;
+    memcpy(&f, (const char *)elements + i * (int64_t)sizeof(f), sizeof(f));
+    return f;
+}
 
 /* Checks the whole LoD of t against its rows: each level rises from 0 and ends where the next begins. The words name
  * `what` ("feed 'words'"), the level, and both numbers. */

@@ -124,6 +124,7 @@ static status check_shape(struct stream *s, const struct tensor *t)
                    shape_text(&t->shape, got, sizeof(got)));
 }
 
+#define LEFT_BYTES (1 << 16)
 #define LARGE (1 << 20) /* bytes: the arena need not keep such in a chunk */
 
 static void *copy_room(struct arena *a, size_t bytes)
@@ -134,15 +135,20 @@ static void *copy_room(struct arena *a, size_t bytes)
     return p;
 }
 
+/* A matrix or filter that only kernels will read, most of which want it in another layout anyway. */
+static bool is_left(const struct tensor *t)
+{
+    return t->dtype == DTYPE_F32 && t->shape.rank >= 2 && tensor_bytes(t) >= LEFT_BYTES;
+}
+
 static status read_data(struct stream *s, struct tensor *t)
 {
     int64_t bytes = tensor_bytes(t);
     const char *p = bytes < 0 ? NULL : take(s, (size_t)bytes);
     if (p == NULL)
         return damaged(s, "its data runs over the end of the file");
-    size_t element = dtype_size(t->dtype) > 8 ? 8 : dtype_size(t->dtype);
-    if ((uintptr_t)p % element == 0) {
-        t->data = p;
+    t->data = p;
+    if (tensor_is_aligned(t) || is_left(t)) {
         s->borrows = true;
         return OK;
     }

@@ -6,8 +6,8 @@
  *
  * A combined file has them back to back in byte-wise order of the variables' names, and names
  * nothing itself. All little-endian. Constants point into the mapping where their bytes are aligned
- * to the element; the headers are of odd lengths, so in a combined file most are not and get an
- * aligned copy. */
+ * to the element, and where they are large (tensor_is_aligned); the headers are of odd lengths, so in a
+ * combined file most are not, and small ones get an aligned copy. */
 // clang-format on
 #pragma once
 
