@@ -125,7 +125,7 @@ static status check_shape(struct stream *s, const struct tensor *t)
 }
 
 #define LEFT_BYTES (1 << 16)
-#define LARGE (1 << 20) /* bytes: the arena need not keep such in a chunk */
+#define LARGE      (1 << 20) /* bytes: the arena need not keep such in a chunk */
 
 static void *copy_room(struct arena *a, size_t bytes)
 {

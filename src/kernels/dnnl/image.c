@@ -209,10 +209,10 @@ static status run_pool(const void *state, const struct kernel_io *io)
 }
 
 const struct kernel dnnl_conv[] = {
-    { "conv2d", "dnnl conv2d bf16", DTYPE_BIT(DTYPE_F32) | KERNEL_ANY_ALIGNMENT(CONV_W), DEVICE_CPU, refuse_narrow, prepare_narrow,
-      run_conv, release },
-    { "conv2d", "dnnl conv2d", DTYPE_BIT(DTYPE_F32) | KERNEL_ANY_ALIGNMENT(CONV_W), DEVICE_CPU, refuse_conv, prepare_conv,
-      run_conv, release },
+    { "conv2d", "dnnl conv2d bf16", DTYPE_BIT(DTYPE_F32) | KERNEL_ANY_ALIGNMENT(CONV_W), DEVICE_CPU,
+      refuse_narrow, prepare_narrow, run_conv, release },
+    { "conv2d", "dnnl conv2d", DTYPE_BIT(DTYPE_F32) | KERNEL_ANY_ALIGNMENT(CONV_W), DEVICE_CPU,
+      refuse_conv, prepare_conv, run_conv, release },
     { 0 },
 };
 

@@ -174,8 +174,8 @@ static void release_narrow(void *state)
 }
 
 const struct kernel dnnl_matmul[] = {
-    { "matmul", "dnnl matmul bf16", F32_ONLY | KERNEL_ANY_ALIGNMENT(1), DEVICE_CPU, refuse_narrow, prepare_narrow, run_narrow,
-      release_narrow },
+    { "matmul", "dnnl matmul bf16", F32_ONLY | KERNEL_ANY_ALIGNMENT(1), DEVICE_CPU, refuse_narrow,
+      prepare_narrow, run_narrow, release_narrow },
     { "matmul", "dnnl matmul", F32_ONLY, DEVICE_CPU, refuse, prepare, run, NULL },
     { 0 },
 };
