@@ -15,6 +15,11 @@ void mem_free(void *p);
 /* Gives what is free back to the system; takes a while, so not on a request's way. */
 void mem_trim(void);
 
+/* For a server: large blocks that are freed are kept for whoever wants one next, this many bytes of them (0: none, as at first);
+ * those that nobody wanted between two calls of mem_rest go back to the system. */
+void mem_keep(size_t bytes);
+void mem_rest(void);
+
 /* a*b or a+b without overflow; false (*out then means nothing) when it would overflow. */
 #define mem_mul(a, b, out) (!__builtin_mul_overflow((a), (b), (out)))
 #define mem_add(a, b, out) (!__builtin_add_overflow((a), (b), (out)))

@@ -50,6 +50,10 @@ void pb_take_ints(struct pb *r, int64_t *to, int *count, int max);
  * the reader, not here. */
 size_t pb_count_varints(struct str packed);
 
+/* The front of a message, of which more is to come: where the content of its first field of `large` bytes or more begins, `depth`
+ * messages inside each other; 0: it is not there yet, or there is none. */
+size_t pb_find_large(struct str front, size_t large, int depth);
+
 size_t pb_size_varint(uint64_t v);
 size_t pb_size_tag(uint32_t field);
 size_t pb_size_bytes(uint32_t field, size_t n); /* tag, length and content */

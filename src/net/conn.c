@@ -19,6 +19,8 @@
 
 #define READ_MIN_BYTES ((size_t)16 << 10)  /* room for one read, at first */
 #define READ_MAX_BYTES ((size_t)256 << 10) /* and where reads fill their room */
+#define READ_LARGE_BYTES \
+    ((size_t)1 << 20) /* in the middle of a message whose owner has made room for it */
 #define READ_WORTH_BYTES \
     ((size_t)4 << 10) /* less room than this is not worth a read: the buffer grows */
 #define KEEP_BYTES        ((size_t)64 << 10) /* what an idle connection's buffers may hold */
@@ -42,6 +44,7 @@ struct net_conn {
 
     struct buf in, out;
     size_t read_bytes;  /* room to give the next read */
+    size_t first_bytes; /* the most that is read into an empty buffer; 0: any */
     struct buf sending; /* what uv_write is at; empty: no write is under way */
     uv_write_t write;
     size_t write_queue_before; /* at the last tick: a smaller one now is progress */
@@ -126,8 +129,11 @@ static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
     struct buf *in = c->tls != NULL ? &c->cipher : &c->in;
     size_t room = in->cap - in->len, most = in->max - in->len;
     size_t want = room >= READ_WORTH_BYTES ? room : c->read_bytes;
-    if (want > READ_MAX_BYTES)
-        want = READ_MAX_BYTES;
+    size_t limit = in->len > 0 ? READ_LARGE_BYTES : READ_MAX_BYTES;
+    if (in->len == 0 && c->first_bytes > 0)
+        limit = c->first_bytes;
+    if (want > limit)
+        want = limit;
     if (want > most)
         want = most;
     uint8_t *to = want != 0 ? buf_reserve(in, want) : NULL;
@@ -189,6 +195,7 @@ static void hand_over(struct net_conn *c)
 {
     if (!c->paused && c->in.len != 0 && !c->closing && !c->ending)
         c->handler->data(c, c->state, &c->in);
+    buf_shrink(&c->in, READ_MAX_BYTES); /* for others */
 }
 
 static void deliver(struct net_conn *c)
@@ -710,6 +717,11 @@ void net_conn_owe(struct net_conn *c, int more)
     c->active_ms = now_ms(c);
     if (c->eof)
         kick(c);
+}
+
+void net_conn_read_first(struct net_conn *c, size_t bytes)
+{
+    c->first_bytes = bytes;
 }
 
 void net_conn_take_input(struct net_conn *c, struct buf *to)

@@ -66,7 +66,10 @@ static void on_wake(uv_async_t *wake)
 
 static void on_tick(uv_timer_t *tick)
 {
-    conns_tick(LIST_ENTRY(tick, struct loop, tick));
+    struct loop *l = LIST_ENTRY(tick, struct loop, tick);
+    conns_tick(l);
+    if (l->index == 0) /* one for all */
+        mem_rest();
 }
 
 static void on_again(uv_idle_t *again)
@@ -147,7 +150,8 @@ static int init_loop(struct loop *l)
     fault = uv_async_init(&l->uv, &l->wake, on_wake);
     if (fault == 0) {
         l->ticked_ms = uv_now(&l->uv);
-        uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
+        uint64_t period = l->index == 0 ? REST_MS : TICK_MS;
+        uv_timer_start(&l->tick, on_tick, period, period);
         return 0;
     }
     uv_close((uv_handle_t *)&l->tick, NULL);

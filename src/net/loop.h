@@ -96,6 +96,9 @@ void net_conn_resume(
 /* Counts answers that are still being made (+1, -1 when one was flushed): while there are some, the connection is not
  * idle, and a peer that has sent all it will still gets them. For handlers that go on reading meanwhile. */
 void net_conn_owe(struct net_conn *c, int more);
+/* The most that is read into an empty buffer: so that a message that is large shows itself while little of it has come, and can be
+ * placed where it is wanted. */
+void net_conn_read_first(struct net_conn *c, size_t bytes);
 /* Hands the whole input buffer to the caller (who deinits it) and leaves an empty one. */
 void net_conn_take_input(struct net_conn *c, struct buf *to);
 /* Whether the peer is in the middle of sending a request: then head_ms counts, from the first call with true. */

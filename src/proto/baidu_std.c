@@ -42,6 +42,12 @@ size_t baidu_std_need(struct str bytes)
                                           : BAIDU_STD_HEAD_BYTES + (size_t)big_endian(bytes.p + 4);
 }
 
+size_t baidu_std_payload_at(struct str bytes)
+{
+    return bytes.n < BAIDU_STD_HEAD_BYTES ? 0
+                                          : BAIDU_STD_HEAD_BYTES + (size_t)big_endian(bytes.p + 8);
+}
+
 /* Reading */
 
 /* Protobuf's int32: sent as 64 bits, of which the lower half counts. */

@@ -40,6 +40,8 @@ struct baidu_frame {
 struct parse baidu_std_parse(struct str bytes, size_t max_body, struct baidu_frame *out);
 /* Bytes of the whole frame, as soon as its head is there; 0 before that. */
 size_t baidu_std_need(struct str bytes);
+/* Where its payload begins, on the same terms. */
+size_t baidu_std_payload_at(struct str bytes);
 
 /* Appends head and meta; the caller then appends payload_bytes of payload and meta->attachment_bytes. out fails (TOO_LARGE)
  * when the frame would be above the format's 4 GiB. */

@@ -516,6 +516,7 @@ static void model_infer(struct grpc_rpc *g, struct str message)
         return;
     }
     struct call *call = grpc_call(g, flow, &format_oip_pb);
+    call->in_place = g->packing == COMPRESSION_NONE;
     oip_call_new(call);
     grpc_start(g, call, message);
 }

@@ -230,6 +230,7 @@ static void *open_state(struct conn *c)
                               .max_held_bytes = max + HELD_BYTES,
                               .max_streams = (uint32_t)c->lane->server->options.max_streams };
     h->conn = c;
+    net_conn_read_first(c->net, 0);
     if (h2_new(&opt, &h->h2) != OK)
         conn_finish(c);
     return h;

@@ -8,7 +8,9 @@
 
 #define ALIGN_FROM  ((size_t)64 << 10) /* bodies below it are copied sooner than they are placed */
 #define CACHE_LINE  64
-#define PROMISE_MAX ((size_t)16 << 20)
+#define LARGE_BODY  ((size_t)32 << 10) /* of an answer: from here on it is written from where it lies */
+#define PROMISE_MAX ((size_t)64 << 20)
+#define FIRST_READ_BYTES ((size_t)32 << 10)
 
 enum phase {
     PHASE_HEAD,
@@ -52,6 +54,7 @@ static enum sniff sniff(struct str bytes)
 static void *open_state(struct conn *c)
 {
     struct http *h = mem_zalloc(sizeof(*h));
+    net_conn_read_first(c->net, FIRST_READ_BYTES);
     buf_init(&h->head, LIMIT_HTTP_HEADER_BYTES);
     buf_init(&h->body, c->lane->server->options.max_body_bytes);
     return h;
@@ -83,7 +86,9 @@ static void put_answer(struct conn *c, const struct http_answer *a, bool keep_al
                                                     .body_bytes = a->body.n,
                                                     .keep_alive = keep_alive,
                                                     .http10 = http10 });
-    if (!head_only)
+    if (!head_only && a->body.n >= LARGE_BODY)
+        net_conn_flush_with(c->net, a->body.p, a->body.n);
+    else if (!head_only)
         buf_append(out, a->body.p, a->body.n);
     conn_flush(c);
     if (!keep_alive)
@@ -187,6 +192,8 @@ static bool serve(struct conn *c, struct http *h, const struct http_head *head, 
     }
     route_request(&r);
     conn_hold(c, 0);
+    if (h->phase == PHASE_CHUNKS)
+        net_conn_read_first(c->net, FIRST_READ_BYTES);
     h->phase = PHASE_HEAD;
     h->seen = 0;
     buf_clear(&h->head);
@@ -278,6 +285,7 @@ static bool begin_body(struct conn *c, struct http *h, const struct http_head *h
         buf_append(&h->head, in->data, used);
         buf_consume(in, used);
         h->chunks = (struct http_chunked){ 0 };
+        net_conn_read_first(c->net, 0);
     } else if (h->length >= ALIGN_FROM) {
         align_body(h, head, in, used);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define REPLY_BYTES ((size_t)16 << 20) /* of an answer about models */
+#define JSON_LITTLE ((uint64_t)64 << 10) /* in front of binary tensors */
 #define HEADER_LINE "Inference-Header-Content-Length: "
 
 /* ---- answers ---- */
@@ -285,6 +286,7 @@ static void infer(const struct http_request *r, const struct route_parts *parts)
     if (call == NULL)
         return;
     oip_call_new(call)->header_bytes = header_bytes;
+    call->in_place = header_bytes < JSON_LITTLE && call->body_compression == COMPRESSION_NONE;
     http_start(r, call);
 }
 

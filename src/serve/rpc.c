@@ -1,12 +1,16 @@
 /* baidu_std: many requests on one connection at once, each answered under its correlation id, in any order. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
+#include "codec/pb.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
 #include "serve/note.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#define FIRST_READ_BYTES ((size_t)32 << 10) /* so that a large one shows itself while little of it has come */
 
 static enum sniff sniff(struct str bytes)
 {
@@ -16,14 +20,21 @@ static enum sniff sniff(struct str bytes)
     return n < 4 ? SNIFF_MORE : SNIFF_YES;
 }
 
-/* It keeps no state between two frames. */
+/* What is known of a large frame that is not whole. */
+struct rpc {
+    bool placed; /* there is room for all of it */
+    size_t pad;  /* bytes in front of it, which are none of it */
+};
+
 static void *open_state(struct conn *c)
 {
-    return c;
+    net_conn_read_first(c->net, FIRST_READ_BYTES);
+    return mem_zalloc(sizeof(struct rpc));
 }
 
 static void close_state(void *state)
 {
+    mem_free(state);
 }
 
 /* ---- answers ---- */
@@ -127,6 +138,7 @@ static void start(struct conn *c, const struct baidu_frame *f, struct buf *in, s
     call->body = f->payload;
     call->body_compression = call->reply_compression = (compression)f->meta.compress_type;
     call->compress_from = 0;
+    call->in_place = f->meta.compress_type == COMPRESSION_NONE;
     call->deadline_ns = deadline_of(&f->meta);
     call->correlation_id = f->meta.correlation_id;
     call->attachment = keep_attachment(call, f->attachment);
@@ -210,18 +222,54 @@ static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
     }
     if (p.state == PARSE_MORE)
         return at;
-    bool all = at == 0 && p.used == in->len;
-    serve_frame(c, &f, in, all ? p.used : 0);
+    struct rpc *r = c->state;
+    bool all = at == r->pad && at + p.used == in->len;
+    if (all)
+        *r = (struct rpc){ 0 };
+    serve_frame(c, &f, in, all ? in->len : 0);
     return all ? 0 : at + p.used;
+}
+
+#define PLACE_FROM  ((size_t)64 << 10)
+#define PROMISE_MAX ((size_t)64 << 20) /* what a peer's word alone is believed for: address space, not memory */
+#define CACHE_LINE  64
+
+/* A large frame gets its room at once, and begins where its tensor's elements come to lie at a cache line: they are used as they
+ * lie. */
+static void place(struct rpc *r, struct buf *in)
+{
+    struct str bytes = buf_view(in);
+    size_t need = baidu_std_need(bytes), payload = baidu_std_payload_at(bytes);
+    if (r->placed || need < PLACE_FROM || in->len >= need || in->len < payload)
+        return;
+    size_t data = pb_find_large((struct str){ bytes.p + payload, bytes.n - payload },
+                                PLACE_FROM / 2, 1);
+    size_t pad = data > 0 ? -(payload + data) % CACHE_LINE : 0;
+    size_t most = in->max - pad < PROMISE_MAX ? in->max - pad : PROMISE_MAX;
+    if (data == 0 && in->len < FIRST_READ_BYTES / 2)
+        return; /* more will tell */
+    r->placed = true;
+    if (buf_reserve(in, (need < most ? need : most) + pad - in->len) == NULL)
+        return;
+    memmove(in->data + pad, in->data, in->len);
+    in->len += pad;
+    r->pad = pad;
 }
 
 /* What was served is dropped once, at the end: many small frames come in one read. */
 static void feed(struct conn *c, struct buf *in)
 {
-    size_t at = 0;
+    struct rpc *r = c->state;
+    size_t at = r->pad;
     for (bool more = true; more && !c->closing;)
         at = serve_next(c, in, at, &more);
+    if (at == r->pad && r->pad > 0) /* still not whole */
+        return;
     buf_consume(in, at);
+    if (at > 0)
+        *r = (struct rpc){ 0 };
+    if (in->len > 0 && !c->closing)
+        place(r, in);
 }
 
 const struct protocol protocol_baidu_std = { "baidu_std", sniff, open_state, feed,

@@ -19,6 +19,7 @@
 #define DRAIN_POLL_MS    5
 #define RELOAD_S         10 /* the original's */
 #define SETTLE_MS        1000
+#define SPARE_BYTES      ((size_t)128 << 20) /* of large bodies, kept for the next ones */
 
 /* ---- starting ---- */
 
@@ -218,6 +219,7 @@ status server_start(const struct server_options *opt, struct server **out, struc
         server_free(s);
         return code;
     }
+    mem_keep(SPARE_BYTES);
     atomic_store(&s->ready, true);
     if (!opt->quiet)
         ready_print(s, begin);
@@ -338,6 +340,7 @@ void server_free(struct server *s)
     }
     crew_close(s->crew); /* which posts to the loops */
     stop_threads(s);
+    mem_keep(0);
     repository_close(s->models);
     recorder_close(s->recorder);
     trace_free(s->trace);

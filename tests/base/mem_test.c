@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 static void blocks_of_no_size_are_blocks(void **state)
@@ -115,6 +116,93 @@ static void threads_share_one_failure(void **state)
     assert_int_equal(failed, 1);
 }
 
+/* Across the sizes at which blocks begin to be mapped and kept, content goes along. */
+static void growing_and_shrinking_keep_content(void **state)
+{
+    static const size_t sizes[] = { 100, 300000, 5000000, 20000000, 21000000, 700000, 300001, 10, 8000000, 0 };
+    unsigned char *p = NULL;
+    size_t had = 0;
+    mem_keep((size_t)64 << 20);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            p = mem_resize_try(p, sizes[i]);
+            assert_non_null(p);
+            size_t kept = had < sizes[i] ? had : sizes[i];
+            for (size_t k = 0; k < kept; k += 4093)
+                assert_int_equal(p[k], k % 251);
+            for (size_t k = 0; k < sizes[i]; k++)
+                p[k] = (unsigned char)(k % 251);
+            had = sizes[i];
+        }
+        mem_rest();
+    }
+    mem_free(p);
+    mem_keep(0);
+}
+
+static size_t resident(void)
+{
+    unsigned long long total = 0, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%llu %llu", &total, &pages), 2);
+    fclose(f);
+    return (size_t)pages * 4096;
+}
+
+static void what_is_kept_is_used_again_and_given_back(void **state)
+{
+    const size_t size = (size_t)32 << 20;
+    mem_keep((size_t)64 << 20);
+    size_t before = resident();
+    char *p = mem_try(size);
+    memset(p, 1, size);
+    mem_free(p);
+    char *again = mem_try(size);
+#ifndef __SANITIZE_ADDRESS__
+    assert_ptr_equal(again, p);
+    assert_true(resident() > before + size / 2);
+#endif
+    memset(again, 2, size);
+    mem_free(again);
+    mem_rest();
+    mem_rest(); /* nobody wanted it in between */
+#ifndef __SANITIZE_ADDRESS__
+    assert_true(resident() < before + size / 2);
+#endif
+    mem_keep(0);
+}
+
+#define SHARERS 4
+
+static void *take_and_give(void *arg)
+{
+    unsigned char mark = *(unsigned char *)arg;
+    for (int i = 0; i < 300; i++) {
+        size_t size = (size_t)(200 + i * 7 % 900) << 10;
+        unsigned char *p = mem_try(size);
+        assert_non_null(p);
+        p[0] = p[size - 1] = p[size / 2] = mark;
+        assert_true(p[0] == mark && p[size - 1] == mark && p[size / 2] == mark);
+        mem_free(p);
+        if (i % 50 == 0)
+            mem_rest();
+    }
+    return NULL;
+}
+
+static void threads_share_what_is_kept(void **state)
+{
+    pthread_t thread[SHARERS];
+    unsigned char mark[SHARERS] = { 1, 2, 3, 4 };
+    mem_keep((size_t)2 << 20);
+    for (int i = 0; i < SHARERS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, take_and_give, &mark[i]), 0);
+    for (int i = 0; i < SHARERS; i++)
+        pthread_join(thread[i], NULL);
+    mem_keep(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +213,9 @@ int main(void)
         cmocka_unit_test(sums_and_products_do_not_wrap),
         cmocka_unit_test(the_nth_try_fails_once),
         cmocka_unit_test(threads_share_one_failure),
+        cmocka_unit_test(growing_and_shrinking_keep_content),
+        cmocka_unit_test(what_is_kept_is_used_again_and_given_back),
+        cmocka_unit_test(threads_share_what_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

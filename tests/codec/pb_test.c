@@ -153,6 +153,20 @@ static void a_wrong_wire_type_is_a_fault_and_sticks(void **state)
     assert_int_equal(pb_varint(&r), 0);
 }
 
+static void a_large_field_is_found_from_the_front(void **state)
+{
+    /* 1 { 10: 1, 2: 400 bytes }, as far as it has come */
+    const char front[] = "\x0a\x97\x03\x50\x01\x12\x90\x03" "abcd";
+    struct str all = { front, sizeof(front) - 1 };
+    assert_int_equal(pb_find_large(all, 300, 1), 8);
+    assert_int_equal(pb_find_large(all, 300, 0), 3);
+    assert_int_equal(pb_find_large(all, 1000, 1), 0);
+    for (size_t n = 0; n < 8; n++)
+        assert_int_equal(pb_find_large((struct str){ front, n }, 300, 1), 0);
+    const char rubbish[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    assert_int_equal(pb_find_large((struct str){ rubbish, 12 }, 1, 1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +177,7 @@ int main(void)
         cmocka_unit_test(unknown_fields_are_skipped),
         cmocka_unit_test(what_no_writer_makes_is_a_fault),
         cmocka_unit_test(a_wrong_wire_type_is_a_fault_and_sticks),
+        cmocka_unit_test(a_large_field_is_found_from_the_front),
     };
     return cmocka_run_group_tests_name("codec/pb", tests, NULL, NULL);
 }

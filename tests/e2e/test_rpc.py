@@ -1,7 +1,9 @@
 """baidu_std against the running server, with frames that Google's protobuf wrote and reads."""
 import gzip
+import itertools
 import socket
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -283,3 +285,31 @@ def test_ragged_ids_over_the_wire():
         request.tensor[0].int64_data[0] = 10**9
         meta, _ = c.call(request)
         assert meta.response.error_code == 1003 and "1000000000" in meta.response.error_text
+
+
+@pytest.mark.parametrize("rows", [1300, 30000])  # below and above what a loop computes itself
+@pytest.mark.parametrize("pieces", [(7, 5, 83, 40), (11, 90, 13, 4096), (40000, 1, 30000), (33000,)])
+def test_large_frames_that_come_in_pieces(server, rows, pieces):
+    """They are placed in the server's memory while they come; neighbours in front of and behind them are answered too."""
+    small, large = frame(uci_request(), correlation=1), frame(uci_request(rows=rows), correlation=2)
+    stream = small + large + small + large + large + small
+    with Connection(server.port) as c:
+        def send():
+            at = 0
+            for i in itertools.count():
+                n = pieces[i % len(pieces)] if at < 200_000 else 1 << 20
+                if at >= len(stream):
+                    return
+                c.socket.sendall(stream[at:at + n])
+                at += n
+        sender = threading.Thread(target=send)
+        sender.start()
+        got = []
+        for _ in range(6):
+            meta, payload = read_frame(c.socket)
+            assert meta.response.error_code == 0, meta.response.error_text
+            values = PB["Response"].FromString(payload).outputs[0].tensor[0].float_data
+            got.append((meta.correlation_id, len(values)))
+            assert values[0] == values[-1] == pytest.approx(18.901152, abs=1e-5)
+        sender.join()
+    assert sorted(got) == [(1, 1)] * 3 + [(2, rows)] * 3

@@ -243,11 +243,37 @@ CLONES static float dot(const float *a, const float *b, int64_t k)
     return sum;
 }
 
+#define SHORT_K    16
+#define SHORT_ROWS 8
+
+/* Rows shorter than a vector: several at once, since one alone is a chain of additions that wait for each other. */
+CLONES static void short_dots(const float *a, int64_t lda, const float *b, int64_t k, float *sum)
+{
+    for (int64_t i = 0; i < k; i++)
+        for (int j = 0; j < SHORT_ROWS; j++)
+            sum[j] += a[j * lda + i] * b[i];
+}
+
+/* How many rows were done. */
+static int64_t run_short(const struct gemm *g, const float *a, const float *b, int64_t step,
+                         float *c)
+{
+    int64_t i = 0;
+    for (; g->k < SHORT_K && i + SHORT_ROWS <= g->m; i += SHORT_ROWS)
+        for (int64_t j = 0; j < g->n; j++) {
+            float sum[SHORT_ROWS] = { 0 };
+            short_dots(a + i * g->lda, g->lda, b + j * step, g->k, sum);
+            for (int r = 0; r < SHORT_ROWS; r++)
+                c[(i + r) * row_of_c(g) + j] = g->alpha * sum[r];
+        }
+    return i;
+}
+
 /* Rows of a with columns of b that lie one after another: b is turned, or has one column. */
 static void run_dots(const struct gemm *g, const float *a, const float *b, float *c)
 {
     int64_t step = g->trans_b ? row_of_b(g) : g->k;
-    for (int64_t i = 0; i < g->m; i++)
+    for (int64_t i = run_short(g, a, b, step, c); i < g->m; i++)
         for (int64_t j = 0; j < g->n; j++)
             c[i * row_of_c(g) + j] = g->alpha * dot(a + i * g->lda, b + j * step, g->k);
 }
@@ -322,11 +348,23 @@ static void run_row(const struct gemm *g, const float *a, const float *b, float 
 
 /* ---- all of it ---- */
 
+CLONES static void add_same(float v, int64_t n, float *row)
+{
+    for (int64_t j = 0; j < n; j++)
+        row[j] += v;
+}
+
 void cpu_gemm_finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
                      int64_t n, float *c)
 {
     if (bias == NULL && residual == NULL && g->act.kind == ACT_NONE)
         return;
+    if (n == 1 && row_of_c(g) == 1 && residual == NULL) { /* one column: all of it is one row */
+        if (bias != NULL)
+            add_same(bias[j], g->m, c);
+        cpu_act(g->act, c, g->m);
+        return;
+    }
     for (int64_t i = 0; i < g->m; i++) {
         float *row = c + i * row_of_c(g) + j;
         if (bias != NULL)
