@@ -45,13 +45,13 @@ static void *or_die(void *p, size_t size)
 #endif
 #define PAGE       ((size_t)4 << 10)
 #define BIG_STEP   ((size_t)64 << 10)
-#define SLOTS      256                   /* of the table of big blocks that are in use */
-#define SPARE_MOST 32                    /* blocks that are kept */
+#define SLOTS      256 /* of the table of big blocks that are in use */
+#define SPARE_MOST 32  /* blocks that are kept */
 
 struct big {
     struct big *next;
     char *p;
-    size_t size;  /* that are mapped */
+    size_t size; /* that are mapped */
     bool rested; /* spare since the last mem_rest */
 };
 
@@ -94,7 +94,8 @@ static struct big *take_spare(size_t size)
 /* Huge pages are whole where they begin at a multiple of their size. */
 static char *map_huge(size_t size)
 {
-    char *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p =
+        mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
     size_t front = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
@@ -189,7 +190,8 @@ static bool big_free(void *p)
         return false;
     pthread_mutex_lock(&bigs.lock);
     struct big *b = take_used(p), *drop = NULL;
-    if (b != NULL && bigs.spare_count < SPARE_MOST && bigs.spare_bytes + b->size <= bigs.spare_most) {
+    if (b != NULL && bigs.spare_count < SPARE_MOST &&
+        bigs.spare_bytes + b->size <= bigs.spare_most) {
         b->next = bigs.spare;
         b->rested = false;
         bigs.spare = b;

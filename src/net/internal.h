@@ -12,7 +12,8 @@
 #define LOOPS_MAX 1024
 /* Timeouts are looked at this often, or oftener where a handler's are short. */
 #define TICK_MS 1000
-#define REST_MS 400 /* of loop 0: what nobody wanted for so long goes back to the system within a second */
+#define REST_MS \
+    400 /* of loop 0: what nobody wanted for so long goes back to the system within a second */
 
 struct loop {
     uv_loop_t uv;

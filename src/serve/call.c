@@ -12,12 +12,12 @@
 
 /* A model quicker than this is computed on the loop that read the request: handing over to a worker and back costs some
  * 10 to 20 us and two context switches, and a loop that is busy for this long delays its other connections unnoticeably. */
-#define QUICK_NS    200000
-#define QUICK_BYTES ((size_t)256 << 10) /* a larger body takes as long to decode */
-#define QUICK_IN_PLACE ((size_t)1 << 20) /* or to look at once */
-#define SPARE_MAX   64
-#define KEEP_BYTES  ((size_t)64 << 10) /* of each buffer of a spare call */
-#define KEEP_EXEC   ((size_t)64 << 20) /* of a thread's working memory between two calls */
+#define QUICK_NS       200000
+#define QUICK_BYTES    ((size_t)256 << 10) /* a larger body takes as long to decode */
+#define QUICK_IN_PLACE ((size_t)1 << 20)   /* or to look at once */
+#define SPARE_MAX      64
+#define KEEP_BYTES     ((size_t)64 << 10) /* of each buffer of a spare call */
+#define KEEP_EXEC      ((size_t)64 << 20) /* of a thread's working memory between two calls */
 
 /* ---- formats ---- */
 
@@ -507,8 +507,7 @@ static status submit(struct call *c, struct buf *in, size_t used)
 static bool is_quick(const struct call *c)
 {
     uint64_t ns = flow_typical_ns(c->flow);
-    return ns != 0 && ns < QUICK_NS &&
-           c->body.n < (c->in_place ? QUICK_IN_PLACE : QUICK_BYTES);
+    return ns != 0 && ns < QUICK_NS && c->body.n < (c->in_place ? QUICK_IN_PLACE : QUICK_BYTES);
 }
 
 static status start_detour(struct call *c, struct buf *in, size_t used)

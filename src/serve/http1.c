@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ALIGN_FROM  ((size_t)64 << 10) /* bodies below it are copied sooner than they are placed */
-#define CACHE_LINE  64
-#define LARGE_BODY  ((size_t)32 << 10) /* of an answer: from here on it is written from where it lies */
-#define PROMISE_MAX ((size_t)64 << 20)
+#define ALIGN_FROM ((size_t)64 << 10) /* bodies below it are copied sooner than they are placed */
+#define CACHE_LINE 64
+#define LARGE_BODY \
+    ((size_t)32 << 10) /* of an answer: from here on it is written from where it lies */
+#define PROMISE_MAX      ((size_t)64 << 20)
 #define FIRST_READ_BYTES ((size_t)32 << 10)
 
 enum phase {

@@ -224,7 +224,7 @@ struct call {
     struct note *note;        /* in the arena; NULL: nothing is noted of it */
     bool keep_alive, http10;
     bool in_place; /* its tensors are used as they lie in the body: reading it costs little */
-    size_t held; /* of the server's body_bytes, while it is on its way */
+    size_t held;   /* of the server's body_bytes, while it is on its way */
 
     struct traffic *traffic; /* one reference; NULL: its model's traffic is not divided */
     int variant;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REPLY_BYTES ((size_t)16 << 20) /* of an answer about models */
+#define REPLY_BYTES ((size_t)16 << 20)   /* of an answer about models */
 #define JSON_LITTLE ((uint64_t)64 << 10) /* in front of binary tensors */
 #define HEADER_LINE "Inference-Header-Content-Length: "
 

@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIRST_READ_BYTES ((size_t)32 << 10) /* so that a large one shows itself while little of it has come */
+#define FIRST_READ_BYTES \
+    ((size_t)32 << 10) /* so that a large one shows itself while little of it has come */
 
 static enum sniff sniff(struct str bytes)
 {
@@ -230,9 +231,10 @@ static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
     return all ? 0 : at + p.used;
 }
 
-#define PLACE_FROM  ((size_t)64 << 10)
-#define PROMISE_MAX ((size_t)64 << 20) /* what a peer's word alone is believed for: address space, not memory */
-#define CACHE_LINE  64
+#define PLACE_FROM ((size_t)64 << 10)
+#define PROMISE_MAX \
+    ((size_t)64 << 20) /* what a peer's word alone is believed for: address space, not memory */
+#define CACHE_LINE 64
 
 /* A large frame gets its room at once, and begins where its tensor's elements come to lie at a cache line: they are used as they
  * lie. */
@@ -242,8 +244,8 @@ static void place(struct rpc *r, struct buf *in)
     size_t need = baidu_std_need(bytes), payload = baidu_std_payload_at(bytes);
     if (r->placed || need < PLACE_FROM || in->len >= need || in->len < payload)
         return;
-    size_t data = pb_find_large((struct str){ bytes.p + payload, bytes.n - payload },
-                                PLACE_FROM / 2, 1);
+    size_t data =
+        pb_find_large((struct str){ bytes.p + payload, bytes.n - payload }, PLACE_FROM / 2, 1);
     size_t pad = data > 0 ? -(payload + data) % CACHE_LINE : 0;
     size_t most = in->max - pad < PROMISE_MAX ? in->max - pad : PROMISE_MAX;
     if (data == 0 && in->len < FIRST_READ_BYTES / 2)

@@ -119,7 +119,8 @@ static void threads_share_one_failure(void **state)
 /* Across the sizes at which blocks begin to be mapped and kept, content goes along. */
 static void growing_and_shrinking_keep_content(void **state)
 {
-    static const size_t sizes[] = { 100, 300000, 5000000, 20000000, 21000000, 700000, 300001, 10, 8000000, 0 };
+    static const size_t sizes[] = { 100,    300000, 5000000, 20000000, 21000000,
+                                    700000, 300001, 10,      8000000,  0 };
     unsigned char *p = NULL;
     size_t had = 0;
     mem_keep((size_t)64 << 20);

@@ -156,7 +156,8 @@ static void a_wrong_wire_type_is_a_fault_and_sticks(void **state)
 static void a_large_field_is_found_from_the_front(void **state)
 {
     /* 1 { 10: 1, 2: 400 bytes }, as far as it has come */
-    const char front[] = "\x0a\x97\x03\x50\x01\x12\x90\x03" "abcd";
+    const char front[] = "\x0a\x97\x03\x50\x01\x12\x90\x03"
+                         "abcd";
     struct str all = { front, sizeof(front) - 1 };
     assert_int_equal(pb_find_large(all, 300, 1), 8);
     assert_int_equal(pb_find_large(all, 300, 0), 3);
