@@ -5,23 +5,30 @@
     bench/service.py kill [--times 200]        kill -9 at seeded moments of load and copy: the next start serves a whole version
     bench/service.py memory [--times 10000]    loads and unloads: resident memory comes back
     bench/service.py crosscheck [--times 1000000]   unique questions under batching, cache, reload, vanishing callers
-    bench/service.py overload [--seconds 60]   ten times as many callers as are served
+    bench/service.py overload [--seconds 60]   calls at ten times the rate that can be served
+    bench/service.py trace [--times 5]         what tracing live requests costs
+    bench/service.py batching [--model DIR]    64 callers, unequal lengths: batching on against off
+    bench/service.py images --model DIR        16 callers in batches against the engine's own best
 
 Needs `cmake --build build --target oar bench_crosscheck`. Python's standard library only.
 """
 import argparse
 import http.client
 import json
+import os
 import pathlib
 import random
 import shutil
 import signal
 import socket
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -36,13 +43,18 @@ def free_port():
         return s.getsockname()[1]
 
 
+def pinned(processor):
+    """What a child does first: it keeps to one processor; None: to any."""
+    return None if processor is None else lambda: os.sched_setaffinity(0, {processor})
+
+
 class Server:
-    def __init__(self, *words):
+    def __init__(self, *words, processor=None):
         self.port = free_port()
         self.at = f"127.0.0.1:{self.port}"
         self.started = time.monotonic()
         self.process = subprocess.Popen([OAR, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--quiet",
-                                         "--log-level", "error", *map(str, words)])
+                                         "--log-level", "error", *map(str, words)], preexec_fn=pinned(processor))
 
     def post(self, path, body=None, method="POST"):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -61,6 +73,11 @@ class Server:
             except OSError:
                 time.sleep(0.002)
         raise AssertionError("not ready")
+
+    def cpu_s(self):
+        """Processor time so far."""
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss(self):
         for line in open(f"/proc/{self.process.pid}/status"):
@@ -84,11 +101,32 @@ def put(source, target):
     part.rename(target)
 
 
-def load(server, source, seconds, concurrency=4):
-    case = sorted(source.glob("case_*.in.npz"))[0]
-    command = [OAR, "bench", server.at, "--protocol", "brpc", "--in", case, "--concurrency", str(concurrency),
-               "--seconds", str(seconds), "--warm-up", "0.2", "--json"]
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+def load(server, source, seconds, concurrency=4, rate=0, inputs=(), processor=None):
+    """oar bench: on a recorded case of the model, or on files of arrays that calls take turns through."""
+    inputs = list(inputs) or [sorted(source.glob("case_*.in.npz"))[0]]
+    command = [OAR, "bench", server.at, "--protocol", "brpc", "--in", inputs[0], "--concurrency", concurrency,
+               "--seconds", seconds, "--warm-up", "0.5", "--rate", rate, "--json"]
+    if inputs[1:]:
+        command += ["--mix", ",".join(map(str, inputs[1:]))]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                            preexec_fn=pinned(processor))
+
+
+def save(path, **arrays):
+    """An .npz of whole numbers: name=(shape, list)."""
+    with zipfile.ZipFile(path, "w") as z:
+        for name, (shape, values) in arrays.items():
+            head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))},), }}"
+            head = head.ljust(117) + "\n"
+            z.writestr(f"{name.replace('__', '.')}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode()
+                       + struct.pack(f"<{len(values)}q", *values))
+    return path
+
+
+def texts(work, lengths, seed=1):
+    rng = random.Random(seed)
+    return [save(work / f"text{i}.npz", words=((n, 1), [rng.randrange(1, 500) for _ in range(n)]), words__lod=((2,), [0, n]))
+            for i, n in enumerate(lengths)]
 
 
 def ready_versions(server, name):
@@ -221,34 +259,136 @@ def crosscheck(args, work):
     return {**out, "reloads": reloads[0], "vanished": vanished[0]}, run.returncode == 0
 
 
+QUEUE_MS = 100
+
+
 def overload(args, work):
-    """Callers that do not wait for their turn: ten times as many as keep it busy, against a queue of 64."""
+    """Calls at ten times the rate that keeps the server busy, whether it answers or not (each timed from when it was due), of a
+    text that takes some milliseconds. Server and caller have a processor each, so that what the caller's own work costs is not
+    taken from the server. The queue holds 64 and a call waits in it for 100 ms at most."""
     source = ZOO / "imdb_lstm" / "pdmodel26"
-    words = ("--model", f"m={source}", "--runtime-thread-num", "2", "--batch-infer-size", "8", "--batch-queue-size", "64")
-    server = Server(*words)
+    inputs = texts(work, [6000] * 2)
+    server = Server("--model", f"m={source}", "--thread", "1", "--runtime-thread-num", "1", "--batch-infer-size", "1",
+                    "--batch-queue-size", "64", "--batch-queue-timeout-us", QUEUE_MS * 1000, processor=0)
     server.wait()
-    calm = json.loads(load(server, source, 5, 8).communicate()[0])
-    flood = json.loads(load(server, source, args.seconds, 160).communicate()[0])
+    alone = json.loads(load(server, source, 3, 1, inputs=inputs, processor=1).communicate()[0])
+    calm = json.loads(load(server, source, 5, 8, inputs=inputs, processor=1).communicate()[0])
+    flood = json.loads(load(server, source, args.seconds, 256, rate=10 * calm["qps"], inputs=inputs, processor=1).communicate()[0])
     begin = time.monotonic()
     code, _ = server.post("/m/prediction", {"feed": [{"words": [1, 2, 3], "words.lod": [0, 3]}], "fetch": []})
     recovery = time.monotonic() - begin
     server.stop()
-    seconds = flood["seconds"]
-    good = flood["calls"] / seconds
-    return {"capacity_qps": calm["qps"], "goodput_qps": round(good, 1), "goodput_ratio": round(good / calm["qps"], 3),
-            "refused": flood["errors"], "p99_ms": flood["p99_ms"], "calm_p99_ms": calm["p99_ms"],
-            "recovery_s": round(recovery, 3)}, good >= 0.95 * calm["qps"] and code == 200 and recovery < 1
+    good = flood["calls"] / flood["seconds"]
+    most = QUEUE_MS + 2 * alone["p99_ms"]
+    return {"capacity_qps": calm["qps"], "offered_qps": round(10 * calm["qps"], 1), "goodput_qps": round(good, 1),
+            "goodput_ratio": round(good / calm["qps"], 3), "refused": flood["errors"], "never_made": flood.get("late", 0),
+            "p50_ms": flood["p50_ms"], "p99_ms": flood["p99_ms"], "p99_most_ms": round(most, 1), "alone_p99_ms": alone["p99_ms"],
+            "recovery_s": round(recovery, 3)}, (good >= 0.95 * calm["qps"] and flood["p99_ms"] <= most and code == 200 and
+                                                recovery < 1)
+
+
+def cpu_us_a_call(server, source, seconds, inputs=()):
+    """Processor time of the server for one call, while 8 callers keep it busy from another processor."""
+    begin = server.cpu_s()
+    run = json.loads(load(server, source, seconds, 8, processor=1, inputs=inputs).communicate()[0])
+    return 1e6 * (server.cpu_s() - begin) / (run["calls"] * (seconds + 0.5) / seconds)
+
+
+def trace(args, work):
+    """What it costs that live requests can be traced (off, against the same calls), and what tracing them costs."""
+    out, worst = {}, 0
+    for name in ("fit_a_line", "lenet_digits", "imdb_lstm"):
+        source = ZOO / name / "pdmodel26"
+        server = Server("--model", f"m={source}", "--thread", "1", processor=0)
+        server.wait()
+        cpu_us_a_call(server, source, 0.5)
+        off, on = [], []
+        for _ in range(args.times):
+            off.append(cpu_us_a_call(server, source, 1))
+            looking = threading.Thread(target=server.post, args=("/debug/trace?seconds=1.9", None, "GET"))
+            looking.start()
+            time.sleep(0.05)
+            on.append(cpu_us_a_call(server, source, 1))
+            looking.join()
+        server.stop()
+        more = statistics.median(on) / statistics.median(off) - 1
+        worst = max(worst, more)
+        out[name] = {"off_us": round(statistics.median(off), 2), "on_us": round(statistics.median(on), 2), "more_percent": round(100 * more, 1)}
+    return out, worst < 0.05
+
+
+def batching(args, work):
+    """64 callers, texts of 5 to 400 words: batching on against off. --model names another model with recorded cases that are
+    of unequal length already, for example bert_mini."""
+    source = pathlib.Path(args.model) if args.model else ZOO / "imdb_lstm" / "pdmodel26"
+    rng = random.Random(7)
+    if args.model:
+        inputs = [save(work / f"ids{i}.npz", input_ids=((1, n), [rng.randrange(1, 100) for _ in range(n)]),
+                       token_type_ids=((1, n), [0] * n)) for i, n in enumerate(rng.randint(5, 60) for _ in range(32))]
+        put(source, work / "m")
+        (work / "m" / "oar.yml").write_text("pad: [{input: input_ids}, {input: token_type_ids}]\n"
+                                            "trim: [{output: sequence_output, like: input_ids}]\n")
+        model = f"m={work / 'm'}"
+    else:
+        inputs, model = texts(work, [rng.randint(5, 400) for _ in range(32)]), f"m={source}"
+    ways = {"off": (), "on": ("--runtime-thread-num", "2", "--batch-infer-size", str(args.rows))}
+    runs = {name: [] for name in ways}
+    for _ in range(args.times):
+        for name, words in ways.items():
+            server = Server("--model", model, *words)
+            server.wait()
+            runs[name].append(json.loads(load(server, source, 3, 64, inputs=inputs).communicate()[0]))
+            server.stop()
+    figures = {name: {k: round(statistics.median(r[k] for r in rows), 2) for k in ("qps", "p50_ms", "p99_ms")} for name, rows in runs.items()}
+    ratio = figures["on"]["qps"] / figures["off"]["qps"]
+    return {**figures, "ratio": round(ratio, 2)}, ratio >= 3 and figures["on"]["p50_ms"] <= figures["off"]["p50_ms"]
+
+
+def images(args, work):
+    """16 callers of an image model (--model) in batches, against what the engine does at best with batches of its own."""
+    source = pathlib.Path(args.model)
+    case = sorted(source.glob("case_*.in.npz"))[0]
+    best, at = 0, 0
+    for rows in (1, 2, 4, 8):
+        runs = [subprocess.Popen([OAR, "bench", source, "--in", repeat(case, rows, work), "--seconds", "6", "--json"],
+                                 stdout=subprocess.PIPE, text=True, preexec_fn=pinned(p)) for p in (0, 1)]
+        rate = sum(1000 * rows / json.loads(r.communicate()[0])["median_ms"] for r in runs)
+        best, at = max((best, at), (rate, rows))
+    server = Server("--model", f"m={source}", "--runtime-thread-num", "2", "--batch-infer-size", str(args.rows if args.rows != 8 else at))
+    server.wait()
+    run = json.loads(load(server, source, 12, 16, inputs=[repeat(case, 1, work)]).communicate()[0])
+    server.stop()
+    return {"engine_best_a_second": round(best, 2), "its_rows": at, "served_a_second": run["qps"], "ratio": round(run["qps"] / best, 3),
+            "p50_ms": run["p50_ms"]}, run["qps"] >= 0.95 * best
+
+
+def repeat(case, rows, work):
+    """The first row of each array of a recorded case, so many times."""
+    path = work / f"rows{rows}.npz"
+    with zipfile.ZipFile(case) as z, zipfile.ZipFile(path, "w") as out:
+        for name in z.namelist():
+            data = z.read(name)
+            n = 10 + struct.unpack_from("<H", data, 8)[0]
+            head = data[10:n].decode()
+            dims = [int(d) for d in head.split("(", 1)[1].split(")", 1)[0].split(",") if d.strip()]
+            row = (len(data) - n) // dims[0]
+            shape = ", ".join(map(str, [rows, *dims[1:]]))
+            head = head.split("(", 1)[0] + f"({shape},)" + head.split(")", 1)[1].rstrip("\n ") + " "
+            head = head.ljust(n - 11) + "\n"
+            out.writestr(name, data[:8] + struct.pack("<H", len(head)) + head.encode() + data[n:n + row] * rows)
+    return path
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["reload", "kill", "memory", "crosscheck", "overload"])
+    parser.add_argument("what", choices=["reload", "kill", "memory", "crosscheck", "overload", "trace", "batching", "images"])
     parser.add_argument("--times", type=int)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", help="reload: a directory of a model with recorded cases")
+    parser.add_argument("--model", help="reload, batching, images: a directory of a model with recorded cases")
+    parser.add_argument("--rows", type=int, default=8, help="batching, images: the most in one batch")
     args = parser.parse_args()
-    args.times = args.times or {"reload": 100, "kill": 200, "memory": 10000, "crosscheck": 1000000}.get(args.what, 0)
+    args.times = args.times or {"reload": 100, "kill": 200, "memory": 10000, "crosscheck": 1000000, "trace": 5, "batching": 3}.get(args.what, 0)
     with tempfile.TemporaryDirectory() as work:
         figures, fine = globals()[args.what](args, pathlib.Path(work))
     print(json.dumps({"what": args.what, **figures, "holds": fine}))

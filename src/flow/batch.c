@@ -778,6 +778,14 @@ void batcher_free(struct batcher *b)
     mem_free(b);
 }
 
+bool batcher_refuses(struct batcher *b)
+{
+    if (atomic_load_explicit(&b->counters->queued, memory_order_relaxed) < b->options.queue_max)
+        return false;
+    atomic_fetch_add_explicit(&b->counters->refused, 1, memory_order_relaxed);
+    return true;
+}
+
 status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)
 {
     TRY(exec_check(b->model, i->in, e));

@@ -102,5 +102,7 @@ struct batcher *batcher_new(struct model *m, const struct batch_options *o,
                             struct batch_counters *counters);
 /* Computes what is queued first; nobody may submit any more. Not from one of its threads. */
 void batcher_free(struct batcher *b);
+/* Whether it would refuse anything now, its queue being full; counts a refusal if so. Any thread, no lock. */
+bool batcher_refuses(struct batcher *b);
 /* BUSY when the queue is full: done is not called then. INVALID for feeds that the model does not take. Any thread. */
 status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e);

@@ -506,9 +506,23 @@ static void set_bindings(struct flow *f)
     f->copies = models > 1;
 }
 
+/* A call that the cache may answer, or that a condition leads past the queue, has to be looked at. */
+static struct batcher *find_gate(const struct flow *f)
+{
+    struct batcher *found = NULL;
+    for (int i = 0; i < f->node_count; i++) {
+        const struct flow_node *n = &f->node[i];
+        if (n->batcher != NULL && (found != NULL || n->may_skip))
+            return NULL;
+        found = n->batcher != NULL ? n->batcher : found;
+    }
+    return f->options.cache_bytes > 0 ? NULL : found;
+}
+
 static void describe(struct flow *f)
 {
     f->linear = is_linear(f);
+    f->gate = find_gate(f);
     f->may_wait = f->may_wait || !f->linear;
     set_bindings(f);
     list_inputs(f);
@@ -668,6 +682,14 @@ const struct batch_counters *flow_batch_counters(const struct flow *f)
 const struct cache_counters *flow_cache_counters(const struct flow *f)
 {
     return f->cache != NULL ? &f->cache_counters : NULL;
+}
+
+status flow_refuses(const struct flow *f, struct err *e)
+{
+    if (f->gate == NULL || !batcher_refuses(f->gate))
+        return OK;
+    return err_set(e, BUSY, "Exceeds maximum queue size: too many requests wait for model '%s'",
+                   f->options.name);
 }
 
 bool flow_may_wait(const struct flow *f)

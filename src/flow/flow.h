@@ -87,6 +87,9 @@ bool flow_is_batched(const struct flow *f); /* some infer node computes in batch
 const struct batch_counters *flow_batch_counters(const struct flow *f);
 const struct cache_counters *flow_cache_counters(const struct flow *f); /* NULL: it has no cache */
 
+/* Whether a call would only be refused now, its queue being full: said without a look at the request, so that an overloaded
+ * server spends next to nothing on what it cannot do. BUSY with words; OK where a call has to be started to find out. */
+status flow_refuses(const struct flow *f, struct err *e);
 /* Starts a call. Any status: it has ended on this thread. FLOW_LATER: `finished` is or was called on another one, and the
  * call is not to be touched here any more. Learns how long calls take. */
 #define FLOW_LATER ((status)1)

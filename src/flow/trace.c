@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPANS          (1u << 17) /* the oldest are overwritten */
+#define SPANS          (1u << 17)
 #define NAME_MAX_BYTES 32
 #define THREADS_MAX    256
 
@@ -24,8 +24,8 @@ struct span {
 };
 
 struct trace {
-    atomic_bool on;
-    atomic_uint_fast64_t next;
+    atomic_bool taken, on; /* somebody looks; spans are wanted just now */
+    atomic_uint_fast64_t next, limit;
     uint64_t begin_ns;
     struct span span[SPANS]; /* pages that nobody wrote take no memory */
 };
@@ -42,16 +42,28 @@ void trace_free(struct trace *t)
 
 bool trace_start(struct trace *t)
 {
-    bool off = false;
-    if (!atomic_compare_exchange_strong(&t->on, &off, true))
+    bool nobody = false;
+    if (!atomic_compare_exchange_strong(&t->taken, &nobody, true))
         return false;
     t->begin_ns = clock_ns();
     return true;
 }
 
+void trace_allow(struct trace *t, double share)
+{
+    double n = share * SPANS;
+    atomic_store(&t->limit, atomic_load(&t->next) + (n < SPANS ? (uint64_t)n : SPANS));
+    atomic_store(&t->on, true);
+}
+
 void trace_stop(struct trace *t)
 {
     atomic_store(&t->on, false);
+}
+
+void trace_finish(struct trace *t)
+{
+    atomic_store(&t->taken, false);
 }
 
 bool trace_is_on(const struct trace *t)
@@ -73,6 +85,10 @@ static int thread_id(void)
 void trace_put(struct trace *t, const struct trace_span *from)
 {
     uint64_t i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
+    if (i >= atomic_load_explicit(&t->limit, memory_order_relaxed)) {
+        atomic_store_explicit(&t->on, false, memory_order_relaxed);
+        return;
+    }
     struct span *s = &t->span[i % SPANS];
     size_t n = strnlen(from->name, NAME_MAX_BYTES - 1);
     atomic_store_explicit(&s->turn, 0, memory_order_relaxed);

@@ -12,9 +12,13 @@ struct trace;
 
 struct trace *trace_new(void);
 void trace_free(struct trace *t); /* NULL is fine */
-/* From empty; false: somebody is looking already. */
+/* From empty, and not on before trace_allow; false: somebody is looking already. */
 bool trace_start(struct trace *t);
+/* Takes spans until there are `share` of all that it can keep; called again and again, so that a busy server is seen in short
+ * whole pieces of the time that somebody looks, and looking costs little however busy it is. */
+void trace_allow(struct trace *t, double share);
 void trace_stop(struct trace *t);
+void trace_finish(struct trace *t);      /* others may look */
 bool trace_is_on(const struct trace *t); /* NULL: no */
 
 struct trace_span {

@@ -561,7 +561,9 @@ void call_start(struct call *c, struct buf *in, size_t used)
     lane_take_pick(c->conn->lane, c);
     if (c->flow != NULL)
         take_before(c);
-    status s = hold(c);
+    status s = c->flow != NULL ? flow_refuses(c->flow, &c->err) : OK; /* read, and no more */
+    if (s == OK)
+        s = hold(c);
     if (s == OK)
         s = c->detour != NULL ? start_detour(c, in, used)
             : is_quick(c)     ? run_here(c, in, used, &ended)

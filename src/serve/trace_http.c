@@ -21,10 +21,14 @@ static void *wait_and_tell(void *arg)
     struct look *l = arg;
     struct server *s = l->call->conn->lane->server;
     const struct timespec step = { 0, STEP_MS * 1000000 };
-    for (double at = 0; at < l->seconds && !atomic_load(&s->draining); at += STEP_MS / 1000.0)
+    double share = STEP_MS / 1000.0 / l->seconds;
+    for (double at = 0; at < l->seconds && !atomic_load(&s->draining); at += STEP_MS / 1000.0) {
+        trace_allow(s->trace, share);
         nanosleep(&step, NULL);
+    }
     trace_stop(s->trace);
     trace_put_json(s->trace, &l->call->reply);
+    trace_finish(s->trace);
     call_return(l->call);
     mem_free(l);
     return NULL;
@@ -53,7 +57,7 @@ static void begin(struct call *call)
     } else if (spawn(l)) {
         return;
     } else {
-        trace_stop(s->trace);
+        trace_finish(s->trace);
         call->result = err_set(&call->err, INTERNAL, "no thread to wait with");
     }
     mem_free(l);
