@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define EVENTS                                                                          \
@@ -133,9 +134,14 @@ static int ms_until(uint64_t ns)
     return ns <= now ? 0 : (int)((ns - now) / 1000000) + 1;
 }
 
+/* Loading takes a processor for as long as the model is large: threads that answer go before it. (Linux keeps this for each
+ * thread.) */
+#define KEEPER_NICE 10
+
 static void *keep(void *arg)
 {
     struct watch *w = arg;
+    setpriority(PRIO_PROCESS, (id_t)gettid(), KEEPER_NICE);
     uint64_t next_ns = clock_ns();
     while (!is_stopping(w)) {
         bool look = wait_for_work(w, ms_until(next_ns)) || clock_ns() >= next_ns;

@@ -272,6 +272,43 @@ static void a_full_queue_refuses_and_an_overdue_request_is_told(void **state)
     model_unref(m);
 }
 
+/* Two priorities: the first has a queue of its own, of one, whose overdue requests are computed all the same. */
+static void a_priority_may_have_its_own_queue(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batch_options o = { .threads = 1,
+                               .max_rows = 64,
+                               .delay_us = 60000,
+                               .levels = 2,
+                               .queue_max = 3,
+                               .timeout_us = 10000 };
+    o.own[0] = (struct batch_policy){
+        .given = true, .queue_max = 1, .timeout_us = 10000, .delay_overdue = true
+    };
+    struct batcher *b = batcher_new(m, &o, &counters);
+    static struct asked q[5];
+    for (int i = 0; i < 5; i++)
+        ask_houses(&q[i], i, 1);
+    q[0].item.level = q[1].item.level = 1;
+    q[2].item.level = q[3].item.level = q[4].item.level = 2;
+    assert_int_equal(batcher_submit(b, &q[0].item, NULL), OK);
+    assert_int_equal(batcher_submit(b, &q[1].item, NULL), BUSY);
+    assert_int_equal(batcher_submit(b, &q[2].item, NULL), OK);
+    assert_false(batcher_refuses(b));
+    assert_int_equal(batcher_submit(b, &q[3].item, NULL), OK);
+    assert_true(batcher_refuses(b)); /* without a look at it */
+    assert_int_equal(batcher_submit(b, &q[4].item, NULL), BUSY);
+    wait_for(3);
+    assert_int_equal(q[0].code, OK);
+    assert_int_equal(q[2].code, TIMED_OUT);
+    assert_int_equal(q[3].code, TIMED_OUT);
+    assert_int_equal(atomic_load(&counters.refused), 3);
+    batcher_free(b);
+    forget(q, 5);
+    model_unref(m);
+}
+
 static void feeds_that_the_model_does_not_take_are_refused_at_once(void **state)
 {
     struct model *m = open_model(HOUSES);
@@ -366,6 +403,7 @@ int main(void)
         cmocka_unit_test(connections_take_turns),
         cmocka_unit_test(the_urgent_ones_go_first),
         cmocka_unit_test(a_full_queue_refuses_and_an_overdue_request_is_told),
+        cmocka_unit_test(a_priority_may_have_its_own_queue),
         cmocka_unit_test(unequal_lengths_are_padded_where_that_is_asked_for),
         cmocka_unit_test(feeds_that_the_model_does_not_take_are_refused_at_once),
     };

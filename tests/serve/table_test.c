@@ -70,6 +70,23 @@ static void a_version_is_found_by_number_and_label_and_by_default(void **state)
     table_unref(t);
 }
 
+static void a_new_version_has_the_one_before_behind_it(void **state)
+{
+    struct flow *f = flow_of("houses", 2), *old = flow_of("houses", 1);
+    const struct served v = { "houses", "/h/2", 2, MODEL_READY, "", f, old };
+    const struct served_model m = {
+        .name = "houses", .version = &v, .version_count = 1, .current = &v
+    };
+    struct table *t = table_new(&m, 1, NULL);
+    flow_unref(f);
+    flow_unref(old);
+    disposed = 0;
+    assert_ptr_equal(table_before(t, f), old);
+    assert_null(table_before(t, old));
+    table_unref(t);
+    assert_int_equal(disposed, 2);
+}
+
 static void what_is_not_found_is_told(void **state)
 {
     struct table *t = make();
@@ -131,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_version_is_found_by_number_and_label_and_by_default),
+        cmocka_unit_test(a_new_version_has_the_one_before_behind_it),
         cmocka_unit_test(what_is_not_found_is_told),
         cmocka_unit_test(the_last_holder_disposes_of_a_flow),
         cmocka_unit_test(policies_are_read),
