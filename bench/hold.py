@@ -7,8 +7,12 @@
     memory    a large body: what it takes at its peak, and what stays a second later
     overload  ten times more callers than can be served: what is served stays served
     drain     SIGTERM under load: nobody who was admitted loses an answer
+    floods    HTTP/2: resets, CONTINUATION, SETTINGS, PING, empty DATA, HPACK's references, one-byte windows: memory and others
+    gone      peers whose network has gone (a namespace of its own, where root may make one): all are closed in time
+    system    each call of the system fails once, at start, under load, at a reload: no crash, and it serves on
 
-Exit status 1 when a pass line is missed. --quick: small numbers, for the tests. Standard library only.
+Exit status 1 when a pass line is missed. --quick: small numbers, for the tests. Standard library only; `system` wants a C compiler, `gone` root and
+iproute2.
 """
 import json
 import os
@@ -16,8 +20,10 @@ import pathlib
 import re
 import resource
 import selectors
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -33,6 +39,12 @@ BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 13], "datatype": "FP32"
 def head(body=b"", path=INFER, extra=b"", length=None):
     n = len(body) if length is None else length
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (path.encode(), n, extra) + body
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 class Server:
@@ -301,7 +313,6 @@ def load(oar, s, connections, seconds):
     import zipfile
     with tempfile.TemporaryDirectory() as folder:
         npy = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 13), }".ljust(117) + b"\n"
-        import struct
         path = os.path.join(folder, "in.npz")
         with zipfile.ZipFile(path, "w") as z:
             z.writestr("x.npy", npy + struct.pack("<13f", *ROW))
@@ -375,7 +386,191 @@ def drain(oar, quick):
     figure("drain", f"SIGTERM under {callers} callers: exit status {status} after {took:.2f} s, {answered[0]} answered, {len(lost)} refused", status == 0 and not lost and took < (30 if quick else 5))
 
 
-ITEMS = {"hostile": hostile, "loris": loris, "files": files, "memory": memory, "overload": overload, "drain": drain}
+# ---- HTTP/2 ----
+
+def h2(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2(4)
+POST, GET = b"\x83\x86\x84\x01\x01x", b"\x82\x86\x84\x01\x01x"  # HPACK: method, scheme http, path /, authority x
+
+
+def flood_cases(n):
+    """Name, and what is sent, in pieces of about 64 KB."""
+    def batches(make, count, size=1000):
+        for at in range(0, count, size):
+            yield b"".join(make(i) for i in range(at, min(count, at + size)))
+    yield "resets", batches(lambda i: h2(1, 4, 2 * i + 1, POST) + h2(3, 0, 2 * i + 1, b"\0\0\0\x08"), n)
+    yield "CONTINUATION without end", [h2(1, 0, 1, GET), *batches(lambda i: h2(9, 0, 1, b"\0\x01a\x01b"), n)]
+    yield "SETTINGS", batches(lambda i: h2(4), n)
+    yield "PING", batches(lambda i: h2(6, 0, 0, b"12345678"), n)
+    yield "PRIORITY", batches(lambda i: h2(2, 0, 2 * (i % 1000) + 1, b"\0\0\0\0\x10"), n)
+    yield "WINDOW_UPDATE", batches(lambda i: h2(8, 0, 0, b"\0\0\0\x01"), n)
+    yield "empty DATA", [h2(1, 4, 1, POST), *batches(lambda i: h2(0, 0, 1), n)]
+    big = b"\x40\x01a\x7f\xa1\x1e" + b"x" * 4000  # one field of 4,000 bytes goes into the table, and is then asked for again and again
+    yield "HPACK's references", [h2(1, 4, 1, GET + big), *batches(lambda i: h2(1, 4, 2 * i + 3, GET + b"\xbe" * 16000), min(n // 50, 2000), 4)]
+    window = h2(4, 0, 0, struct.pack(">HI", 4, 1))
+    yield "one-byte windows", [window, *batches(lambda i: h2(1, 5, 2 * i + 1, GET), 256)]
+
+
+def flood(s, pieces, seconds):
+    """Sends them as long as the server takes them; whether it then said no."""
+    sent, end = 0, time.monotonic() + seconds
+    with s.connect(5) as c:
+        c.settimeout(1)
+        try:
+            c.sendall(PREFACE)
+            for piece in pieces:
+                c.sendall(piece)
+                sent += len(piece)
+                if time.monotonic() > end:
+                    break
+            while time.monotonic() < end:
+                if not c.recv(1 << 16):
+                    return True, sent
+        except (TimeoutError, socket.timeout):
+            return False, sent
+        except OSError:
+            return True, sent
+    return False, sent
+
+
+def floods(oar, quick):
+    n = 20_000 if quick else 100_000
+    with Server(oar, "--write-timeout", "3", "--request-timeout", "3") as s:
+        base = percentile(good_traffic(s, 1), 0.99)
+        before, ended, worst, slowest = s.rss(), [], 0, (0, "")
+        for name, pieces in flood_cases(n):
+            got, times = [], []
+            flooder = threading.Thread(target=lambda: got.append(flood(s, pieces, 5)))
+            flooder.start()
+            while flooder.is_alive():
+                times += good_traffic(s, 0.1)
+                worst = max(worst, s.rss() - before)
+            ended.append(f"{name}{'' if got[0][0] else ' (not ended)'}")
+            slowest = max(slowest, (percentile(times, 0.99), name))
+        figure("floods", f"{len(ended)} of {len(ended)} outlived ({n:,} frames each): {', '.join(ended)}", s.ask(head(BODY))[0] == 200)
+        figure("floods", f"memory grew by {worst / 1e6:.1f} MB at most meanwhile (at most 16)", worst <= 16e6)
+        figure("floods", f"p99 of good calls {slowest[0] * 1e3:.2f} ms under the worst of them ({slowest[1]}), {base * 1e3:.2f} ms before (at most twice, or 5 ms)",
+               slowest[0] <= max(2 * base, 1 if quick else 0.005))
+
+
+# ---- peers whose network has gone ----
+
+def gone(oar, quick):
+    count, limit, space = (50 if quick else 1000), 3, f"oar-hold-{os.getpid()}"
+
+    def ip(*words):
+        return subprocess.run(["ip", *words], capture_output=True, text=True)
+    if os.geteuid() != 0 or not shutil.which("ip") or ip("netns", "add", space).returncode != 0:
+        print("gone       skip  a network namespace cannot be made here (root and iproute2 are wanted)")
+        return
+    near, far, link = "10.231.77.1", "10.231.77.2", f"oh{os.getpid() % 100000}"
+    try:
+        for words in (["link", "add", link, "type", "veth", "peer", "name", "oarhold", "netns", space], ["addr", "add", f"{near}/30", "dev", link], ["link", "set", link, "up"],
+                      ["-n", space, "addr", "add", f"{far}/30", "dev", "oarhold"], ["-n", space, "link", "set", "oarhold", "up"]):
+            if (done := ip(*words)).returncode != 0:
+                print(f"gone       skip  {done.stderr.strip()}")
+                return
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        with Server(oar, "--listen", f"{near}:{free_port()}", "--idle-timeout", str(limit), "--write-timeout", str(limit), "--request-timeout",
+                    str(limit)) as s:
+            port = int(re.search(rf"{re.escape(near)}:(\d+)", " ".join(s.process.args))[1])
+            program = (f"import socket, time, sys\nheld = []\nfor i in range({count}):\n c = socket.create_connection(('{near}', {port}))\n"
+                       " c.sendall(b'GET /v2 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' if i % 2 else b'GET /v2 HT')\n if i % 2: c.recv(4096)\n held.append(c)\n"
+                       "print('held', flush=True)\ntime.sleep(60)\n")
+            peers = subprocess.Popen(["ip", "netns", "exec", space, sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+            held = peers.stdout.readline() == "held\n"
+            ip("-n", space, "link", "set", "oarhold", "down")
+            begin, left = time.monotonic(), count
+            while left > 1 and time.monotonic() - begin < 4 * limit + 5:
+                time.sleep(0.1)
+                text = s.ask(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")[1].decode()
+                left = int(float(re.search(r"^oar_connections (\S+)", text, re.M)[1]))
+            took = time.monotonic() - begin
+            peers.kill()
+            peers.wait()
+            figure("gone", f"{count} connections whose network went down are closed {took:.1f} s later (limits {limit} s)", held and left <= 1 and took < 2 * limit + 2)
+    finally:
+        ip("netns", "del", space)
+        ip("link", "del", link)
+
+
+# ---- the system says no ----
+
+FAULTS = [("open", 24), ("open", 5), ("read", 5), ("read", "short"), ("pread", 5), ("write", 28), ("write", "short"), ("writev", 32), ("writev", 11), ("writev", "short"), ("mmap", 12),
+          ("socket", 24), ("bind", 98), ("listen", 98), ("accept4", 24), ("accept4", 104), ("epoll_ctl", 12), ("setsockopt", 105)]
+
+
+def one_fault(oar, shim, folder, function, n, what):
+    """(verdict, calls made): the server ends with words, or serves on; None: it did neither."""
+    counts = os.path.join(folder, "calls")
+    if os.path.exists(counts):
+        os.unlink(counts)
+    port = free_port()
+    log = os.memfd_create("stderr")
+    p = subprocess.Popen([oar, "serve", "--model", f"uci={MODEL}", "--host", "127.0.0.1", "--port", str(port), "--quiet", "--thread", "2"], stderr=log,
+                         env={**os.environ, "LD_PRELOAD": shim, "FAULT": f"{function}:{n}:{what}", "FAULT_FILE": counts})
+
+    def ask(data):
+        try:
+            with socket.create_connection(("127.0.0.1", port), 2) as c:
+                c.sendall(data)
+                return c.recv(4096)[9:12]
+        except OSError:
+            return b""
+    good, end = False, time.monotonic() + 10
+    while p.poll() is None and time.monotonic() < end and not good:
+        good = ask(head(BODY)) == b"200"
+        if not good:
+            time.sleep(0.01)
+    if p.poll() is None:
+        for path in ("/v2/repository/models/uci/load", "/metrics", "/v2/models/uci"):  # whatever comes of them
+            ask(head(b"", path) if "load" in path else b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        good = ask(head(BODY)) == b"200" or ask(head(BODY)) == b"200"
+        p.terminate()
+    try:
+        status = p.wait(40)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        status = "hung"
+    os.lseek(log, 0, 0)
+    text = os.read(log, 4000).decode(errors="replace")
+    os.close(log)
+    made = int(open(counts).read()) if os.path.exists(counts) else 0
+    if status == -6 and not good and function == "epoll_ctl" and n <= 6:  # libuv's own wake-ups, of which it says nothing
+        return "libuv", n + 1
+    fine = (status == 0 and good) or (status in (1, 2) and "oar" in text) or (status == 127 and "error while loading" in text)
+    return (None if fine else f"{function}:{n}:{what}: status {status}, {'answers' if good else 'no answer'}, {text.strip()[-120:]!r}"), made
+
+
+def system(oar, quick):
+    if not shutil.which("cc"):
+        print("system     skip  there is no C compiler")
+        return
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        shim = os.path.join(folder, "faults.so")
+        subprocess.run(["cc", "-O1", "-w", "-shared", "-fPIC", "-o", shim, ROOT / "bench" / "faults.c", "-ldl"], check=True)
+        tried, libuv, bad = 0, 0, []
+        for function, what in FAULTS[::3] if quick else FAULTS:
+            n, made = 1, 1
+            while n <= made or n == 1:
+                verdict, made = one_fault(oar, shim, folder, function, n, what)
+                tried += 1
+                libuv += verdict == "libuv"
+                bad += [verdict] if verdict and verdict != "libuv" else []
+                n += max(1, made // 3) if quick else max(1, made // 60)
+                if made == 0:
+                    break
+        figure("system", f"{tried - len(bad)} of {tried} faults of {len(set(f for f, _ in FAULTS))} functions end the start with words, or the server serves on"
+               f"{f' ({libuv} end in libuv, before anything is served)' if libuv else ''}{'; not so: ' + '; '.join(bad[:5]) if bad else ''}", not bad)
+
+
+ITEMS = {"hostile": hostile, "loris": loris, "files": files, "memory": memory, "overload": overload, "drain": drain, "floods": floods, "gone": gone,
+         "system": system}
 
 if __name__ == "__main__":
     words = [a for a in sys.argv[1:] if a != "--quick"]

@@ -336,6 +336,11 @@ void mem_fail_nth(long n)
     atomic_store(&fail_countdown, n);
 }
 
+long mem_fail_left(void)
+{
+    return atomic_load(&fail_countdown);
+}
+
 void mem_trim(void)
 {
     drop_spare(true);

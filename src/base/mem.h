@@ -26,3 +26,4 @@ void mem_rest(void);
 
 /* Tests only: the n-th _try from now on fails (1 = the next), once. 0 turns it off. */
 void mem_fail_nth(long n);
+long mem_fail_left(void); /* how many are still to go; 0 or less: it has failed */

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -540,12 +541,20 @@ static void open_conn(struct net_conn *c)
 }
 
 /* On the connection's loop. */
+/* libuv ends the process when epoll takes no more files (ENOSPC, ENOMEM); of one that is there already it says what it wants
+ * watched. */
+static bool can_be_watched(const struct net_conn *c)
+{
+    struct epoll_event nothing = { 0 };
+    return epoll_ctl(uv_backend_fd(&c->loop->uv), EPOLL_CTL_ADD, c->fd, &nothing) == 0;
+}
+
 static void on_arrival(struct loop_post *p)
 {
     struct net_conn *c = LIST_ENTRY(p, struct net_conn, arrival);
     list_push_back(&c->loop->conns, &c->node);
     uv_tcp_init(&c->loop->uv, &c->tcp);
-    if (c->loop->stopping || uv_tcp_open(&c->tcp, c->fd) != 0) {
+    if (c->loop->stopping || !can_be_watched(c) || uv_tcp_open(&c->tcp, c->fd) != 0) {
         close(c->fd);
         net_conn_close(c);
         return;

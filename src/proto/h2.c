@@ -16,6 +16,7 @@
 #define SPARE_MAX      256
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
 #define IDLE_FRAMES    10000              /* control frames in a row that bring nothing forward */
+#define EXCESS_MAX     500                /* fields of one header beyond what it may have */
 #define RESET_BURST    1000               /* streams reset by the peer: at once, and a second */
 #define RESET_RATE     200
 #define FIELDS_MAX     (LIMIT_HTTP_HEADERS + 8) /* those of an answer, and pseudo fields */
@@ -368,8 +369,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
     struct h2_stream *s = stream_of(arg, frame->hd.stream_id);
-    if (s == NULL || s->too_large)
+    if (s == NULL)
         return 0;
+    if (s->too_large) /* a table's entries can be named again and again for a byte each */
+        return ++s->excess < EXCESS_MAX ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     struct h2_fields *f = frame->headers.cat == NGHTTP2_HCAT_HEADERS ? &s->tail : &s->head;
     if (f->count >= LIMIT_HTTP_HEADERS + 4 ||
         f->bytes.len + name_n + value_n > s->h2->opt.max_header_bytes)

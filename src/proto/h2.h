@@ -55,6 +55,7 @@ struct h2_stream {
     size_t dropped; /* bytes that came after too_large or ended */
     size_t opened;  /* of body: bytes for which the stream's window is open again already */
     bool was_taken;
+    int excess; /* fields that came after too_large */
 };
 
 /* All are called from inside h2_feed, and `closed` from h2_pump too. Answering from inside is fine. */
