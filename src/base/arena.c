@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 struct arena_chunk {
     struct arena_chunk *next;
     size_t size, used; /* of data[] */
+    bool is_callers;
     _Alignas(16) uint8_t data[];
 };
 
@@ -24,6 +26,18 @@ struct arena_cleanup {
 void arena_init(struct arena *a, size_t limit_bytes)
 {
     *a = (struct arena){ .limit_bytes = limit_bytes };
+}
+
+void arena_init_in(struct arena *a, void *memory, size_t bytes)
+{
+    uintptr_t at = ((uintptr_t)memory + 15) & ~(uintptr_t)15;
+    size_t skipped = at - (uintptr_t)memory + sizeof(struct arena_chunk);
+    arena_init(a, 0);
+    if (bytes <= skipped)
+        return;
+    a->total_bytes = bytes;
+    a->chunks = (struct arena_chunk *)at;
+    *a->chunks = (struct arena_chunk){ .size = bytes - skipped, .is_callers = true };
 }
 
 static void run_cleanups(struct arena *a)
@@ -39,9 +53,9 @@ static void drop_chunks(struct arena *a, int keep)
     struct arena_chunk *kept = NULL;
     for (struct arena_chunk *c = a->chunks, *next; c != NULL; c = next) {
         next = c->next;
-        if (keep && kept == NULL && c->size == CHUNK_BYTES)
+        if (keep && kept == NULL && c->size == CHUNK_BYTES && !c->is_callers)
             kept = c;
-        else
+        else if (!c->is_callers)
             mem_free(c);
     }
     a->chunks = kept;
@@ -77,6 +91,7 @@ static struct arena_chunk *add_chunk(struct arena *a, size_t need)
         return NULL;
     c->size = size;
     c->used = 0;
+    c->is_callers = false;
     a->total_bytes += size;
     if (size != CHUNK_BYTES && a->chunks != NULL) {
         c->next = a->chunks->next;

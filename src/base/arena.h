@@ -19,6 +19,8 @@ struct arena {
 };
 
 void arena_init(struct arena *a, size_t limit_bytes); /* 0: no limit */
+/* Its first blocks come from memory of the caller's, which outlives it; where that is too small for anything, it is left. */
+void arena_init_in(struct arena *a, void *memory, size_t bytes);
 void arena_deinit(struct arena *a);
 void arena_reset(struct arena *a); /* runs the cleanups, newest first, and forgets all blocks */
 

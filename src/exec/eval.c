@@ -9,6 +9,29 @@ int padded_in_count(const struct node *n)
     return n->op->in_max <= 8 ? n->op->in_max : n->in_count;
 }
 
+void types_for_kernel(const struct node *n, struct type *in)
+{
+    int count = padded_in_count(n);
+    for (int i = 0; i < count && i < n->in_count; i++)
+        if (n->in[i] != NULL && n->in[i]->constant == NULL && !op_needs(n->op, i))
+            in[i].constant = NULL;
+}
+
+status types_align(struct packs *packs, struct arena *a, const struct kernel *k, struct type *in,
+                   int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (in[i].shape.rank < 0 || in[i].constant == NULL || kernel_takes_any_alignment(k, i) ||
+            tensor_is_aligned(in[i].constant))
+            continue;
+        struct tensor *t = arena_alloc(a, sizeof(*t));
+        *t = *in[i].constant;
+        TRY(packs_aligned(packs, t, &t->data));
+        in[i].constant = t;
+    }
+    return OK;
+}
+
 static status choose_ref(const struct kernel_ctx *ctx, const struct kernel **out, struct err *e)
 {
     const struct kernel *k, *last = NULL;

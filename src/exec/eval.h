@@ -24,6 +24,19 @@ status choose_kernel(const struct model_options *options, const struct kernel_ct
  * so that its kernels need not count. */
 int padded_in_count(const struct node *n);
 
+/* Whether n's inference looks at the elements of its input i. */
+static inline bool op_needs(const struct op *op, int i)
+{
+    return i < 8 && (op->flags & OP_NEEDS(i));
+}
+
+/* What a kernel may take for a constant: it packs weights by their address, which must be the model's, and not that of
+ * something that was computed for this plan and is gone with it. Elements that inference needs may be looked at. in: padded. */
+void types_for_kernel(const struct node *n, struct type *in);
+/* Constants that k's prepare looks at are aligned; copies are packs, their tensors in the arena. NO_MEMORY. */
+status types_align(struct packs *packs, struct arena *a, const struct kernel *k, struct type *in,
+                   int count);
+
 /* Replaces what only constants decide by constants, once for all plans: weights that are dequantised, scales that are
  * multiplied. Results much larger than what they are made from stay as they are. */
 status fold_constants(struct graph *g, struct packs *packs, const struct model_options *options,

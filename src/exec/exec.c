@@ -37,6 +37,7 @@ struct exec {
     int64_t *key;
     int key_cap;
     struct recall *recall;
+    struct arena scratch; /* for plans that are made */
     exec_watch_fn watch;
     void *watch_arg;
     struct held *held;
@@ -47,6 +48,7 @@ struct exec *exec_new(void)
 {
     struct exec *x = mem_zalloc(sizeof(*x));
     x->recall = recall_new();
+    arena_init(&x->scratch, 0);
     return x;
 }
 
@@ -75,6 +77,7 @@ void exec_free(struct exec *x)
     drop_held(x, 0);
     recall_clear(x->recall);
     recall_unref(x->recall);
+    arena_deinit(&x->scratch);
     exec_trim(x, 0);
     mem_free(x->block);
     mem_free(x->in);
@@ -343,6 +346,8 @@ static status find_plan(struct exec *x, struct model *m, struct plan_request *r,
         p = NULL;
     }
     if (p == NULL) {
+        arena_reset(&x->scratch);
+        r->scratch = &x->scratch;
         TRY(model_plan(m, r, &p, e));
         exec_remembers(x, m);
     }

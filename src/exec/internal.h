@@ -26,6 +26,8 @@ struct backend {
 };
 extern const struct backend own_backend, plugin_backend;
 
+#define PLAN_BUCKETS 256
+
 struct model {
     atomic_int refs;
     uint64_t id;      /* unique in the process, never used again */
@@ -38,9 +40,13 @@ struct model {
     struct plugin_model *plugin; /* plugin.c's; NULL: Oar's own */
     uint64_t load_ns;
     pthread_mutex_t lock;
-    struct list plans;      /* most recently used first; guarded by lock */
-    int plan_count;         /* guarded by lock */
-    size_t plan_bytes;      /* guarded by lock */
+    struct list plans;                /* most recently used first; guarded by lock */
+    struct list bucket[PLAN_BUCKETS]; /* the same by their keys' hashes; guarded by lock */
+    struct list bases;                /* those that others may be made out of; guarded by lock */
+    int plan_count;                   /* guarded by lock */
+    size_t plan_bytes;                /* guarded by lock */
+    bool
+        has_no_patterns; /* plans of this model serve for nothing but themselves; guarded by lock */
     struct recalls recalls; /* guarded by lock */
 };
 

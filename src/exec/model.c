@@ -6,6 +6,7 @@
 #include "exec/engines.h"
 #include "exec/eval.h"
 #include "exec/internal.h"
+#include "exec/rebind.h"
 #include "passes/passes.h"
 
 #include <string.h>
@@ -24,8 +25,9 @@ const struct model_options *model_opts(const struct model *m)
 
 static struct plan *find_plan(struct model *m, const struct plan_key *key)
 {
-    for (struct list *l = m->plans.next; l != &m->plans; l = l->next) {
-        struct plan *p = LIST_ENTRY(l, struct plan, node);
+    struct list *bucket = &m->bucket[key->hash % PLAN_BUCKETS];
+    for (struct list *l = bucket->next; l != bucket; l = l->next) {
+        struct plan *p = LIST_ENTRY(l, struct plan, same_hash);
         if (plan_key_eq(&p->key, key)) {
             list_remove(&p->node);
             list_push_front(&m->plans, &p->node);
@@ -45,11 +47,16 @@ static bool has_too_many(const struct model *m)
 static void keep_plan(struct model *m, struct plan *p, struct list *dropped)
 {
     list_push_front(&m->plans, &p->node);
+    list_push_front(&m->bucket[p->key.hash % PLAN_BUCKETS], &p->same_hash);
+    if (p->recipe != NULL && !m->has_no_patterns)
+        list_push_front(&m->bases, &p->base_node);
     m->plan_count++;
     m->plan_bytes += plan_bytes(p);
     while (has_too_many(m)) {
         struct plan *last = LIST_ENTRY(m->plans.prev, struct plan, node);
         list_remove(&last->node);
+        list_remove(&last->same_hash);
+        list_remove(&last->base_node);
         list_push_back(dropped, &last->node);
         m->plan_count--;
         m->plan_bytes -= plan_bytes(last);
@@ -67,19 +74,61 @@ static void drop_list(struct list *plans)
 
 #define FORGET_BYTES (1 << 20)
 
-status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e)
+/* A plan that the wanted one may be made out of, with a reference; NULL: none. */
+static struct plan *find_base(struct model *m, const struct plan_request *r)
+{
+    for (struct list *l = m->bases.next; l != &m->bases; l = l->next) {
+        struct plan *p = LIST_ENTRY(l, struct plan, base_node);
+        if (!rebind_suits(p, r))
+            continue;
+        list_remove(
+            &p->node); /* it lives as long as what is made out of it, so it is used as lately */
+        list_push_front(&m->plans, &p->node);
+        return plan_ref(p);
+    }
+    return NULL;
+}
+
+static void forget_bases(struct model *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->has_no_patterns = true;
+    while (!list_empty(&m->bases))
+        list_remove(m->bases.next);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static status build(struct model *m, struct plan_request *r, struct plan *base, struct plan **out,
+                    struct err *e)
+{
+    status s = base != NULL ? rebind(base, r, out) : TOO_LARGE;
+    if (s == OK)
+        return OK;
+    if (s == UNSUPPORTED) {
+        r->is_no_pattern = true;
+        forget_bases(m);
+    }
+    size_t packed = packs_bytes(m->packs);
+    TRY(plan_build(r, out, e));
+    if (packs_bytes(m->packs) > packed + FORGET_BYTES) /* as many were read to be packed */
+        import_forget(&m->imported);
+    return OK;
+}
+
+status model_plan(struct model *m, struct plan_request *r, struct plan **out, struct err *e)
 {
     struct list dropped;
     list_init(&dropped);
     pthread_mutex_lock(&m->lock);
     *out = find_plan(m, &r->key);
+    struct plan *base = *out == NULL ? find_base(m, r) : NULL;
+    r->is_no_pattern = m->has_no_patterns;
     pthread_mutex_unlock(&m->lock);
     if (*out != NULL)
         return OK;
-    size_t packed = packs_bytes(m->packs);
-    TRY(plan_build(r, out, e));
-    if (packs_bytes(m->packs) > packed + FORGET_BYTES) /* as many were read to be packed */
-        import_forget(&m->imported);
+    status s = build(m, r, base, out, e);
+    plan_unref(base);
+    TRY(s);
     pthread_mutex_lock(&m->lock);
     struct plan *other = find_plan(m, &r->key); /* another thread may have been quicker */
     if (other == NULL)
@@ -262,6 +311,9 @@ static struct model *new_model(const char *path, const struct model_options *opt
     m->packs = packs_new();
     pthread_mutex_init(&m->lock, NULL);
     list_init(&m->plans);
+    list_init(&m->bases);
+    for (int i = 0; i < PLAN_BUCKETS; i++)
+        list_init(&m->bucket[i]);
     return m;
 }
 

@@ -11,14 +11,18 @@
 #include "exec/control.h"
 #include "exec/eval.h"
 #include "exec/flops.h"
+#include "exec/rebind.h"
 #include "exec/spread.h"
 
 #include <string.h>
 
 #define KNOWN_BYTES \
     1024 /* larger constants are handed on as bytes: no shape is made of so many numbers */
-#define RANK_ABSENT (-1) /* not made so far */
-#define RANK_LATE   (-2) /* made, but only running tells its shape */
+#define SPARE_MOST     ((size_t)256 << 10)
+#define OWN_STEPS      32 /* a plan of so many has its first memory with itself */
+#define OWN_STEP_BYTES 320
+#define RANK_ABSENT    (-1) /* not made so far */
+#define RANK_LATE      (-2) /* made, but only running tells its shape */
 
 /* A value in another layout than it has at home. */
 struct copy {
@@ -30,7 +34,7 @@ struct copy {
 struct build {
     const struct plan_request *r;
     struct plan *plan;
-    struct arena scratch;
+    struct arena *scratch;
     struct type *type;     /* by value id; rank: as above */
     struct shape *bound;   /* by value id, where the type is late */
     int *late;             /* by value id: the late slot, or -1 */
@@ -56,9 +60,11 @@ void plan_unref(struct plan *p)
     if (p == NULL || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     for (int i = 0; i < p->step_count; i++)
-        if (p->steps[i].kernel != NULL && p->steps[i].kernel->release != NULL)
+        if (!p->steps[i].shared && p->steps[i].kernel != NULL &&
+            p->steps[i].kernel->release != NULL)
             p->steps[i].kernel->release(p->steps[i].state);
     arena_deinit(&p->arena);
+    plan_unref(p->base);
     mem_free(p);
 }
 
@@ -124,15 +130,10 @@ static const struct type absent = { .shape = { .rank = RANK_ABSENT } };
 static struct type *gather_in(struct build *b, const struct node *n)
 {
     int count = padded_in_count(n);
-    struct type *in = arena_zalloc(&b->scratch, (size_t)(count + 1) * sizeof(*in));
+    struct type *in = arena_zalloc(b->scratch, (size_t)(count + 1) * sizeof(*in));
     for (int i = 0; i < count; i++)
         in[i] = i < n->in_count && n->in[i] != NULL ? b->type[n->in[i]->id] : absent;
     return in;
-}
-
-static bool needs(const struct op *op, int i)
-{
-    return i < 8 && (op->flags & OP_NEEDS(i));
 }
 
 /* Whether only running tells what planning n wants to know. */
@@ -140,7 +141,7 @@ static bool must_wait(const struct node *n, const struct type *in)
 {
     for (int i = 0; i < n->in_count; i++)
         if (n->in[i] != NULL &&
-            (in[i].shape.rank == RANK_LATE || (needs(n->op, i) && in[i].constant == NULL)))
+            (in[i].shape.rank == RANK_LATE || (op_needs(n->op, i) && in[i].constant == NULL)))
             return true;
     return false;
 }
@@ -226,9 +227,19 @@ static size_t value_bytes(const struct build *b, const struct value *v, enum lay
                                       : layout_bytes(&t.shape, l, dtype_size(t.dtype)));
 }
 
+/* Small ones get up to a quarter more, to steps that other sizes share (rebind.h). */
+static size_t with_room(size_t bytes)
+{
+    size_t step = 64;
+    while (step * 8 <= bytes)
+        step *= 2;
+    return bytes <= SPARE_MOST ? (bytes + step - 1) / step * step : bytes;
+}
+
 static struct place new_extent(struct build *b, size_t bytes, int first, int last)
 {
-    b->extent[b->extent_count] = (struct extent){ .bytes = bytes, .first = first, .last = last };
+    b->extent[b->extent_count] =
+        (struct extent){ .bytes = with_room(bytes), .first = first, .last = last };
     return (struct place){ .kind = PLACE_WORKSPACE, .index = b->extent_count++ };
 }
 
@@ -244,7 +255,7 @@ static bool can_overwrite(const struct build *b, const struct node *n, int i, in
                           const struct place *in, size_t bytes)
 {
     if (k >= n->in_count || in[k].kind != PLACE_WORKSPACE || b->extent[in[k].index].last != i ||
-        b->extent[in[k].index].bytes != bytes ||
+        b->extent[in[k].index].bytes != with_room(bytes) ||
         dtype_size(b->type[n->in[k]->id].dtype) != dtype_size(b->type[n->out[0]->id].dtype))
         return false;
     for (int other = 0; other < n->in_count; other++)
@@ -303,7 +314,7 @@ static void use(int *last_use, const struct value *v, int i)
 static int *find_last_uses(struct build *b)
 {
     const struct graph *g = b->r->graph;
-    int *last_use = arena_zalloc(&b->scratch, (g->value_count + 1) * sizeof(int));
+    int *last_use = arena_zalloc(b->scratch, (g->value_count + 1) * sizeof(int));
     for (uint32_t i = b->r->first; i < g->node_count; i++) {
         for (int k = 0; k < g->nodes[i]->out_count; k++)
             use(last_use, g->nodes[i]->out[k], (int)i);
@@ -400,17 +411,12 @@ static void bring_all(struct build *b, const struct node *n, const enum layout *
         in[k] = bring(b, n, n->in[k], want[k], i);
 }
 
-static bool takes_any(const struct kernel *k, int input)
-{
-    return k != NULL && input < 8 && (k->dtypes & KERNEL_ANY_ALIGNMENT(input));
-}
-
 /* Of step n by kernel k, in `at`: what it reads is aligned. */
 static status align_places(struct build *b, const struct node *n, const struct kernel *k,
                            struct place *at)
 {
     for (int i = 0; i < n->in_count; i++)
-        if (at[i].kind == PLACE_CONSTANT && !takes_any(k, i)) {
+        if (at[i].kind == PLACE_CONSTANT && !kernel_takes_any_alignment(k, i)) {
             const struct type *t = &b->type[n->in[i]->id];
             struct tensor x = { .dtype = t->dtype, .shape = t->shape, .data = at[i].data };
             TRY(align(b, &x, &at[i].data));
@@ -418,31 +424,12 @@ static status align_places(struct build *b, const struct node *n, const struct k
     return OK;
 }
 
-/* Of what k's prepare looks at. */
-static status align_types(struct build *b, const struct kernel *k, struct type *t, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (t[i].shape.rank < 0 || t[i].constant == NULL || takes_any(k, i) ||
-            tensor_is_aligned(t[i].constant))
-            continue;
-        struct tensor *x = arena_zalloc(&b->scratch, sizeof(*x));
-        *x = *t[i].constant;
-        TRY(align(b, x, &x->data));
-        t[i].constant = x;
-    }
-    return OK;
-}
-
-/* What a kernel may take for a constant: it packs weights by their address, which must be the model's, and not that of
- * something that was computed for this plan and is gone with it. Elements that inference needs may be looked at. */
 static struct type *kernel_types(struct build *b, const struct node *n, const struct type *in)
 {
     int count = padded_in_count(n);
-    struct type *t = arena_zalloc(&b->scratch, (size_t)(count + 1) * sizeof(*t));
+    struct type *t = arena_zalloc(b->scratch, (size_t)(count + 1) * sizeof(*t));
     memcpy(t, in, (size_t)count * sizeof(*t));
-    for (int i = 0; i < count && i < n->in_count; i++)
-        if (n->in[i] != NULL && n->in[i]->constant == NULL && !needs(n->op, i))
-            t[i].constant = NULL;
+    types_for_kernel(n, t);
     return t;
 }
 
@@ -461,11 +448,11 @@ static void new_choice(struct build *b, const struct node *n, const struct type 
 {
     size_t count = (size_t)padded_in_count(n) + 1, outs = (size_t)n->out_count + 1;
     *c = (struct choice){ .in = kernel_types(b, n, in), .over = -1 };
-    c->out = arena_zalloc(&b->scratch, outs * sizeof(*c->out));
+    c->out = arena_zalloc(b->scratch, outs * sizeof(*c->out));
     memcpy(c->out, out, (outs - 1) * sizeof(*c->out));
-    c->have = arena_zalloc(&b->scratch, count * sizeof(*c->have));
-    c->want = arena_zalloc(&b->scratch, count * sizeof(*c->want));
-    c->give = arena_zalloc(&b->scratch, outs * sizeof(*c->give));
+    c->have = arena_zalloc(b->scratch, count * sizeof(*c->have));
+    c->want = arena_zalloc(b->scratch, count * sizeof(*c->want));
+    c->give = arena_zalloc(b->scratch, outs * sizeof(*c->give));
     for (int i = 0; i < n->in_count; i++)
         if (n->in[i] != NULL)
             c->have[i] = b->layout[n->in[i]->id];
@@ -488,7 +475,8 @@ static status choose(struct build *b, const struct node *n, struct choice *c)
         ctx.over = &c->over;
     }
     TRY(choose_kernel(b->r->options, &ctx, &c->kernel, b->r->explain, b->err));
-    TRY(align_types(b, c->kernel, c->in, padded_in_count(n)));
+    if (types_align(b->r->packs, b->scratch, c->kernel, c->in, padded_in_count(n)) != OK)
+        return err_set(b->err, NO_MEMORY, "no memory for a copy of a parameter");
     return c->kernel->prepare != NULL
                ? c->kernel->prepare(&ctx, &c->state, &c->scratch_bytes, b->err)
                : OK;
@@ -500,7 +488,7 @@ static status prepare_step(struct build *b, const struct node *n, int i, const s
     struct choice c;
     new_choice(b, n, in, out, &c);
     TRY(choose(b, n, &c));
-    struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
+    struct place *at = arena_zalloc(b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
     bring_all(b, n, c.want, i, at);
     TRY(align_places(b, n, c.kernel, at));
     house_outputs(b, n, i, at, c.give, c.over);
@@ -543,8 +531,8 @@ static void explain_step(struct build *b, const struct node *n, const char *how,
 
 static status compile_control(struct build *b, const struct node *n, int i, const struct type *in)
 {
-    enum layout *plain = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*plain));
-    struct place *at = arena_zalloc(&b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
+    enum layout *plain = arena_zalloc(b->scratch, ((size_t)n->in_count + 1) * sizeof(*plain));
+    struct place *at = arena_zalloc(b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
     bring_all(b, n, plain, i, at);
     TRY(align_places(b, n, NULL, at));
     struct plan_step *s = new_step(b, n, padded_in_count(n), n->out_count);
@@ -567,7 +555,7 @@ static status compile_control(struct build *b, const struct node *n, int i, cons
 
 static status compile_node(struct build *b, const struct node *n, int i, struct type *in)
 {
-    struct type *out = arena_zalloc(&b->scratch, (size_t)(n->out_count + 1) * sizeof(*out));
+    struct type *out = arena_zalloc(b->scratch, (size_t)(n->out_count + 1) * sizeof(*out));
     const char *how = "computed while planning";
     TRY(check_in(b, n, in));
     if (n->op->flags & OP_CONTROL)
@@ -654,7 +642,7 @@ static bool is_known(const struct build *b, const struct value *v, const struct 
     if (c != NULL && tensor_bytes(c) <= KNOWN_BYTES)
         return true;
     for (int i = 0; i < next->in_count; i++)
-        if (next->in[i] == v && needs(next->op, i))
+        if (next->in[i] == v && op_needs(next->op, i))
             return true;
     return false;
 }
@@ -727,20 +715,93 @@ static status too_large(struct build *b, size_t bytes)
     return node_fault(v->producer, TOO_LARGE, b->err);
 }
 
+/* ---- what others may be made out of ---- */
+
+#define RECIPE_VALUES 512 /* larger graphs take so long to run that planning is no matter */
+
+/* Where nothing but plain images and steps that need no more than shapes are in it. */
+static bool is_pattern(const struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    if (b->r->is_no_pattern || b->r->first != 0 || b->plan->late_count > 0 ||
+        g->value_count > RECIPE_VALUES || b->r->options->ref_only)
+        return false;
+    for (uint32_t i = 0; i < g->value_count; i++)
+        if (b->layout[i] != LAYOUT_PLAIN || b->copy[i].home.kind != PLACE_NONE)
+            return false;
+    for (int i = 0; i < b->r->given_count; i++)
+        if (b->r->given[i].known)
+            return false;
+    return true;
+}
+
+static void *keep(struct build *b, const void *from, size_t count, size_t size)
+{
+    void *to = arena_zalloc(&b->plan->arena, (count + 1) * size);
+    return count > 0 ? memcpy(to, from, count * size) : to;
+}
+
+static const size_t *find_rooms(struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    size_t *room = arena_zalloc(&b->plan->arena, (g->value_count + 1) * sizeof(*room));
+    for (uint32_t i = 0; i < g->value_count; i++) {
+        const struct place *home = &b->home[i];
+        if (home->kind == PLACE_WORKSPACE)
+            room[i] = b->extent[home->index].bytes;
+        else if (home->kind == PLACE_GIVEN) /* views of what is fed are as large as that */
+            room[i] = SIZE_MAX;
+    }
+    return room;
+}
+
+static const int *find_steps(struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    int *step = arena_zalloc(&b->plan->arena, (g->node_count + 1) * sizeof(*step));
+    for (uint32_t i = 0; i < g->node_count; i++)
+        step[i] = g->nodes[i]->op->flags & OP_VIEW ? STEP_VIEW : STEP_DONE;
+    int at = 0;
+    for (uint32_t i = 0; i < g->node_count && at < b->plan->step_count; i++)
+        if (b->plan->steps[at].node == g->nodes[i])
+            step[i] = at++;
+    return step;
+}
+
+static void keep_recipe(struct build *b)
+{
+    const struct graph *g = b->r->graph;
+    struct plan *p = b->plan;
+    if (!is_pattern(b))
+        return;
+    struct recipe *made = arena_zalloc(&p->arena, sizeof(*made));
+    made->type = keep(b, b->type, g->value_count, sizeof(*b->type));
+    made->home = keep(b, b->home, g->value_count, sizeof(*b->home));
+    made->room = find_rooms(b);
+    made->step = find_steps(b);
+    made->scratch_room = b->scratch_bytes;
+    p->given = keep(b, b->r->given, (size_t)b->r->given_count, sizeof(*p->given));
+    p->given_count = b->r->given_count;
+    p->recipe = made;
+}
+
 static status lay_out(struct build *b)
 {
     bring_results_home(b);
     if (b->is_out_of_memory)
         return err_set(b->err, NO_MEMORY, "no memory for a copy of a parameter");
-    size_t bytes = layout_extents(b->extent, b->extent_count, &b->scratch);
+    size_t bytes = layout_extents(b->extent, b->extent_count, b->scratch);
     size_t most = b->r->options->max_arena_bytes;
     if (bytes > most || b->scratch_bytes > most - bytes)
         return too_large(b, bytes == SIZE_MAX ? bytes : bytes + b->scratch_bytes);
+    b->scratch_bytes = with_room(b->scratch_bytes);
     b->plan->scratch_offset = bytes;
     b->plan->workspace_bytes = bytes + b->scratch_bytes;
     settle_steps(b);
-    if (b->plan->next == b->r->graph->node_count)
+    if (b->plan->next == b->r->graph->node_count) {
+        keep_recipe(b);
         return settle_outputs(b);
+    }
     return settle_live(b);
 }
 
@@ -769,14 +830,14 @@ static status compile(struct build *b)
     size_t args = 0, values = g->value_count + (size_t)1, nodes = g->node_count - b->r->first;
     for (uint32_t i = b->r->first; i < g->node_count; i++)
         args += (size_t)g->nodes[i]->out_count + (size_t)g->nodes[i]->in_count;
-    b->type = arena_zalloc(&b->scratch, values * sizeof(*b->type));
-    b->bound = arena_zalloc(&b->scratch, values * sizeof(*b->bound));
-    b->late = arena_zalloc(&b->scratch, values * sizeof(*b->late));
-    b->home = arena_zalloc(&b->scratch, values * sizeof(*b->home));
-    b->layout = arena_zalloc(&b->scratch, values * sizeof(*b->layout));
-    b->copy = arena_zalloc(&b->scratch, values * sizeof(*b->copy));
+    b->type = arena_zalloc(b->scratch, values * sizeof(*b->type));
+    b->bound = arena_zalloc(b->scratch, values * sizeof(*b->bound));
+    b->late = arena_zalloc(b->scratch, values * sizeof(*b->late));
+    b->home = arena_zalloc(b->scratch, values * sizeof(*b->home));
+    b->layout = arena_zalloc(b->scratch, values * sizeof(*b->layout));
+    b->copy = arena_zalloc(b->scratch, values * sizeof(*b->copy));
     /* At most every input of every node, and every result, is brought into another layout. */
-    b->extent = arena_zalloc(&b->scratch, (args + values) * sizeof(*b->extent));
+    b->extent = arena_zalloc(b->scratch, (args + values) * sizeof(*b->extent));
     b->step_cap = (int)nodes;
     b->plan->steps = arena_zalloc(&b->plan->arena, (nodes + 1) * sizeof(struct plan_step));
     set_constant_types(b);
@@ -791,18 +852,23 @@ static void unref_kept(struct kept *k)
     plan_unref((struct plan *)k);
 }
 
-static struct plan *new_plan(const struct plan_request *r)
+struct plan *plan_new(const struct plan_request *r, int steps)
 {
-    struct plan *p = mem_zalloc(sizeof(*p));
+    size_t key_bytes = (size_t)r->key.count * sizeof(int64_t);
+    /* The first piece of its arena is its own: a plan of few steps takes no more than it needs. */
+    size_t own = steps <= OWN_STEPS ? (size_t)steps * OWN_STEP_BYTES + key_bytes + 256 : 0;
+    struct plan *p = mem_alloc(sizeof(*p) + own);
+    memset(p, 0, sizeof(*p));
     p->kept = (struct kept){ r->model_id, unref_kept };
     list_init(&p->node);
+    list_init(&p->same_hash);
+    list_init(&p->base_node);
     atomic_init(&p->refs, 1);
-    arena_init(&p->arena, 0);
+    arena_init_in(&p->arena, p + 1, own);
     p->graph = r->graph;
-    size_t bytes = (size_t)r->key.count * sizeof(int64_t);
-    int64_t *word = arena_alloc(&p->arena, bytes + 1);
-    if (bytes > 0)
-        memcpy(word, r->key.word, bytes);
+    int64_t *word = arena_alloc(&p->arena, key_bytes + 1);
+    if (key_bytes > 0)
+        memcpy(word, r->key.word, key_bytes);
     p->key = r->key;
     p->key.word = word;
     return p;
@@ -810,10 +876,13 @@ static struct plan *new_plan(const struct plan_request *r)
 
 status plan_build(const struct plan_request *r, struct plan **out, struct err *e)
 {
-    struct build b = { .r = r, .plan = new_plan(r), .err = e };
-    arena_init(&b.scratch, 0);
+    struct build b = { .r = r, .err = e };
+    b.plan = plan_new(r, (int)(r->graph->node_count - r->first));
+    struct arena own;
+    arena_init(&own, 0);
+    b.scratch = r->scratch != NULL ? r->scratch : &own;
     status s = compile(&b);
-    arena_deinit(&b.scratch);
+    arena_deinit(&own);
     if (s != OK) {
         plan_unref(b.plan);
         return s;

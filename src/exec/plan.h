@@ -54,6 +54,7 @@ struct plan_step {
     struct cell *cell; /* control's: the types of its inputs */
     int in_count, out_count;
     int late;     /* first late slot of its outputs; -1: their shapes are planned */
+    bool shared;  /* its state is the base's, which releases it */
     double flops; /* for profiles; 0: not counted */
 };
 
@@ -71,13 +72,21 @@ struct plan_key {
     uint64_t hash;
 };
 
+struct recipe; /* rebind.h */
+
 struct plan {
-    struct kept kept; /* first: executors remember plans */
-    struct list node; /* in the model's cache; guarded by its lock */
+    struct kept kept;      /* first: executors remember plans */
+    struct list node;      /* in the model's cache; guarded by its lock, and so are the next two */
+    struct list same_hash; /* in one of the cache's buckets */
+    struct list base_node; /* among those that others may be made out of; alone where it is none */
     atomic_int refs;
     struct arena arena;
     struct plan_key key;
     const struct graph *graph;
+    struct plan *base;           /* whose steps it shares; NULL: none */
+    const struct recipe *recipe; /* NULL: no other plan can be made out of it */
+    const struct cell *given;    /* with a recipe: what it was made for, without data */
+    int given_count;
     struct plan_step *steps;
     int step_count;
     struct plan_live *live;
@@ -99,11 +108,15 @@ struct plan_request {
     struct packs *packs;
     const struct model_options *options;
     uint64_t model_id;
-    struct plan_key key; /* copied */
-    struct buf *explain; /* NULL, or receives the choice of kernels as text */
+    struct plan_key key;   /* copied */
+    struct arena *scratch; /* for while it is made, reset before; NULL: its own */
+    bool is_no_pattern;    /* nothing will be made out of it */
+    struct buf *explain;   /* NULL, or receives the choice of kernels as text */
 };
 
 status plan_build(const struct plan_request *r, struct plan **out, struct err *e);
+/* Private to those who make plans: an empty one. steps: about how many it will have, so that a small one stays small. */
+struct plan *plan_new(const struct plan_request *r, int steps);
 struct plan *plan_ref(struct plan *p);
 void plan_unref(struct plan *p);
 size_t plan_bytes(const struct plan *p); /* memory that it holds, without a workspace */
@@ -122,6 +135,6 @@ struct extent {
 size_t layout_extents(struct extent *e, int count, struct arena *scratch);
 
 /* The model's cache of plans (model.c). r->key is its key. Gives a reference. */
-status model_plan(struct model *m, const struct plan_request *r, struct plan **out, struct err *e);
+status model_plan(struct model *m, struct plan_request *r, struct plan **out, struct err *e);
 struct packs *model_packs(const struct model *m);
 const struct model_options *model_opts(const struct model *m);

@@ -69,6 +69,11 @@ struct kernel {
     void (*release)(void *state); /* what the arena cannot free; may be NULL */
 };
 
+static inline bool kernel_takes_any_alignment(const struct kernel *k, int input)
+{
+    return k != NULL && input < 8 && (k->dtypes & KERNEL_ANY_ALIGNMENT(input));
+}
+
 /* The first row that takes the node; refusals of better rows are told to `explain` (may be NULL) as lines of text.
  * UNSUPPORTED with words when none does. */
 struct buf;

@@ -11,7 +11,7 @@ static const struct kernel *const families[] = {
     cpu_reduce, cpu_sort, cpu_quant, ref_random, ref_signal, ref_linear_attention, ref_narrow,
     ref_quant, ref_choose, ref_trees, ref_nms_each,
     cpu_recurrent, ref_recurrent, ref_ragged,
-    dnnl_columns, cpu_channels,
+    dnnl_columns, cpu_channels, cpu_conv_rows,
     dnnl_integers, cpu_integers, ref_integers,
     dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention, cpu_deconv, dnnl_deconv,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,
@@ -42,19 +42,25 @@ static const char *refusal(const struct kernel *k, const struct kernel_ctx *ctx)
     return k->refuse != NULL ? k->refuse(ctx) : NULL;
 }
 
+/* Whether k is tried for the node and takes it; a refusal is told. */
+static bool takes(const struct kernel *k, const struct kernel_ctx *ctx, struct buf *explain)
+{
+    const char *why = refusal(k, ctx);
+    if (why != NULL && explain != NULL)
+        buf_printf(explain, "%-24s not %s: %s\n", ctx->node->name, k->name, why);
+    return why == NULL;
+}
+
 status kernel_choose(const struct kernel_ctx *ctx, const struct kernel **out, struct buf *explain,
                      struct err *e)
 {
-    const struct kernel *k;
-    for (size_t i = 0; (k = kernel_at(ctx->node->op->name, i)) != NULL; i++) {
-        const char *why = refusal(k, ctx);
-        if (why == NULL) {
-            *out = k;
-            return OK;
-        }
-        if (explain != NULL)
-            buf_printf(explain, "%-24s not %s: %s\n", ctx->node->name, k->name, why);
-    }
-    return err_set(e, UNSUPPORTED, "no kernel computes '%s' of %s", ctx->node->op->name,
+    const char *op = ctx->node->op->name;
+    for (size_t f = 0; f < ARRAY_LEN(families); f++)
+        for (const struct kernel *k = families[f]; k->op != NULL; k++)
+            if (k->op[0] == op[0] && strcmp(k->op, op) == 0 && takes(k, ctx, explain)) {
+                *out = k;
+                return OK;
+            }
+    return err_set(e, UNSUPPORTED, "no kernel computes '%s' of %s", op,
                    dtype_name(ctx->in[0].dtype));
 }

@@ -8,7 +8,7 @@ extern const struct kernel dnnl_deconv[], cpu_deconv[], cpu_norm[], cpu_image[],
 extern const struct kernel cpu_unary[], cpu_matmul[], cpu_binary[], cpu_sequence[], cpu_rnn[];
 extern const struct kernel ref_unary[], ref_binary[], ref_matmul[], ref_conv[], ref_pool[],
     ref_softmax[], ref_shape[], ref_index[], ref_sequence[], ref_rnn[];
-extern const struct kernel dnnl_columns[], cpu_channels[];
+extern const struct kernel dnnl_columns[], cpu_channels[], cpu_conv_rows[];
 extern const struct kernel dnnl_integers[], cpu_integers[], ref_integers[];
 extern const struct kernel ref_norm[], ref_conv_nd[], ref_pool_nd[], ref_resize[], ref_rearrange[],
     ref_detect[], ref_roi[], ref_select[], ref_retina[];

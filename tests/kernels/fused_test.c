@@ -181,6 +181,11 @@ static void convolutions_of_all_shapes(void **state)
         { CONV "groups=1 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1 act=sigmoid act_first=true",
           "f[2,20,16,18] f[32,20,3,3] f[32] f[32] f[2,32,16,18]" },
         { CONV "groups=1 act=mish", "f[1,16,20,18] f[24,16,3,3] f[24]" },
+        /* texts: windows as wide as the image */
+        { CONV "groups=1 pad_top=2 pad_bottom=1 act=relu", "f[2,1,9,5] f[7,1,3,5] f[7] f[7]" },
+        { "stride_h=2 stride_w=1 dilation_h=1 dilation_w=1 groups=1 act=gelu",
+          "f[1,1,12,16] f[24,1,4,16] f[24]" },
+        { CONV "groups=1", "f[1,1,3,8] f[4,1,3,8]" },
         /* the layouts of transformed filters, with channels that do not fill a block, and of blocks */
         { CONV "groups=1 pad_top=1 pad_left=1 pad_bottom=1 pad_right=1",
           "f[1,96,14,14] f[96,96,3,3] f[96] f[96]" },
