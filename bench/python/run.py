@@ -192,8 +192,8 @@ def hammer(port, seconds):
 
 
 def cpu_of_tree(pid):
-    """CPU seconds of a process and its children, living ones included."""
-    total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
+    """CPU seconds of a process and all that came of it, living ones."""
+    ticks, times, parents = os.sysconf("SC_CLK_TCK"), {}, {}
     for p in os.listdir("/proc"):
         if p.isdigit():
             try:
@@ -201,9 +201,14 @@ def cpu_of_tree(pid):
                     fields = f.read().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(p) == pid or int(fields[1]) == pid:
-                total += (int(fields[11]) + int(fields[12])) / ticks
-    return total
+            times[int(p)], parents[int(p)] = (int(fields[11]) + int(fields[12])) / ticks, int(fields[1])
+
+    def belongs(p):
+        while p in parents and p != pid:
+            p = parents[p]
+        return p == pid
+
+    return sum(t for p, t in times.items() if belongs(p))
 
 
 def service_figures(source, arguments, port, scratch, clients=4, seconds=3.0):

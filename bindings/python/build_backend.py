@@ -22,6 +22,8 @@ SOURCES = ROOT / "bindings" / "python"
 PACKAGES = ("oar", "paddle_serving_client", "paddle_serving_server", "paddle_serving_server_gpu", "paddle_serving_app")
 # What every system has that the wheel's tag names: glibc, and the compiler's own runtime.
 SYSTEM = re.compile(r"^(linux-vdso|ld-linux|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)[.-]")
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+EXTENSION = "_oar" + (sysconfig.get_config_var("EXT_SUFFIX") if FREE_THREADED else ".abi3.so")
 DATE = (2026, 1, 1, 0, 0, 0)  # one date for every entry: the same content is the same file
 
 
@@ -59,11 +61,13 @@ def metadata():
 
 
 def tag():
-    """cp39-abi3 for every CPython from 3.9 on; the glibc that it was built against."""
+    """cp39-abi3 for every CPython from 3.9 on, or the one version without a global lock (3.13t) that builds it; the glibc that it was
+    built against."""
     machine = platform.machine()
     kind, version = platform.libc_ver()
     system = f"manylinux_{version.replace('.', '_')}_{machine}" if kind == "glibc" else sysconfig.get_platform().replace("-", "_")
-    return f"cp39-abi3-{system.replace('.', '_')}"
+    own = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    return f"{own}-{own}t-{system.replace('.', '_')}" if FREE_THREADED else f"cp39-abi3-{system.replace('.', '_')}"
 
 
 def compiled():
@@ -148,8 +152,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         for path in sorted((SOURCES / package).rglob("*")):
             if path.suffix in (".py", ".pyi", ".typed") and "__pycache__" not in path.parts:
                 wheel.add(str(path.relative_to(SOURCES)), path.read_bytes())
-    extension, binary = built / "_oar.abi3.so", built / "bin" / "oar"
-    wheel.add("oar/_oar.abi3.so", stripped(extension, out), 0o755)
+    extension, binary = built / EXTENSION, built / "bin" / "oar"
+    wheel.add(f"oar/{EXTENSION}", stripped(extension, out), 0o755)
     wheel.add("oar/bin/oar", stripped(binary, out), 0o755)
     for library, path in sorted(libraries([extension, binary]).items()):
         wheel.add(f"oar_serving.libs/{library}", pathlib.Path(path).read_bytes(), 0o755)
@@ -160,7 +164,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     """A wheel that points here; the compiled half is linked into the source tree, where git ignores it."""
     built = compiled()
-    for name in ("_oar.abi3.so", "bin"):
+    for name in (EXTENSION, "bin"):
         link = SOURCES / "oar" / name
         if link.is_symlink():
             link.unlink()

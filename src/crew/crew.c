@@ -12,11 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONF_BYTES ((size_t)1 << 20)
-#define EVENTS     64
-#define NEVER      UINT64_MAX
+#define CONF_BYTES    ((size_t)1 << 20)
+#define EVENTS        64
+#define NEVER         UINT64_MAX
+#define START_WAIT_MS 100
 
-/* ---- the thread ---- */
+/* ---- turns ---- */
 
 void crew_wake_by(struct crew *c, uint64_t ns)
 {
@@ -76,17 +77,6 @@ static void tell_over(struct crew *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-static int timeout_ms(uint64_t next)
-{
-    uint64_t now = clock_ns();
-    if (next == NEVER)
-        return -1;
-    if (next <= now)
-        return 0;
-    uint64_t ms = (next - now + 999999) / 1000000;
-    return ms > 60000 ? 60000 : (int)ms;
-}
-
 static void hear(struct crew *c, const struct epoll_event *ev)
 {
     uint64_t count;
@@ -100,26 +90,32 @@ static void hear(struct crew *c, const struct epoll_event *ev)
     }
 }
 
-static void *run(void *arg)
+/* What there is to hear, and what is due. */
+static uint64_t turn(struct crew *c, int wait_ms)
 {
-    struct crew *c = arg;
     struct epoll_event ev[EVENTS];
-    pthread_setname_np(pthread_self(), "oar-crew");
-    for (;;) {
-        pthread_mutex_lock(&c->lock);
-        bool stopping = c->stopping;
-        c->wake_ns = NEVER;
-        uint64_t next = stopping ? 0 : tick(c);
-        c->wake_ns = next;
-        pthread_mutex_unlock(&c->lock);
-        tell_over(c);
-        if (stopping)
-            return NULL;
-        int n = epoll_wait(c->poll, ev, EVENTS, timeout_ms(next));
-        for (int i = 0; i < n; i++)
-            hear(c, &ev[i]);
-        tell_over(c);
-    }
+    int n = epoll_wait(c->poll, ev, EVENTS, wait_ms);
+    pthread_mutex_lock(&c->lock);
+    c->wake_ns = 0; /* whatever comes to be due meanwhile is seen by tick */
+    pthread_mutex_unlock(&c->lock);
+    for (int i = 0; i < n; i++)
+        hear(c, &ev[i]);
+    pthread_mutex_lock(&c->lock);
+    uint64_t next = tick(c);
+    c->wake_ns = next;
+    pthread_mutex_unlock(&c->lock);
+    tell_over(c);
+    return next;
+}
+
+int crew_poll_fd(const struct crew *c)
+{
+    return c->poll;
+}
+
+uint64_t crew_turn(struct crew *c)
+{
+    return turn(c, 0);
 }
 
 /* ---- life ---- */
@@ -180,10 +176,6 @@ static status start(struct crew *c, struct err *e)
     c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (c->poll < 0 || watch(c, c->wake, &c->wake) != OK || watch(c, c->zygote, c) != OK)
         return err_set(e, IO_FAILED, "a crew cannot be watched: %s", strerror(errno));
-    int code = pthread_create(&c->thread, NULL, run, c);
-    if (code != 0)
-        return err_set(e, IO_FAILED, "no thread for a crew: %s", strerror(code));
-    c->has_thread = true;
     return OK;
 }
 
@@ -195,20 +187,15 @@ static int ready_processes(const struct crew *c)
     return n;
 }
 
-/* A worker's start may take minutes (it loads models): only a fault ends the wait. */
+/* A worker's start may take minutes (it loads models): only a fault ends the wait. Nobody else knows the crew yet. */
 static status wait_ready(struct crew *c, struct err *e)
 {
-    pthread_mutex_lock(&c->lock);
     while (c->fault == OK && !c->orphan && ready_processes(c) < c->conf.process_count)
-        pthread_cond_wait(&c->begun, &c->lock);
-    status s = c->fault;
-    if (s != OK)
-        err_set(e, s, "%s", c->words.text);
-    else if (c->orphan)
-        s = err_set(e, IO_FAILED, "the process that starts workers has ended");
+        turn(c, START_WAIT_MS);
     c->starting = false;
-    pthread_mutex_unlock(&c->lock);
-    return s;
+    if (c->fault != OK)
+        return err_set(e, c->fault, "%s", c->words.text);
+    return c->orphan ? err_set(e, IO_FAILED, "the process that starts workers has ended") : OK;
 }
 
 status crew_open(int zygote_fd, struct crew **out, struct err *e)
@@ -217,7 +204,6 @@ status crew_open(int zygote_fd, struct crew **out, struct err *e)
     arena_init(&c->arena, 0);
     arena_init(&c->scratch, 0);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->begun, NULL);
     list_init(&c->active);
     list_init(&c->over);
     c->zygote = zygote_fd;
@@ -267,17 +253,13 @@ void crew_close(struct crew *c)
         return;
     pthread_mutex_lock(&c->lock);
     c->stopping = true;
-    crew_wake_by(c, 1);
     pthread_mutex_unlock(&c->lock);
-    if (c->has_thread)
-        pthread_join(c->thread, NULL);
     drop_all(c);
     if (c->poll >= 0)
         close(c->poll);
     if (c->wake >= 0)
         close(c->wake);
     close(c->zygote);
-    pthread_cond_destroy(&c->begun);
     pthread_mutex_destroy(&c->lock);
     arena_deinit(&c->scratch);
     arena_deinit(&c->arena);
@@ -328,10 +310,9 @@ status crew_submit(struct crew *c, struct crew_task *t)
     } else {
         c->refused++;
     }
-    bool over = !list_empty(&c->over);
+    if (!list_empty(&c->over))
+        crew_wake_by(c, 1);
     pthread_mutex_unlock(&c->lock);
-    if (over)
-        tell_over(c);
     return s;
 }
 

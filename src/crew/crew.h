@@ -8,7 +8,8 @@
  * A request goes through the operators in the order of the graph: what an operator makes of it is bytes that are handed on
  * and never looked into here, the last one's are the answer. docs/python.md tells what goes over the sockets (wire.h).
  *
- * Threads: the crew has one of its own, which hears the workers; requests come from any thread. */
+ * Threads: the crew has none. Somebody's event loop takes its turns (crew_turn), in which workers are heard and requests end;
+ * requests come from any thread. */
 #pragma once
 
 #include "base/buf.h"
@@ -36,8 +37,7 @@ struct crew_task {
     uint64_t deadline_ns;       /* 0: the crew's own limit counts */
     const atomic_bool *gone[2]; /* NULL, or set when nobody waits for the answer any more */
     struct buf *reply;          /* the answer is appended to it */
-    void (*done)(struct crew_task
-                     *t); /* once; on the crew's thread, or inside crew_submit of another task */
+    void (*done)(struct crew_task *t); /* once, in a turn */
 
     /* What done finds. */
     status result;
@@ -53,7 +53,11 @@ status crew_open(int zygote_fd, struct crew **out, struct err *e);
 /* BUSY: as many requests as the configuration allows are on their way; STOPPING: the zygote has gone. Then done is not
  * called. */
 status crew_submit(struct crew *c, struct crew_task *t);
-/* Ends the workers; what is on its way is dropped, so nothing may be. */
+/* When this is readable, or the time (clock_ns; UINT64_MAX: none) that the last turn returned has come, it is time for a turn. One thread
+ * takes them all. */
+int crew_poll_fd(const struct crew *c);
+uint64_t crew_turn(struct crew *c);
+/* Nobody takes turns any more. Ends the workers; what is on its way is dropped, so nothing may be. */
 void crew_close(struct crew *c);
 
 /* The name of the service that the configuration gives; "" for any. */

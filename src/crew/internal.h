@@ -1,5 +1,5 @@
 /* Private to the room. Everything in these structs is guarded by the crew's lock but what is said to be set before start,
- * and a busy slot's sockets and areas, which are read by the crew's thread alone. */
+ * and a busy slot's sockets and areas, which are read in turns alone. */
 #pragma once
 
 #include "base/arena.h"
@@ -85,10 +85,7 @@ struct crew {
     struct arena arena;
     struct crew_conf conf; /* set before start */
     int zygote, poll, wake;
-    pthread_t thread;
-    bool has_thread;
     pthread_mutex_t lock;
-    pthread_cond_t begun;
     struct arena scratch;
     struct op *op;
     struct process *process;
@@ -111,7 +108,7 @@ void process_start(struct process *p);
 void process_dead(struct process *p, const char *why);
 /* Gives a batch of an idle slot's operator to it. false: the process has gone and the turns are untouched. */
 bool slot_give(struct slot *s, struct turn *const *turn, int count, struct err *e, status *fault);
-/* There is something to hear. Takes the lock itself; on the crew's thread. */
+/* There is something to hear. Takes the lock itself; in a turn. */
 void slot_hear(struct slot *s);
 void zygote_hear(struct crew *c); /* the same */
 /* Starts what is due, ends what is stuck; the next time that something is. */
@@ -129,5 +126,5 @@ void turn_deliver(struct turn *t, const struct crew_outcome *o);
 void turn_fail(struct turn *t, status s, const char *words);
 /* Gives waiting requests to idle slots; 0, or when a batch that is not full is due. */
 uint64_t op_dispatch(struct op *op, uint64_t now);
-/* The time at which the crew's thread has to look again, at the latest. */
+/* When a turn has to come, at the latest. */
 void crew_wake_by(struct crew *c, uint64_t ns);

@@ -65,7 +65,6 @@ void zygote_hear(struct crew *c)
                      "the process that starts workers has ended, and so does the server");
             kill(getpid(), SIGTERM);
         }
-        pthread_cond_broadcast(&c->begun);
     } else if (n == (ssize_t)sizeof(m) && m.kind == TELL_PID &&
                m.a < (uint32_t)c->conf.process_count && c->process[m.a].alive) {
         c->process[m.a].pid = (pid_t)m.b;
@@ -169,7 +168,6 @@ void process_dead(struct process *p, const char *why)
     c->restarts++;
     if (c->starting && c->fault == OK) {
         c->fault = err_set(&c->words, INVALID, "a worker process ended while it began");
-        pthread_cond_broadcast(&c->begun);
     }
     crew_wake_by(c, p->start_ns);
 }
@@ -275,7 +273,7 @@ bool slot_give(struct slot *s, struct turn *const *turn, int count, struct err *
     if (*fault != OK)
         return true;
     list_remove(&s->node);
-    if (!sent) { /* the thread hears its end from the socket */
+    if (!sent) { /* the next turn hears its end from the socket */
         shutdown(s->fd, SHUT_RDWR);
         return false;
     }
@@ -335,10 +333,8 @@ static void become_idle(struct slot *s)
 
 static void take_ready(struct slot *s)
 {
-    struct crew *c = s->process->crew;
     s->ready = true;
-    if (++s->process->ready == s->process->slot_count)
-        pthread_cond_broadcast(&c->begun);
+    s->process->ready++;
     become_idle(s);
 }
 
@@ -349,7 +345,6 @@ static void take_failed(struct slot *s, struct str words)
              STR_ARG(words));
     if (c->starting && c->fault == OK) {
         c->fault = err_set(&c->words, INVALID, "%.*s", STR_ARG(words));
-        pthread_cond_broadcast(&c->begun);
     }
 }
 

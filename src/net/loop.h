@@ -71,6 +71,15 @@ struct loop_post {
     void (*fn)(struct loop_post *p);
 };
 void loop_post(struct loop *l, struct loop_post *p);
+/* Calls fn on the loop's thread whenever fd is readable, and at the time (clock_ns, UINT64_MAX: none) that it returned last; then
+ * fn is called once at first. Embedded in what it is about. Neither from a loop's thread. */
+struct loop_watch {
+    uint64_t (*fn)(struct loop_watch *w);
+    void *state; /* of the loop */
+};
+status loop_watch(struct loop *l, struct loop_watch *w, int fd, struct err *e);
+/* fn is not called any more when this returns. */
+void loop_unwatch(struct loop *l, struct loop_watch *w);
 int loop_index(const struct loop *l); /* 0 .. count-1: for per-loop state in arrays */
 
 /* The rest: on the connection's loop only. */

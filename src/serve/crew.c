@@ -53,16 +53,21 @@ static void put_pipeline_fault(const struct ask *a, struct buf *b)
     buf_str(b, ",\"key\":[],\"value\":[],\"tensors\":[]}");
 }
 
-/* ---- the way there and back; on the loop, on the crew's thread or on a worker ---- */
+/* ---- the way there and back; on the loop, in a crew's turn or on a worker ---- */
 
-static void come_home(struct ask *a)
+static void settle(struct ask *a)
 {
     struct call *c = a->call;
     if (c->result != OK && crew_is_pipeline(a->crew)) {
         put_pipeline_fault(a, &c->reply);
         c->result = OK;
     }
-    call_return(c);
+}
+
+static void come_home(struct ask *a)
+{
+    settle(a);
+    call_return(a->call);
 }
 
 static void compress_reply(struct job *j, int worker)
@@ -95,7 +100,11 @@ static void on_answer(struct crew_task *t)
     if (c->result == OK && c->reply_compression != COMPRESSION_NONE &&
         c->reply.len >= COMPRESS_FROM && workers_submit(c->conn->lane->server->workers, &c->job))
         return;
-    come_home(a);
+    settle(a);
+    if (c->conn->lane == &c->conn->lane->server->lane[0]) /* whose loop takes the turns */
+        c->done(c);
+    else
+        call_return(c);
 }
 
 static void fail(struct ask *a, status s, const char *words)

@@ -66,7 +66,8 @@ struct server {
     struct loop_group *loops;
     struct lane *lane; /* one for each loop */
     int lane_count;
-    struct crew *crew; /* NULL: none */
+    struct crew *crew;            /* NULL: none */
+    struct loop_watch crew_watch; /* the first loop takes its turns */
     struct workers *workers;
     struct exec **worker_exec; /* one for each worker */
     struct flow_env env;       /* both, for the flows */

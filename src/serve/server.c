@@ -160,6 +160,18 @@ static void reload_secrets(struct server *s)
     reload_keys(s);
 }
 
+static uint64_t take_turn(struct loop_watch *w)
+{
+    return crew_turn(LIST_ENTRY(w, struct server, crew_watch)->crew);
+}
+
+static status start_crew(struct server *s, struct err *e)
+{
+    TRY(crew_open(s->options.crew_fd, &s->crew, e));
+    s->crew_watch.fn = take_turn;
+    return loop_watch(s->lane[0].loop, &s->crew_watch, crew_poll_fd(s->crew), e);
+}
+
 static status start(struct server *s, struct err *e)
 {
     const struct repository_options models = {
@@ -181,7 +193,7 @@ static status start(struct server *s, struct err *e)
     TRY(repository_open(&models, &s->models, e));
     TRY(start_threads(s, e));
     if (s->options.crew_fd > 0)
-        TRY(crew_open(s->options.crew_fd, &s->crew, e));
+        TRY(start_crew(s, e));
     TRY(listen_on(s, e));
     repository_watch(s->models);
     return OK;
@@ -338,7 +350,9 @@ void server_free(struct server *s)
         server_drain(s);
         wait_for_calls(s);
     }
-    crew_close(s->crew); /* which posts to the loops */
+    if (s->crew != NULL)
+        loop_unwatch(s->lane[0].loop, &s->crew_watch);
+    crew_close(s->crew);
     stop_threads(s);
     mem_keep(0);
     repository_close(s->models);

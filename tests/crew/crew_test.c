@@ -5,7 +5,7 @@
 #include "crew/wire.h"
 
 #include <fcntl.h>
-#include <pthread.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -125,6 +125,8 @@ static void zygote(int control)
 
 /* ---- the server's side ---- */
 
+static struct crew *crew;
+
 static struct crew *open_crew(const char *conf)
 {
     int pair[2];
@@ -139,6 +141,7 @@ static struct crew *open_crew(const char *conf)
     }
     close(pair[1]);
     status s = crew_open(pair[0], &c, &e);
+    crew = c;
     assert_string_equal(e.text, "");
     assert_int_equal(s, OK);
     return c;
@@ -147,26 +150,18 @@ static struct crew *open_crew(const char *conf)
 struct asked {
     struct crew_task task;
     struct buf reply;
-    pthread_mutex_t lock;
-    pthread_cond_t over;
     bool done;
 };
 
 static void on_done(struct crew_task *t)
 {
-    struct asked *a = LIST_ENTRY(t, struct asked, task);
-    pthread_mutex_lock(&a->lock);
-    a->done = true;
-    pthread_cond_signal(&a->over);
-    pthread_mutex_unlock(&a->lock);
+    LIST_ENTRY(t, struct asked, task)->done = true;
 }
 
 static void ask(struct crew *c, struct asked *a, const char *word, uint64_t deadline_ns)
 {
     *a = (struct asked){ .done = false };
     buf_init(&a->reply, 1 << 20);
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->over, NULL);
     a->task = (struct crew_task){ .form = CREW_HTTP,
                                   .head = STR("/x"),
                                   .body = str_of(word),
@@ -178,10 +173,15 @@ static void ask(struct crew *c, struct asked *a, const char *word, uint64_t dead
 
 static void wait_for(struct asked *a)
 {
-    pthread_mutex_lock(&a->lock);
-    while (!a->done)
-        pthread_cond_wait(&a->over, &a->lock);
-    pthread_mutex_unlock(&a->lock);
+    struct pollfd p = { .fd = crew_poll_fd(crew), .events = POLLIN };
+    while (!a->done) {
+        uint64_t next = crew_turn(crew), now = clock_ns();
+        if (!a->done)
+            poll(&p, 1,
+                 next == UINT64_MAX ? -1
+                 : next > now       ? (int)((next - now) / 1000000) + 1
+                                    : 0);
+    }
 }
 
 static void expect(struct crew *c, const char *word, status want, const char *text, size_t n)

@@ -487,13 +487,14 @@ static PyObject *channel_call(PyObject *self, PyObject *const *arg, Py_ssize_t c
         },
     };
     Py_ssize_t fetches = arg[2] != Py_None ? PySequence_Size(arg[2]) : 0;
-    PyObject *r = NULL;
-    if (!PyErr_Occurred() &&
-        call_new(&call, call.spec != NULL ? call.spec->feed_count : PyDict_Size(arg[1]), fetches) &&
+    PyObject *r = NULL, *feed = PyErr_Occurred() ? NULL : ext_own_dict(arg[1]);
+    if (feed != NULL &&
+        call_new(&call, call.spec != NULL ? call.spec->feed_count : PyDict_Size(feed), fetches) &&
         fill_fetch(&call, arg[2]) &&
-        (call.spec != NULL ? fill_by_spec(&call, arg[1]) && finish_by_spec(&call, arg[1])
-                           : fill_as_is(&call, arg[1])))
+        (call.spec != NULL ? fill_by_spec(&call, feed) && finish_by_spec(&call, feed)
+                           : fill_as_is(&call, feed)))
         r = ask(c, &call);
+    Py_XDECREF(feed);
     call_free(&call);
     return r;
 }

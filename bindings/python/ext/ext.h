@@ -9,7 +9,9 @@
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
+#ifndef Py_GIL_DISABLED /* CMakeLists.txt says it of interpreters without a lock, which have no limited API */
 #define Py_LIMITED_API 0x03090000
+#endif
 #include <Python.h>
 
 #include <stdbool.h>
@@ -39,6 +41,9 @@ struct ext_state {
     PyObject *make_error;        /* (status, code, words) -> exception; see oar/errors.py */
 };
 extern struct ext_state ext;
+
+/* A caller's dict as a call may walk through it: without a global lock others might change it meanwhile, so it is a copy there. New. */
+PyObject *ext_own_dict(PyObject *dict);
 
 /* The elements of a Python object, seen from C. `owner` keeps them alive: release with array_release. */
 struct array {

@@ -147,8 +147,12 @@ static bool all_given(const struct model *m, const struct feeds *f)
 
 static bool fill(struct model *m, struct feeds *f, PyObject *feed)
 {
-    if (PyDict_Check(feed))
-        return fill_from_dict(m, f, feed) && all_given(m, f);
+    if (PyDict_Check(feed)) {
+        PyObject *own = ext_own_dict(feed);
+        bool fine = own != NULL && fill_from_dict(m, f, own) && all_given(m, f);
+        Py_XDECREF(own);
+        return fine;
+    }
     if (m->in_count == 1)
         return set_feed(m, f, 0, feed);
     PyErr_Format(PyExc_TypeError,

@@ -29,6 +29,16 @@ static PyObject *set_error_maker(PyObject *module, PyObject *maker)
     Py_RETURN_NONE;
 }
 
+PyObject *ext_own_dict(PyObject *dict)
+{
+#ifdef Py_GIL_DISABLED
+    return PyDict_Copy(dict);
+#else
+    Py_INCREF(dict);
+    return dict;
+#endif
+}
+
 static PyMethodDef functions[] = {
     { "set_error_maker", set_error_maker, METH_O,
       "set_error_maker(f): f(status, code, words) makes the exception of a failed call" },
@@ -93,6 +103,10 @@ PyMODINIT_FUNC PyInit__oar(void)
         { "Channel", channel_type },
     };
     PyObject *module = load_numpy() ? PyModule_Create(&definition) : NULL;
+#ifdef Py_GIL_DISABLED
+    if (module != NULL)
+        PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#endif
     if (module != NULL && PyModule_AddStringConstant(module, "version", oar_version()) != 0)
         Py_CLEAR(module);
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]) && module != NULL; i++) {

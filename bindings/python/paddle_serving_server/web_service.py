@@ -214,7 +214,7 @@ class WebService:
         processes = self.processes or os.cpu_count() or 1
         conf = {"name": self.name, "pipeline": False, "timeout_ms": self.timeout_ms,
                 "operators": [{"name": self.name, "inputs": [-1]}], "processes": [[0] * THREADS] * processes}
-        options = ["--thread", os.cpu_count() or 1, "--quiet"]
+        options = ["--thread", 1, "--quiet"]  # one loop hands out more than any number of Pythons take
         service = _crew.Service(conf, _Work(self), self.port, options)
         try:
             service.run(ready=self._say_ready, tick=self._keep_server)

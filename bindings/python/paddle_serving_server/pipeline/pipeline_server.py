@@ -1,5 +1,4 @@
 """PipelineServer: config.yml, the server in C in front of the graph (HTTP and gRPC), local model servers behind it."""
-import os
 import sys
 
 from .. import _crew
@@ -186,7 +185,7 @@ class PipelineServer:
                 s.stop()
 
     def _options(self, ports):
-        options = ["--quiet", "--thread", os.cpu_count() or 1]
+        options = ["--quiet", "--thread", 1]  # one loop hands out more than any number of Pythons take
         for port in ports[1:]:
             options += ["--listen", f"0.0.0.0:{port}"]
         if self._conf["tls_cert"] or self._conf["tls_key"]:  # ours: HTTPS and gRPC over TLS on the same ports
