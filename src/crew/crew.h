@@ -33,10 +33,10 @@ enum crew_form {
 /* One request. The caller fills the first group and keeps it, and what it points to, until `done`. */
 struct crew_task {
     enum crew_form form;
-    struct str head, body;      /* head: the path that was asked; at most CREW_HEAD_BYTES */
-    uint64_t deadline_ns;       /* 0: the crew's own limit counts */
-    const atomic_bool *gone[2]; /* NULL, or set when nobody waits for the answer any more */
-    struct buf *reply;          /* the answer is appended to it */
+    struct str head, body;             /* head: the path that was asked; at most CREW_HEAD_BYTES */
+    uint64_t deadline_ns;              /* 0: the crew's own limit counts */
+    const atomic_bool *gone[2];        /* NULL, or set when nobody waits for the answer any more */
+    struct buf *reply;                 /* the answer is appended to it */
     void (*done)(struct crew_task *t); /* once, in a turn */
 
     /* What done finds. */
