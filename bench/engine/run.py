@@ -6,7 +6,8 @@
 
 DIR holds MODEL/pdmodel26/ as made by the zoo's make_zoo.py, --onnx MODEL.onnx as made by paddle2onnx. PYTHON is an interpreter
 with onnxruntime and openvino, or paddlepaddle 2.6; an engine whose interpreter or model is missing is left out.
-All engines get the same arrays and are pinned to one processor. They take turns: in each round each runs the model for
+With --precision int8 every engine gets the ONNX form as quantise.py makes it of MODEL.onnx (Paddle has none), with bf16 all but ONNX
+Runtime compute in it. All engines get the same arrays and are pinned to one processor. They take turns: in each round each runs the model for
 --seconds. The files are in the page cache before. Compared is the processor time of a run (which a busy machine disturbs least), as the median of the rounds; the
 wall-clock median stands beside it. Then: from before the file is opened to the first answer, inside the process; from the
 process's start to its first answer; resident memory then. The last column is the largest difference of Oar's outputs from
@@ -85,6 +86,13 @@ class Job:
         else:
             arrays = make(np.random.default_rng(7))
             np.savez(self.feeds, **{f"in{i}": a for i, a in enumerate(arrays)})
+        if args.precision == "int8":
+            self.quantise(args, folder / f"{name}_int8.onnx")
+
+    def quantise(self, args, out):
+        subprocess.run([args.peers, str(HERE / "quantise.py"), str(self.onnx), str(self.feeds), str(out)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.model = self.onnx = out
 
     def warm(self):
         """Reads the files once, so that the engine that starts first does not pay for the disk."""
@@ -104,7 +112,7 @@ class Peer:
     def __init__(self, args, job, engine, out):
         python = args.paddle if engine == "paddle" else args.peers
         model = {"ort": job.onnx, "openvino": job.model / "inference.pdmodel", "paddle": job.model}[engine]
-        if engine == "openvino" and args.openvino_onnx:
+        if engine == "openvino" and (args.openvino_onnx or args.precision == "int8"):
             model = job.onnx
         env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), GLOG_minloglevel="3")
         begin = time.perf_counter()
@@ -188,6 +196,8 @@ def start(args, job, folder):
         out.unlink(missing_ok=True)
         if engine == "oar":
             runner = Oar(args, job, out)
+        elif {"ort": "bf16", "paddle": "int8"}.get(engine) == args.precision:
+            continue
         elif (engine == "paddle" and not args.paddle) or (engine != "paddle" and not args.peers):
             continue
         else:
