@@ -103,8 +103,12 @@ static const char *refuse_narrow(const struct kernel_ctx *ctx)
         return "nobody asked for bfloat16";
     if (!kernel_has_bf16())
         return "this processor does not multiply bfloat16";
+    struct window w;
     if (((const struct conv_attrs *)ctx->node->attrs)->groups > 1)
         return "there is too little to multiply";
+    if (conv_window(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &w, NULL) == OK &&
+        onednn_prefers_floats(ctx, &w))
+        return "winograd's way on floats is faster";
     return refuse_conv(ctx);
 }
 

@@ -18,6 +18,9 @@ struct onednn_data {
  * it wants. */
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
                    struct onednn **out, bool *bare, struct err *e);
+/* Whether a convolution is faster on floats than on bfloat16. */
+bool onednn_prefers_floats(const struct kernel_ctx *ctx, const struct window *w);
+
 /* What integers stand for, worked into what oneDNN computes: out = act_scale * act(scale * ((x - x_zero) conv w + bias) +
  * sum_scale * (residual - sum_zero)) + out_zero, or the sum behind the activation; bias is in units of the products. */
 struct onednn_units {
