@@ -351,12 +351,12 @@ static void put_activation(struct writer *w, const struct activation *v)
 /* One scale for all channels, where the operator set has no more. */
 static void level(const struct weight *v, struct quantised *q)
 {
-    const float *x = v->tensor->data;
+    const void *x = v->tensor->data;
     float most = 0;
     for (int64_t c = 0; c < q->channels; c++)
         most = q->largest[c] > most ? q->largest[c] : most;
     for (int64_t i = 0; i < shape_numel(&v->tensor->shape); i++)
-        q->q[i] = (int8_t)__builtin_rintf(x[i] / most * 127);
+        q->q[i] = (int8_t)__builtin_rintf(float_at(x, i) / most * 127);
     q->largest[0] = most;
     q->channels = 1;
 }

@@ -60,30 +60,30 @@ void recipe_add_weight(struct recipe *r, const struct weight *w)
 void weight_quantise(const struct weight *w, struct arena *a, struct quantised *out)
 {
     const struct shape *s = &w->tensor->shape;
-    const float *x = w->tensor->data;
+    const void *x = w->tensor->data;
     int64_t count = shape_numel(s), inner = shape_span(s, w->axis + 1, s->rank);
     out->channels = s->dim[w->axis];
     out->q = arena_alloc(a, (size_t)count + 1);
     out->largest = arena_zalloc(a, (size_t)(out->channels + 1) * sizeof(float));
     for (int64_t i = 0; i < count; i++) {
         float *most = &out->largest[i / inner % out->channels];
-        *most = fmaxf(*most, fabsf(x[i]));
+        *most = fmaxf(*most, fabsf(float_at(x, i)));
     }
     for (int64_t c = 0; c < out->channels; c++)
         if (!(out->largest[c] > 1e-30f)) /* a dead channel: any step does */
             out->largest[c] = 1;
     for (int64_t i = 0; i < count; i++) {
-        float v = rintf(x[i] / out->largest[i / inner % out->channels] * 127);
+        float v = rintf(float_at(x, i) / out->largest[i / inner % out->channels] * 127);
         out->q[i] = (int8_t)fmaxf(-127, fminf(127, v));
     }
 }
 
 uint16_t *weight_halve(const struct weight *w, precision p, struct arena *a)
 {
-    const float *x = w->tensor->data;
+    const void *x = w->tensor->data;
     int64_t count = shape_numel(&w->tensor->shape);
     uint16_t *half = arena_alloc(a, (size_t)count * sizeof(*half) + 1);
     for (int64_t i = 0; i < count; i++)
-        half[i] = p == PRECISION_FP16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+        half[i] = p == PRECISION_FP16 ? f32_to_f16(float_at(x, i)) : f32_to_bf16(float_at(x, i));
     return half;
 }

@@ -249,7 +249,7 @@ static status halve_weights(struct graph *g, struct err *e)
         if (x == NULL)
             return err_set(e, NO_MEMORY, "no memory for %lld weights", (long long)count);
         for (int64_t k = 0; k < count; k++)
-            x[k] = f16_to_f32(f32_to_f16(((const float *)c->data)[k]));
+            x[k] = f16_to_f32(f32_to_f16(float_at(c->data, k)));
         *t = *c;
         t->data = x;
         g->values[i]->constant = t;

@@ -16,10 +16,13 @@ static bool is_op(const struct node *n, const char *op)
     return n != NULL && strcmp(n->op->name, op) == 0;
 }
 
-static const float *one_float(const struct value *v)
+static bool one_float(const struct value *v, float *out)
 {
     const struct tensor *c = v != NULL ? v->constant : NULL;
-    return c != NULL && c->dtype == DTYPE_F32 && shape_numel(&c->shape) == 1 ? c->data : NULL;
+    if (c == NULL || c->dtype != DTYPE_F32 || shape_numel(&c->shape) != 1)
+        return false;
+    *out = float_at(c->data, 0);
+    return true;
 }
 
 static bool read_zero(const struct node *n, int32_t *out)
@@ -36,11 +39,12 @@ static bool read_zero(const struct node *n, int32_t *out)
 
 bool read_step(const struct node *n, const char *op, struct step *out)
 {
-    const float *scale = is_op(n, op) ? one_float(n->in[1]) : NULL;
-    if (scale == NULL || !(*scale > 0) || !isfinite(*scale) || !read_zero(n, &out->zero))
+    float scale;
+    if (!is_op(n, op) || !one_float(n->in[1], &scale) || !(scale > 0) || !isfinite(scale) ||
+        !read_zero(n, &out->zero))
         return false;
     const struct quant_attrs *a = n->attrs;
-    out->scale = *scale;
+    out->scale = scale;
     out->multiply = a->multiply;
     out->dtype =
         strcmp(op, "quantize") == 0 ? (a->to == RESULT_I8 ? DTYPE_I8 : DTYPE_U8) : n->in[0]->dtype;
@@ -109,13 +113,14 @@ static void respell(struct graph *g, struct node *n, const char *op, struct valu
 static status respell_quant(struct graph *g, struct node *n, struct node **behind, struct err *e)
 {
     const struct fake_quant_attrs a = *(const struct fake_quant_attrs *)n->attrs;
-    const float *scale = one_float(n->in[1]), top = 127;
+    const float top = 127;
+    float scale;
     struct value *factor, *back, *made = n->out[0];
-    if (a.per_axis || a.bits != 8 || scale == NULL || !(*scale > 1e-30f) ||
+    if (a.per_axis || a.bits != 8 || !one_float(n->in[1], &scale) || !(scale > 1e-30f) ||
         n->in[0]->constant != NULL)
         return OK;
-    TRY(add_float(g, top * (1 / *scale), &factor, e));
-    TRY(add_float(g, a.back ? *scale / top : 1, &back, e));
+    TRY(add_float(g, top * (1 / scale), &factor, e));
+    TRY(add_float(g, a.back ? scale / top : 1, &back, e));
     respell(g, n, "quantize", n->in[0], factor,
             &(struct quant_attrs){ .to = RESULT_I8, .multiply = true });
     TRY(graph_add_node(g, op_find("dequantize"), n->origin, (struct value *[]){ made, back }, 2,
@@ -135,14 +140,14 @@ static status respell_quant(struct graph *g, struct node *n, struct node **behin
 static status respell_dequant(struct graph *g, struct node *n, struct err *e)
 {
     const struct fake_dequant_attrs *a = n->attrs;
-    const float *scale = one_float(n->in[1]);
+    float scale;
     struct value *v;
     struct step by;
     bool second = n->in_count > 2 && n->in[2] != NULL;
-    if (a->per_axis || second || scale == NULL || !(*scale > 0) ||
+    if (a->per_axis || second || !one_float(n->in[1], &scale) || !(scale > 0) ||
         !made_by_step(n->in[0], "dequantize", &by) || by.scale != 1)
         return OK;
-    TRY(add_float(g, *scale / a->range, &v, e));
+    TRY(add_float(g, scale / a->range, &v, e));
     respell(g, n, "dequantize", n->in[0]->producer->in[0], v, &(struct quant_attrs){ 0 });
     return OK;
 }
@@ -212,7 +217,7 @@ static bool take_scales(struct graph *g, const struct node *by, float range, str
         return false;
     w->scale = arena_alloc(&g->arena, (size_t)w->channels * sizeof(float));
     for (int64_t i = 0; i < w->channels; i++)
-        w->scale[i] = ((const float *)c->data)[count == 1 ? 0 : i] / range;
+        w->scale[i] = float_at(c->data, count == 1 ? 0 : i) / range;
     return true;
 }
 
@@ -249,20 +254,20 @@ static bool take_stored(struct graph *g, const struct node *n, struct grid *w)
 
 #define OFF_GRID 0.01f /* of a step: what rounding can leave */
 
-static float largest(const float *x, const struct grid *w, int64_t c)
+static float largest(const void *x, const struct grid *w, int64_t c)
 {
     float most = 0;
     for (int64_t i = 0; i < w->each; i++)
-        most = fmaxf(most, fabsf(x[c * w->step + i * w->next]));
+        most = fmaxf(most, fabsf(float_at(x, c * w->step + i * w->next)));
     return most;
 }
 
 /* Channel c on the grid of this step; false where it is not. */
-static bool snap(const float *x, const struct grid *w, int64_t c, float step, int8_t *q)
+static bool snap(const void *x, const struct grid *w, int64_t c, float step, int8_t *q)
 {
     for (int64_t i = 0; i < w->each; i++) {
         int64_t at = c * w->step + i * w->next;
-        float v = x[at] / step, whole = rintf(v);
+        float v = float_at(x, at) / step, whole = rintf(v);
         if (!(fabsf(v - whole) <= OFF_GRID) || fabsf(whole) > 127)
             return false;
         q[at] = (int8_t)whole;
@@ -270,7 +275,7 @@ static bool snap(const float *x, const struct grid *w, int64_t c, float step, in
     return true;
 }
 
-static bool snap_all(const float *x, struct grid *w, float common, int8_t *q)
+static bool snap_all(const void *x, struct grid *w, float common, int8_t *q)
 {
     for (int64_t c = 0; c < w->channels; c++) {
         float most = common > 0 ? common : largest(x, w, c) / 127;
@@ -287,7 +292,7 @@ static bool take_snapped(struct graph *g, const struct node *n, struct grid *w)
     const struct tensor *c = n->in[1]->constant;
     if (c == NULL || c->dtype != DTYPE_F32 || !lay_grid(n, &c->shape, w))
         return false;
-    const float *x = c->data;
+    const void *x = c->data;
     int8_t *q = arena_alloc(&g->arena, (size_t)shape_numel(&c->shape));
     float most = 0;
     w->scale = arena_alloc(&g->arena, (size_t)w->channels * sizeof(float));
