@@ -455,10 +455,31 @@ static void new_choice(struct build *b, const struct node *n, const struct type 
     c->give = arena_zalloc(b->scratch, outs * sizeof(*c->give));
     for (int i = 0; i < n->in_count; i++)
         if (n->in[i] != NULL)
-            c->have[i] = b->layout[n->in[i]->id];
+            c->have[i] = layout_wide(b->layout[n->in[i]->id]);
 }
 
-static status choose(struct build *b, const struct node *n, struct choice *c)
+/* Whether all that reads n's result, which is of type t, wants it as bfloat16. i: n's place. */
+static bool readers_like_narrow(const struct build *b, const struct node *n, int i,
+                                const struct type *t)
+{
+    const struct graph *g = b->r->graph;
+    const struct value *v = n->out_count == 1 ? n->out[0] : NULL;
+    int readers = 0;
+    if (b->r->options->precision != PRECISION_BF16 || v == NULL || t->dtype != DTYPE_F32 ||
+        b->last_use[v->id] >= (int)g->node_count)
+        return false;
+    for (int k = i + 1; k <= b->last_use[v->id]; k++)
+        for (int j = 0; j < g->nodes[k]->in_count; j++) {
+            if (g->nodes[k]->in[j] != v)
+                continue;
+            if (!kernel_likes_narrow(g->nodes[k], j, t))
+                return false;
+            readers++;
+        }
+    return readers > 0;
+}
+
+static status choose(struct build *b, const struct node *n, int i, struct choice *c)
 {
     bool spreads = spread(n, c->in, padded_in_count(n), c->out, c->have, c->want, c->give);
     struct kernel_ctx ctx = { .node = n,
@@ -467,7 +488,8 @@ static status choose(struct build *b, const struct node *n, struct choice *c)
                               .arena = &b->plan->arena,
                               .packs = b->r->packs,
                               .threads = b->r->options->threads,
-                              .bf16 = b->r->options->precision == PRECISION_BF16 };
+                              .bf16 = b->r->options->precision == PRECISION_BF16,
+                              .narrow = readers_like_narrow(b, n, i, &c->out[0]) };
     if (!spreads) {
         ctx.have = c->have;
         ctx.want = c->want;
@@ -487,7 +509,7 @@ static status prepare_step(struct build *b, const struct node *n, int i, const s
 {
     struct choice c;
     new_choice(b, n, in, out, &c);
-    TRY(choose(b, n, &c));
+    TRY(choose(b, n, i, &c));
     struct place *at = arena_zalloc(b->scratch, ((size_t)n->in_count + 1) * sizeof(*at));
     bring_all(b, n, c.want, i, at);
     TRY(align_places(b, n, c.kernel, at));

@@ -31,6 +31,7 @@ struct kernel_ctx {
         *packs;  /* weights in kernels' own layouts, shared by all plans of the model; never NULL */
     int threads; /* intra-op threads that the caller wants */
     bool bf16;   /* operands of products and convolutions may be rounded to bfloat16 */
+    bool narrow; /* whoever reads output 0 wants it as bfloat16: give may say so */
     /* Where the caller knows layouts (else NULL, and everything is LAYOUT_PLAIN): how the inputs lie now; how prepare wants
      * them, and how it will leave its outputs. The last two are LAYOUT_PLAIN where it says nothing; the caller brings the
      * inputs to what it wants. in and out say the shapes of NCHW whatever the layout is. */
@@ -96,6 +97,9 @@ status packs_aligned(struct packs *p, const struct tensor *t, const void **out);
 /* Single-precision operations a second that a matrix product which stays in the cache reaches on this many threads: the
  * best of many tries, which take some hundredths of a second. What profiles compare with. */
 double kernel_peak_flops(int threads);
+
+/* Whether a plan that rounds to bfloat16 can expect that node n wants input i, of type t, as bfloat16. */
+bool kernel_likes_narrow(const struct node *n, int i, const struct type *t);
 
 /* Whether this processor multiplies bfloat16, and products of int8 into int32, faster than float. */
 bool kernel_has_bf16(void);

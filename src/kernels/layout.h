@@ -12,7 +12,25 @@ enum layout {
     LAYOUT_C8,    /* [N, C/8, H, W, 8]; channels behind the last one are zeros */
     LAYOUT_C16,   /* [N, C/16, H, W, 16], the same */
     LAYOUT_LAST,  /* [N, H, W, C] */
+    /* Added to one of them: the floats, of whatever rank, are kept as bfloat16. Kernels are told the layout alone; a kernel
+     * that wants it so says so in want, and gives it so where the caller says that readers do. */
+    LAYOUT_NARROW,
 };
+
+static inline enum layout layout_wide(enum layout l)
+{
+    return (enum layout)((int)l & ~(int)LAYOUT_NARROW);
+}
+
+static inline enum layout layout_narrow(enum layout l)
+{
+    return (enum layout)((int)l | (int)LAYOUT_NARROW);
+}
+
+static inline bool layout_is_narrow(enum layout l)
+{
+    return ((int)l & (int)LAYOUT_NARROW) != 0;
+}
 
 /* The row-major shape that an array of this shape and layout really has. */
 struct shape layout_shape(const struct shape *s, enum layout l);

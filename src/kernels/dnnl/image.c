@@ -13,7 +13,8 @@ struct state {
     int64_t count;
     struct act_fn act;
     bool act_first;
-    int64_t narrow;   /* elements of the image that are brought to bfloat16, or 0 */
+    int64_t
+        narrow; /* elements of the image that we bring to bfloat16, where nobody else does; or 0 */
     size_t narrow_at; /* in the scratch */
 };
 
@@ -83,7 +84,7 @@ static status make_conv(const struct kernel_ctx *ctx, bool narrow, void **state,
     place_residual(ctx, &made);
     made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
     enum layout l = ctx->want != NULL ? ctx->want[CONV_X] : LAYOUT_PLAIN;
-    if (narrow)
+    if (narrow && ctx->want == NULL)
         made.narrow =
             layout_bytes(&ctx->in[CONV_X].shape, l, sizeof(float)) / (int64_t)sizeof(float);
     TRY(finish(ctx, &made, state, scratch));
@@ -104,12 +105,60 @@ static const char *refuse_narrow(const struct kernel_ctx *ctx)
     if (!kernel_has_bf16())
         return "this processor does not multiply bfloat16";
     struct window w;
-    if (((const struct conv_attrs *)ctx->node->attrs)->groups > 1)
+    const struct conv_attrs *a = ctx->node->attrs;
+    if (a->groups > 1 && (ctx->in[CONV_W].shape.dim[1] != 1))
         return "there is too little to multiply";
     if (conv_window(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &w, NULL) == OK &&
         onednn_prefers_floats(ctx, &w))
         return "winograd's way on floats is faster";
     return refuse_conv(ctx);
+}
+
+/* ---- who reads bfloat16 ---- */
+
+static bool conv_likes_narrow(const struct node *n, int i, const struct type *x)
+{
+    const struct conv_attrs *a = n->attrs;
+    const struct tensor *f = n->in[CONV_W]->constant;
+    if (f == NULL || x->shape.rank != 4 || (a->groups > 1 && (f->shape.dim[1] != 1)))
+        return false;
+    /* Nothing but a window of the image's own size suits winograd. */
+    struct type in[] = { *x, { .dtype = f->dtype, .shape = f->shape } };
+    enum layout have[2] = { 0 };
+    struct kernel_ctx ctx = { .node = n, .in = in, .have = have };
+    struct window w;
+    return i == CONV_RESIDUAL ||
+           (i == CONV_X && conv_window(a, &x->shape, &f->shape, &w, NULL) == OK &&
+            !onednn_prefers_floats(&ctx, &w));
+}
+
+static bool pool_likes_narrow(const struct node *n, int i, const struct type *x)
+{
+    return x->shape.rank == 4;
+}
+
+static bool matmul_likes_narrow(const struct node *n, int i, const struct type *a)
+{
+    const struct matmul_attrs *m = n->attrs;
+    const struct tensor *b = n->in[MATMUL_B]->constant;
+    return i == MATMUL_A && b != NULL && b->shape.rank == 2 && !m->trans_a && m->alpha == 1;
+}
+
+static const struct reader {
+    const char *op;
+    bool (*likes)(const struct node *n, int i, const struct type *t);
+} readers[] = {
+    { "conv2d", conv_likes_narrow },
+    { "pool2d", pool_likes_narrow },
+    { "matmul", matmul_likes_narrow },
+};
+
+bool kernel_likes_narrow(const struct node *n, int i, const struct type *t)
+{
+    for (size_t k = 0; k < ARRAY_LEN(readers); k++)
+        if (strcmp(readers[k].op, n->op->name) == 0)
+            return readers[k].likes(n, i, t);
+    return false;
 }
 
 static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t *scratch,

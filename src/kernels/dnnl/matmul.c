@@ -5,6 +5,8 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/dnnl/onednn.h"
 
+#include <string.h>
+
 struct state {
     struct matmul_dims d;
     float alpha;
@@ -112,8 +114,9 @@ static status run(const void *state, const struct kernel_io *io)
 struct narrow {
     struct onednn *onednn;
     const void *packed;
-    struct gemm whole;
-    size_t narrow_at; /* of a in the scratch */
+    int64_t count;    /* elements of a that we bring to bfloat16, where nobody else does; or 0 */
+    size_t narrow_at; /* in the scratch */
+    size_t residual_bytes; /* of what is added; 0: nothing */
 };
 
 static const char *refuse_narrow(const struct kernel_ctx *ctx)
@@ -128,7 +131,26 @@ static const char *refuse_narrow(const struct kernel_ctx *ctx)
     join_rows(&d);
     if (ctx->in[1].constant == NULL || d.stack.rank > 0 || d.trans_a || a->alpha != 1)
         return "only for rows times a constant";
-    return (double)d.m * (double)d.n * (double)d.k < 1e5 ? "too small" : NULL;
+    if ((double)d.m * (double)d.n * (double)d.k < 1e5)
+        return "too small";
+    return onednn_refuse_act((struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma });
+}
+
+static void place(const struct kernel_ctx *ctx, struct narrow *s)
+{
+    enum layout give = LAYOUT_PLAIN;
+    bool sums = ctx->in[MATMUL_RESIDUAL].shape.rank >= 0;
+    if (ctx->want != NULL) {
+        give = ctx->narrow ? layout_narrow(LAYOUT_PLAIN) : LAYOUT_PLAIN;
+        ctx->want[MATMUL_A] = layout_narrow(LAYOUT_PLAIN);
+        ctx->give[0] = give;
+    }
+    if (sums && ctx->want != NULL)
+        ctx->want[MATMUL_RESIDUAL] = give;
+    if (sums && ctx->over != NULL)
+        *ctx->over = MATMUL_RESIDUAL;
+    if (sums)
+        s->residual_bytes = (size_t)layout_bytes(&ctx->out[0].shape, give, sizeof(float));
 }
 
 static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t *scratch,
@@ -146,25 +168,30 @@ static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t 
         onednn_free(made.onednn);
         return s;
     }
-    made.whole = (struct gemm){
-        .m = d.m, .n = d.n, .k = d.k, .act = { a->act, a->act_alpha, a->act_beta, a->act_gamma }
-    };
-    made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
-    *scratch = made.narrow_at + (size_t)(d.m * d.k) * sizeof(uint16_t);
+    *scratch = made.narrow_at = (onednn_scratch_bytes(made.onednn) + 63) / 64 * 64;
+    if (ctx->want == NULL) {
+        made.count = d.m * d.k;
+        *scratch += (size_t)made.count * sizeof(uint16_t);
+    }
+    place(ctx, &made);
     *state = arena_zalloc(ctx->arena, sizeof(made));
     *(struct narrow *)*state = made;
     return OK;
 }
 
+/* oneDNN adds to what lies in the result already. */
 static status run_narrow(const void *state, const struct kernel_io *io)
 {
     const struct narrow *s = state;
     void *narrow = (uint8_t *)io->scratch + s->narrow_at;
-    struct onednn_data d = { narrow, s->packed, NULL, io->out[0], io->scratch };
-    cpu_narrow(io->in[0], narrow, s->whole.m * s->whole.k);
-    TRY(onednn_run(s->onednn, &d, io->err));
-    cpu_gemm_finish(&s->whole, io->in[2], io->in[3], 0, s->whole.n, io->out[0]);
-    return OK;
+    struct onednn_data d = { io->in[0], s->packed, io->in[MATMUL_BIAS], io->out[0], io->scratch };
+    if (s->residual_bytes > 0 && io->in[MATMUL_RESIDUAL] != io->out[0])
+        memcpy(io->out[0], io->in[MATMUL_RESIDUAL], s->residual_bytes);
+    if (s->count > 0) {
+        cpu_narrow(io->in[0], narrow, s->count);
+        d.src = narrow;
+    }
+    return onednn_run(s->onednn, &d, io->err);
 }
 
 static void release_narrow(void *state)

@@ -116,7 +116,7 @@ static bool layout_of(const dnnl_memory_desc_t *d, const struct shape *s, enum l
         dnnl_memory_desc_t want = typed_image(s, d->data_type, layout_tag[i]);
         if (!dnnl_memory_desc_equal(d, &want))
             continue;
-        *out = (enum layout)i;
+        *out = d->data_type == dnnl_bf16 ? layout_narrow((enum layout)i) : (enum layout)i;
         return true;
     }
     return false;
@@ -141,6 +141,12 @@ static bool tell_layouts(const struct onednn *o, const struct kernel_ctx *ctx)
         ctx->give[0] = dst;
     }
     return true;
+}
+
+/* The result's type: bfloat16 where its readers want that, and the caller knows layouts. */
+static dnnl_data_type_t result_type(const struct kernel_ctx *ctx, bool narrow)
+{
+    return narrow && ctx->narrow && ctx->give != NULL ? dnnl_bf16 : type_of(ctx->out[0].dtype);
 }
 
 /* [O, C, h, w], or [groups, O / groups, C, h, w]. */
@@ -328,7 +334,8 @@ static status describe_conv(const struct kernel_ctx *ctx, const struct window *w
     const struct conv_attrs *a = ctx->node->attrs;
     dnnl_data_type_t type = way->narrow ? dnnl_bf16 : type_of(ctx->in[0].dtype);
     dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type, way->src);
-    dnnl_memory_desc_t dst = typed_image(&ctx->out[0].shape, type_of(ctx->out[0].dtype), way->dst);
+    dnnl_memory_desc_t dst =
+        typed_image(&ctx->out[0].shape, result_type(ctx, way->narrow), way->dst);
     dnnl_memory_desc_t any = filter_desc(&ctx->in[1].shape, a->groups, true), bias;
     any.data_type = way->narrow ? dnnl_bf16 : type_of(ctx->in[1].dtype);
     dnnl_dims_t stride = { w->stride_h, w->stride_w };
@@ -562,55 +569,53 @@ status onednn_deconv(const struct kernel_ctx *ctx, const struct span *h, const s
     return finish(o, s, out);
 }
 
+/* A product of two matrices with all that hangs on it. */
+static status make_matmul(const struct kernel_ctx *ctx, const struct matmul_dims *d,
+                          dnnl_data_type_t a_type, dnnl_data_type_t b_type, dnnl_data_type_t c_type,
+                          const struct onednn_units *units, struct onednn *o, struct err *e)
+{
+    const struct matmul_attrs *m = ctx->node->attrs;
+    const struct tail tail = {
+        { m->act, m->act_alpha, m->act_beta, m->act_gamma }, has(ctx, MATMUL_RESIDUAL), true, units
+    };
+    dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n }, row = { 1, d->n };
+    dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
+    dnnl_memory_desc_t src = typed_desc(2, a, a_type, dnnl_ab);
+    dnnl_memory_desc_t dst = typed_desc(2, c, c_type, dnnl_ab);
+    dnnl_memory_desc_t any = typed_desc(2, b, b_type, dnnl_format_tag_any);
+    dnnl_memory_desc_t bias = typed_desc(2, row, dnnl_f32, dnnl_ab);
+    dnnl_matmul_desc_t desc;
+    dnnl_memory_desc_init_by_strides(&o->plain, 2, b, type_of(ctx->in[1].dtype), step);
+    TRY(fault(dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
+              "the description of a product", e));
+    TRY(make_desc(o, &desc, &tail, e));
+    TRY(make_primitive(o, e));
+    o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return OK;
+}
+
+static struct onednn *new_matmul(const struct kernel_ctx *ctx)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    return new_onednn(ctx, arg, has(ctx, MATMUL_BIAS) ? 5 : 4);
+}
+
 status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           struct onednn **out, struct err *e)
 {
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS };
-    struct onednn *o = new_onednn(ctx, arg, ARRAY_LEN(arg));
-    dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n };
-    dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
-    dnnl_memory_desc_t src = typed_desc(2, a, dnnl_bf16, dnnl_ab), dst = plain_desc(2, c);
-    dnnl_memory_desc_t any = typed_desc(2, b, dnnl_bf16, dnnl_format_tag_any);
-    dnnl_matmul_desc_t desc;
-    dnnl_memory_desc_init_by_strides(&o->plain, 2, b, dnnl_f32, step);
-    status s = fault(dnnl_matmul_desc_init(&desc, &src, &any, NULL, &dst),
-                     "the description of a product", e);
-    if (s == OK)
-        s = make_desc(o, &desc, NULL, e);
-    if (s == OK)
-        s = make_primitive(o, e);
-    if (s == OK)
-        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    struct onednn *o = new_matmul(ctx);
+    dnnl_data_type_t result = result_type(ctx, true);
+    status s = make_matmul(ctx, d, dnnl_bf16, dnnl_bf16, result, NULL, o, e);
     return finish(o, s, out);
 }
 
 status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           const struct onednn_units *units, struct onednn **out, struct err *e)
 {
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                               DNNL_ARG_BIAS };
-    const struct matmul_attrs *m = ctx->node->attrs;
-    struct onednn *o = new_onednn(ctx, arg, has(ctx, MATMUL_BIAS) ? 5 : 4);
-    const struct tail tail = {
-        { m->act, m->act_alpha, m->act_beta, m->act_gamma }, has(ctx, MATMUL_RESIDUAL), true, units
-    };
-    dnnl_dims_t a = { d->m, d->k }, b = { d->k, d->n }, c = { d->m, d->n }, row = { 1, d->n };
-    dnnl_dims_t step = { d->trans_b ? 1 : d->n, d->trans_b ? d->k : 1 };
-    dnnl_memory_desc_t src = typed_desc(2, a, type_of(ctx->in[0].dtype), dnnl_ab);
-    dnnl_memory_desc_t dst = typed_desc(2, c, type_of(ctx->out[0].dtype), dnnl_ab);
-    dnnl_memory_desc_t any = typed_desc(2, b, dnnl_s8, dnnl_format_tag_any);
-    dnnl_memory_desc_t bias = typed_desc(2, row, dnnl_f32, dnnl_ab);
-    dnnl_matmul_desc_t desc;
-    dnnl_memory_desc_init_by_strides(&o->plain, 2, b, dnnl_s8, step);
-    status s =
-        fault(dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
-              "the description of a product", e);
-    if (s == OK)
-        s = make_desc(o, &desc, &tail, e);
-    if (s == OK)
-        s = make_primitive(o, e);
-    if (s == OK)
-        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    struct onednn *o = new_matmul(ctx);
+    status s = make_matmul(ctx, d, type_of(ctx->in[0].dtype), dnnl_s8, type_of(ctx->out[0].dtype),
+                           units, o, e);
     return finish(o, s, out);
 }
 
@@ -642,8 +647,10 @@ status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct 
     dnnl_pooling_desc_t d;
     bool integers = ctx->in[0].dtype != DTYPE_F32;
     dnnl_format_tag_t tag = integers ? dnnl_nhwc : layout_tag[have(ctx, 0)];
-    dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type_of(ctx->in[0].dtype), tag);
-    dnnl_memory_desc_t dst = typed_image(&ctx->out[0].shape, type_of(ctx->in[0].dtype), tag);
+    bool narrow = !integers && (tag == dnnl_nhwc || tag == dnnl_nChw16c);
+    dnnl_data_type_t type = result_type(ctx, narrow);
+    dnnl_memory_desc_t src = typed_image(&ctx->in[0].shape, type, tag);
+    dnnl_memory_desc_t dst = typed_image(&ctx->out[0].shape, type, tag);
     dnnl_dims_t stride = { w->stride_h, w->stride_w }, kernel = { w->kernel_h, w->kernel_w };
     dnnl_dims_t before = { w->pad_top, w->pad_left }, after = { w->pad_bottom, w->pad_right };
     status s = fault(dnnl_pooling_forward_desc_init(&d, dnnl_forward_inference, alg[a->mode], &src,

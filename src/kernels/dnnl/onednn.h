@@ -36,7 +36,8 @@ status onednn_conv_int8(const struct kernel_ctx *ctx, const struct window *w,
 /* [m, k] times a constant [k, n], or [n, k] where trans_b. */
 status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           const struct onednn_units *units, struct onednn **out, struct err *e);
-/* [m, k] in bfloat16 times a constant [k, n], or [n, k] where trans_b, in float. */
+/* [m, k] in bfloat16 times a constant [k, n], or [n, k] where trans_b, with bias, activation and sum; in bfloat16 where
+ * ctx->narrow, else in float. */
 status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           struct onednn **out, struct err *e);
 status onednn_pool(const struct kernel_ctx *ctx, const struct window *w, struct onednn **out,
