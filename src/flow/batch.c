@@ -186,6 +186,13 @@ static bool pads(const struct batcher *b, int input, int axis)
     return false;
 }
 
+/* What is padded is computed all the same: lengths that are far apart wait for others of their kind. */
+static bool are_near(int64_t x, int64_t y)
+{
+    int64_t shorter = x < y ? x : y, longer = x < y ? y : x;
+    return longer <= shorter + shorter / 4 + 8;
+}
+
 static bool tensors_join(const struct batcher *b, int input, const struct tensor *x,
                          const struct tensor *y)
 {
@@ -193,7 +200,8 @@ static bool tensors_join(const struct batcher *b, int input, const struct tensor
         x->dtype != y->dtype)
         return false;
     for (int d = 1; d < x->shape.rank; d++)
-        if (x->shape.dim[d] != y->shape.dim[d] && !pads(b, input, d))
+        if (x->shape.dim[d] != y->shape.dim[d] &&
+            !(pads(b, input, d) && are_near(x->shape.dim[d], y->shape.dim[d])))
             return false;
     return true;
 }

@@ -393,6 +393,33 @@ static void unequal_lengths_are_padded_where_that_is_asked_for(void **state)
     temp_dir_remove(&d);
 }
 
+static void lengths_that_are_far_apart_are_not_padded_together(void **state)
+{
+    struct temp_dir d;
+    struct model *m = open_relu(&d);
+    struct batch_options o = { .threads = 1, .max_rows = 16, .delay_us = 20000 };
+    struct batch_counters counters = { 0 };
+    o.pad[o.pad_count++] = (struct batch_pad){ .input = 0, .axis = 1 };
+    o.trim[o.trim_count++] =
+        (struct batch_trim){ .output = 0, .axis = 1, .input = 0, .input_axis = 1 };
+    struct batcher *b = batcher_new(m, &o, &counters);
+    static struct asked q[4];
+    static const int64_t length[] = { 10, 100, 12, 110 };
+    for (int i = 0; i < 4; i++) {
+        ask_length(&q[i], i, length[i]);
+        assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+    }
+    wait_for(4);
+    for (int i = 0; i < 4; i++)
+        check_alone(m, &q[i]);
+    assert_int_equal(atomic_load(&counters.batches), 2);
+    assert_int_equal(atomic_load(&counters.padding), 2 + 10);
+    batcher_free(b);
+    forget(q, 4);
+    model_unref(m);
+    temp_dir_remove(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +430,7 @@ int main(void)
         cmocka_unit_test(connections_take_turns),
         cmocka_unit_test(the_urgent_ones_go_first),
         cmocka_unit_test(a_full_queue_refuses_and_an_overdue_request_is_told),
+        cmocka_unit_test(lengths_that_are_far_apart_are_not_padded_together),
         cmocka_unit_test(a_priority_may_have_its_own_queue),
         cmocka_unit_test(unequal_lengths_are_padded_where_that_is_asked_for),
         cmocka_unit_test(feeds_that_the_model_does_not_take_are_refused_at_once),
