@@ -75,7 +75,7 @@ static status open_service(const struct entry *en, const struct loaded *l,
                            const struct flow_options *what, struct flow **out, struct err *e)
 {
     struct arena a;
-    struct service read;
+    struct service read = { 0 };
     status s = OK;
     arena_init(&a, 0);
     if (en->service == NULL)

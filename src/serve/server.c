@@ -350,7 +350,7 @@ void server_free(struct server *s)
         server_drain(s);
         wait_for_calls(s);
     }
-    if (s->crew != NULL)
+    if (s->crew != NULL && s->lane != NULL)
         loop_unwatch(s->lane[0].loop, &s->crew_watch);
     crew_close(s->crew);
     stop_threads(s);

@@ -380,7 +380,7 @@ static status import_max_unpool(struct onnx_site *s)
 {
     struct value *x, *at, *want, *out;
     struct window_lists w;
-    struct attr_ints size;
+    struct attr_ints size = { 0 };
     int64_t plane = 1;
     TRY(onnx_in(s, 0, &x));
     TRY(onnx_in(s, 1, &at));

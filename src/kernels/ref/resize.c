@@ -356,7 +356,7 @@ static void put_place(const struct affine_state *s, const float *theta, const do
     for (int i = 0; i < s->axes; i++) {
         const float *row = theta + i * (s->axes + 1);
         double sum = row[s->axes];
-        for (int k = 0; k < s->axes; k++)
+        for (int k = 0; k < s->axes && k < 3; k++)
             sum += row[k] * at[k];
         out[i] = (float)sum;
     }
