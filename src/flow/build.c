@@ -702,7 +702,9 @@ atomic_int *flow_waiting(struct flow *f)
     return &f->waiting;
 }
 
-uint64_t flow_typical_ns(const struct flow *f)
+uint64_t flow_expect_ns(const struct flow *f, size_t body_bytes)
 {
-    return atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+    uint64_t ns = atomic_load_explicit(&f->typical_ns, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&f->typical_bytes, memory_order_relaxed);
+    return body_bytes > bytes && bytes > 0 ? ns * (body_bytes / bytes) : ns;
 }

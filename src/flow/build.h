@@ -22,7 +22,7 @@ struct flow {
     struct batch_counters counters;
     struct cache *cache; /* NULL: none */
     struct cache_counters cache_counters;
-    atomic_uint_fast64_t typical_ns;
+    atomic_uint_fast64_t typical_ns, typical_bytes; /* of calls, and of what they were fed */
     atomic_int waiting;
     atomic_uint_fast64_t good, bad; /* calls that ended */
 };

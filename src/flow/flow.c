@@ -200,6 +200,14 @@ static void put_stamps(struct flow_run *r)
 
 /* ---- a graph without branches: node after node, on one thread at a time ---- */
 
+static uint64_t fed_bytes(const struct infer_request *q)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < q->feed_count; i++)
+        bytes += (uint64_t)tensor_bytes(&q->feed[i].tensor);
+    return bytes;
+}
+
 static status walk(struct flow_run *r, int from, struct exec *x)
 {
     struct flow *f = r->flow;
@@ -211,6 +219,7 @@ static status walk(struct flow_run *r, int from, struct exec *x)
         return s; /* r may be gone */
     r->busy_ns += clock_ns() - begin;
     learn(&f->typical_ns, r->busy_ns);
+    learn(&f->typical_bytes, fed_bytes(r->call->request));
     keep_answer(r, s);
     count_end(r->flow, s);
     put_stamps(r);

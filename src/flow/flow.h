@@ -102,8 +102,8 @@ bool flow_may_wait(const struct flow *f);
 bool flow_is_at_fault(status s);
 /* How many calls were answered, and how many failed by the flow's own fault. */
 void flow_ends(const struct flow *f, uint64_t *good, uint64_t *bad);
-/* Typical time that a call took its threads so far in nanoseconds, waiting left out (a moving average); 0 where it is not
- * known yet. Any thread. */
-uint64_t flow_typical_ns(const struct flow *f);
+/* The time in nanoseconds that a call whose body has so many bytes is expected to take its threads, waiting left out, from
+ * what calls took so far (moving averages); 0 where it is not known yet. Any thread. */
+uint64_t flow_expect_ns(const struct flow *f, size_t body_bytes);
 /* Calls of it that wait for a worker: counted by whoever queues them. */
 atomic_int *flow_waiting(struct flow *f);

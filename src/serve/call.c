@@ -506,7 +506,7 @@ static status submit(struct call *c, struct buf *in, size_t used)
 /* A flow that was never run is not known to be quick. */
 static bool is_quick(const struct call *c)
 {
-    uint64_t ns = flow_typical_ns(c->flow);
+    uint64_t ns = flow_expect_ns(c->flow, c->body.n);
     return ns != 0 && ns < QUICK_NS && c->body.n < (c->in_place ? QUICK_IN_PLACE : QUICK_BYTES);
 }
 

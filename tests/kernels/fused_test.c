@@ -227,6 +227,11 @@ static void products_with_tails(void **state)
         "f[20,24] f[24,2] f[2]",
         "f[1,70] f[70,100]",
         "f[40,300] f[300,200] f[200]",
+        "f[19,13] f[13,1] f[1]",
+        "f[8,1] f[1,1]",
+        "f[5,32] f[32,1] f[1] f[5,1]",
+        "f[17,33] f[33,1] f[1]",
+        "f[9,6] f[6,5] f[5] f[9,5]",
     };
     for (size_t a = 0; a < ARRAY_LEN(acts); a++)
         for (size_t i = 0; i < ARRAY_LEN(in); i++) {

@@ -238,9 +238,10 @@ CLONES static float dot(const float *a, const float *b, int64_t k)
             lane[j] += a[i + j] * b[i + j];
     for (; i < k; i++)
         sum += a[i] * b[i];
-    for (int j = 0; j < 16; j++)
-        sum += lane[j];
-    return sum;
+    for (int half = 8; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return sum + lane[0];
 }
 
 #define SHORT_K    16
@@ -249,9 +250,14 @@ CLONES static float dot(const float *a, const float *b, int64_t k)
 /* Rows shorter than a vector: several at once, since one alone is a chain of additions that wait for each other. */
 CLONES static void short_dots(const float *a, int64_t lda, const float *b, int64_t k, float *sum)
 {
-    for (int64_t i = 0; i < k; i++)
-        for (int j = 0; j < SHORT_ROWS; j++)
-            sum[j] += a[j * lda + i] * b[i];
+    typedef float eight __attribute__((vector_size(SHORT_ROWS * sizeof(float))));
+    eight s = { 0 };
+    for (int64_t i = 0; i < k; i++, a++) {
+        eight column = { a[0],       a[lda],     a[2 * lda], a[3 * lda],
+                         a[4 * lda], a[5 * lda], a[6 * lda], a[7 * lda] };
+        s += column * b[i];
+    }
+    memcpy(sum, &s, sizeof(s));
 }
 
 /* How many rows were done. */
@@ -261,7 +267,7 @@ static int64_t run_short(const struct gemm *g, const float *a, const float *b, i
     int64_t i = 0;
     for (; g->k < SHORT_K && i + SHORT_ROWS <= g->m; i += SHORT_ROWS)
         for (int64_t j = 0; j < g->n; j++) {
-            float sum[SHORT_ROWS] = { 0 };
+            float sum[SHORT_ROWS];
             short_dots(a + i * g->lda, g->lda, b + j * step, g->k, sum);
             for (int r = 0; r < SHORT_ROWS; r++)
                 c[(i + r) * row_of_c(g) + j] = g->alpha * sum[r];
