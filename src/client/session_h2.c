@@ -105,7 +105,7 @@ static void on_closed(void *arg, struct h2_stream *s, uint32_t error)
     buf_str(&h->words, "the server reset the call");
 }
 
-static const struct h2_events events = { on_head, on_data, on_end, on_closed };
+static const struct h2_events events = { on_head, on_data, on_end, on_closed, NULL };
 
 /* ---- the connection ---- */
 

@@ -24,7 +24,6 @@
     ((size_t)1 << 20) /* in the middle of a message whose owner has made room for it */
 #define READ_WORTH_BYTES \
     ((size_t)4 << 10) /* less room than this is not worth a read: the buffer grows */
-#define KEEP_BYTES        ((size_t)64 << 10) /* what an idle connection's buffers may hold */
 #define WAITING_MAX_BYTES ((size_t)1 << 20)  /* while more output waits, no input is read */
 #define OUT_MAX_BYTES     (2 * LIMIT_BODY_BYTES)
 #define CIPHER_MAX_BYTES  ((size_t)1 << 20)
@@ -104,6 +103,7 @@ static void on_closed(uv_handle_t *tcp)
     buf_deinit(&c->plain);
     tls_free(c->tls);
     atomic_fetch_sub(&c->loop->group->open_conns, 1);
+    atomic_fetch_add(&c->loop->group->closed_conns, 1);
     mem_free(c);
 }
 
@@ -124,12 +124,34 @@ void conns_close_all(struct loop *l)
 
 /* Reading */
 
+/* An idle connection has no buffer: what comes is read into its loop's, which it keeps while there is something in it. */
+static void move_room(struct buf *from, struct buf *to)
+{
+    to->data = from->data;
+    to->cap = from->cap;
+    from->data = NULL;
+    from->cap = 0;
+}
+
+static void give_room_back(struct net_conn *c, struct buf *in)
+{
+    if (in->len != 0 || in->data == NULL)
+        return;
+    if (c->loop->room.data == NULL && in->cap <= READ_MAX_BYTES)
+        move_room(in, &c->loop->room);
+    else
+        buf_deinit(in);
+}
+
 static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
 {
     struct net_conn *c = LIST_ENTRY(tcp, struct net_conn, tcp);
     struct buf *in = c->tls != NULL ? &c->cipher : &c->in;
+    if (in->data == NULL)
+        move_room(&c->loop->room, in);
     size_t room = in->cap - in->len, most = in->max - in->len;
-    size_t want = room >= READ_WORTH_BYTES ? room : c->read_bytes;
+    size_t want = room >= READ_WORTH_BYTES && (in->len > 0 || room > c->read_bytes) ? room
+                                                                                   : c->read_bytes;
     size_t limit = in->len > 0 ? READ_LARGE_BYTES : READ_MAX_BYTES;
     if (in->len == 0 && c->first_bytes > 0)
         limit = c->first_bytes;
@@ -196,7 +218,13 @@ static void hand_over(struct net_conn *c)
 {
     if (!c->paused && c->in.len != 0 && !c->closing && !c->ending)
         c->handler->data(c, c->state, &c->in);
-    buf_shrink(&c->in, READ_MAX_BYTES); /* for others */
+}
+
+/* For others. */
+static void let_go(struct net_conn *c)
+{
+    give_room_back(c, &c->in);
+    give_room_back(c, &c->cipher);
 }
 
 static void deliver(struct net_conn *c)
@@ -209,6 +237,7 @@ static void deliver(struct net_conn *c)
         more = decrypt(c);
         hand_over(c);
     }
+    let_go(c);
     if (c->closing || c->ending)
         return;
     end_if_over(c);
@@ -328,6 +357,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     } else if (n < 0) {
         net_conn_close(c);
     }
+    if (n <= 0)
+        let_go(c);
 }
 
 /* Writing */
@@ -540,7 +571,6 @@ static void open_conn(struct net_conn *c)
     update_reading(c);
 }
 
-/* On the connection's loop. */
 /* libuv ends the process when epoll takes no more files (ENOSPC, ENOMEM); of one that is there already it says what it wants
  * watched. */
 static bool can_be_watched(const struct net_conn *c)
@@ -549,6 +579,7 @@ static bool can_be_watched(const struct net_conn *c)
     return epoll_ctl(uv_backend_fd(&c->loop->uv), EPOLL_CTL_ADD, c->fd, &nothing) == 0;
 }
 
+/* On the connection's loop. */
 static void on_arrival(struct loop_post *p)
 {
     struct net_conn *c = LIST_ENTRY(p, struct net_conn, arrival);
@@ -626,12 +657,12 @@ static void note_write_progress(struct net_conn *c, uint64_t now)
 static void give_memory_back(struct net_conn *c)
 {
     c->read_bytes = READ_MIN_BYTES;
-    buf_shrink(&c->in, KEEP_BYTES);
-    buf_shrink(&c->out, KEEP_BYTES);
-    buf_shrink(&c->cipher, KEEP_BYTES);
-    buf_shrink(&c->plain, KEEP_BYTES);
+    buf_shrink(&c->in, 0);
+    buf_shrink(&c->out, 0);
+    buf_shrink(&c->cipher, 0);
+    buf_shrink(&c->plain, 0);
     if (c->sending.len == 0)
-        buf_shrink(&c->sending, KEEP_BYTES);
+        buf_shrink(&c->sending, 0);
 }
 
 /* How much later than it should the tick came: the loop was busy that long, with a computation

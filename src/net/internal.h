@@ -25,6 +25,7 @@ struct loop {
     uint64_t ticked_ms; /* when the tick last came */
     uv_idle_t again;    /* active while `kicked` has members: makes the loop come round at once */
     struct list conns, kicked; /* of struct net_conn */
+    struct buf room;           /* what the next read of a connection without input goes into */
     bool stopping;
 
     pthread_mutex_t lock;
@@ -34,6 +35,8 @@ struct loop {
 
 struct loop_group {
     atomic_int open_conns;
+    atomic_int closed_conns; /* since loop 0 last looked */
+    bool many_closed;        /* loop 0: and it waits for them to be all */
     int next; /* which loop the next connection is dealt to; loop 0 */
     struct list
         listeners; /* loop 0; freed when the group ends, since connections use their handlers */

@@ -64,12 +64,24 @@ static void on_wake(uv_async_t *wake)
     run_posts(LIST_ENTRY(wake, struct loop, wake));
 }
 
+#define MANY_CLOSED 16
+
+/* Loop 0, for all. What a crowd of connections leaves behind goes back to the system when no more of them go. */
+static void give_memory_back(struct loop_group *g)
+{
+    int closed = atomic_exchange(&g->closed_conns, 0);
+    mem_rest();
+    if (closed == 0 && g->many_closed)
+        mem_trim();
+    g->many_closed = closed >= MANY_CLOSED || (g->many_closed && closed > 0);
+}
+
 static void on_tick(uv_timer_t *tick)
 {
     struct loop *l = LIST_ENTRY(tick, struct loop, tick);
     conns_tick(l);
-    if (l->index == 0) /* one for all */
-        mem_rest();
+    if (l->index == 0)
+        give_memory_back(l->group);
 }
 
 static void on_again(uv_idle_t *again)
@@ -132,6 +144,7 @@ static void stop_loop(void *arg)
 static void deinit_loop(struct loop *l)
 {
     uv_loop_close(&l->uv);
+    buf_deinit(&l->room);
     pthread_mutex_destroy(&l->lock);
 }
 

@@ -16,6 +16,9 @@
 #define SPARE_MAX      256
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
 #define IDLE_FRAMES    10000              /* control frames in a row that bring nothing forward */
+#define ROOM_FROM      ((size_t)64 << 10) /* of a body: smaller ones grow */
+#define ROOM_MAX       ((size_t)64 << 20) /* what the peer's word alone is believed for */
+#define PAD_MAX        64
 #define EXCESS_MAX     500                /* fields of one header beyond what it may have */
 #define RESET_BURST    1000               /* streams reset by the peer: at once, and a second */
 #define RESET_RATE     200
@@ -267,7 +270,9 @@ static void count_out(struct h2_stream *s, int sign)
 
 struct str h2_body(const struct h2_stream *s)
 {
-    return s->view.p != NULL ? s->view : buf_view(&s->body);
+    if (s->view.p != NULL || s->pad == 0)
+        return s->view.p != NULL ? s->view : buf_view(&s->body);
+    return (struct str){ (const char *)s->body.data + s->pad, s->body.len - s->pad };
 }
 
 static void drop_body(struct h2_stream *s)
@@ -275,6 +280,7 @@ static void drop_body(struct h2_stream *s)
     s->h2->held -= s->body.len;
     buf_clear(&s->body);
     buf_shrink(&s->body, KEEP_BYTES);
+    s->pad = 0;
     s->view = (struct str){ NULL, 0 };
 }
 
@@ -299,6 +305,20 @@ static void overflow(struct h2_stream *s)
     end_stream(s);
 }
 
+/* All that a large body will need at once, with its elements where they are wanted. */
+static void make_room(struct h2_stream *s, struct str first)
+{
+    size_t pad = 0, n = s->h2->opt.events->expect(s->h2->opt.arg, s, first, &pad);
+    if (n < ROOM_FROM || pad >= PAD_MAX)
+        return;
+    s->body.max = s->h2->opt.max_body_bytes + pad;
+    if (n > s->body.max - pad)
+        n = s->body.max - pad;
+    if (buf_reserve(&s->body, (n < ROOM_MAX ? n : ROOM_MAX) + pad) == NULL)
+        return;
+    s->pad = s->body.len = pad;
+}
+
 static void keep(struct h2_stream *s, struct str bytes)
 {
     struct h2 *h = s->h2;
@@ -309,6 +329,8 @@ static void keep(struct h2_stream *s, struct str bytes)
         return;
     }
     size_t before = s->body.len;
+    if (before == 0 && !s->streaming && h->opt.events->expect != NULL)
+        make_room(s, bytes);
     buf_append(&s->body, bytes.p, bytes.n);
     if (buf_check(&s->body) != OK)
         overflow(s);
@@ -501,7 +523,8 @@ void h2_give_body(struct h2_stream *s, struct buf *to)
     buf_deinit(to);
     *to = s->body;
     to->max = max;
-    buf_init(&s->body, s->body.max);
+    s->pad = 0;
+    buf_init(&s->body, s->h2->opt.max_body_bytes);
 }
 
 void h2_take(struct h2_stream *s, size_t n)

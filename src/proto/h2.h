@@ -56,6 +56,7 @@ struct h2_stream {
     size_t opened;  /* of body: bytes for which the stream's window is open again already */
     bool was_taken;
     int excess; /* fields that came after too_large */
+    size_t pad; /* of body: free bytes in front */
 };
 
 /* All are called from inside h2_feed, and `closed` from h2_pump too. Answering from inside is fine. */
@@ -65,6 +66,9 @@ struct h2_events {
     /* The peer's side is whole, or `too_large`, of which it is told as soon as it shows. Once. */
     void (*end)(void *arg, struct h2_stream *s);
     void (*closed)(void *arg, struct h2_stream *s, uint32_t error); /* the last */
+    /* Or NULL. The first bytes of a body that is not streaming, which does not come in one piece: how many there will be (0: not
+     * known), and bytes to leave free in front of them, less than 64. */
+    size_t (*expect)(void *arg, struct h2_stream *s, struct str first, size_t *pad);
 };
 
 /* Streams that ended, kept for the next; shared by the sessions of one thread. */

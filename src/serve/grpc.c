@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "codec/pb.h"
 #include "serve/note.h"
 
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #define COMPRESS_FROM 512 /* bytes of a reply */
 #define WORDS_MAX     2048
 #define COLD_BYTES    ((size_t)16 << 20) /* of an inflated message that is no inference */
+#define LARGE_FIELD   ((size_t)32 << 10)
+#define CACHE_LINE    64
 #define STREAM_CALLS  32                 /* of one stream that are on their way at once */
 #define UNREAD_BYTES \
     ((size_t)1 << 20) /* answers that wait in a stream: no more are made meanwhile */
@@ -491,6 +494,19 @@ void grpc_on_taken(struct conn *c, struct h2_stream *s)
     struct grpc_rpc *g = s->user;
     if (g != NULL && (s->body.len > 0 || s->ended))
         go_on(g);
+}
+
+size_t grpc_expect(struct str first, size_t *pad)
+{
+    if (first.n < GRPC_HEAD_BYTES)
+        return 0;
+    const uint8_t *p = (const uint8_t *)first.p;
+    size_t n = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
+    struct str message = { first.p + GRPC_HEAD_BYTES, first.n - GRPC_HEAD_BYTES };
+    /* raw_input_contents lie in the message itself. */
+    size_t data = pb_find_large(message, LARGE_FIELD, 0);
+    *pad = data > 0 ? -(GRPC_HEAD_BYTES + data) % CACHE_LINE : 0;
+    return n + GRPC_HEAD_BYTES;
 }
 
 void grpc_on_end(struct conn *c, struct h2_stream *s)

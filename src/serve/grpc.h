@@ -63,6 +63,9 @@ void grpc_end(struct grpc_rpc *g, enum grpc_code code, const char *words);
 bool grpc_is(const struct h2_stream *s);
 void grpc_on_head(struct conn *c, struct h2_stream *s);
 void grpc_on_data(struct conn *c, struct h2_stream *s);
+/* Of the first bytes of a call's body: how long it will be, and what is to be left free in front of it so that its tensor's elements are
+ * used as they lie. */
+size_t grpc_expect(struct str first, size_t *pad);
 void grpc_on_end(struct conn *c, struct h2_stream *s);
 void grpc_on_closed(struct conn *c, struct h2_stream *s); /* of streaming ones */
 /* The peer took some of what waited for it: a stream that was held back by it goes on. */

@@ -205,7 +205,15 @@ static void on_closed(void *arg, struct h2_stream *s, uint32_t error)
     atomic_store(&call->cancelled, true);
 }
 
-static const struct h2_events events = { on_head, on_data, on_end, on_closed };
+static size_t expect(void *arg, struct h2_stream *s, struct str first, size_t *pad)
+{
+    uint64_t n = 0;
+    if (grpc_is(s))
+        return grpc_expect(first, pad);
+    return str_to_u64(h2_field(&s->head, "content-length"), &n) ? (size_t)n : 0;
+}
+
+static const struct h2_events events = { on_head, on_data, on_end, on_closed, expect };
 
 /* ---- the connection ---- */
 

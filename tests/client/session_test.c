@@ -343,7 +343,7 @@ static struct parse converse(struct fixture *f, struct grpc_server *server, size
 
 static void calls_of_grpc_are_answered(void **state)
 {
-    static const struct h2_events events = { on_head, on_head, on_request, on_closed };
+    static const struct h2_events events = { on_head, on_head, on_request, on_closed, NULL };
     for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
         struct grpc_server server = { .protocol = session_protocol_at(p)->name };
         struct h2_options opt = { &events, &server, &server.pool, false, 0, 1 << 20, 1 << 20, 8 };

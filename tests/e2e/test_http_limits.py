@@ -94,12 +94,12 @@ def test_access_log_for_people_and_machines(tmp_path):
         with Server("--model", f"uci={MODEL}", "--access-log", log, "--log-format", form) as s:
             with requests.Session() as c:
                 c.headers["Connection"] = "close"  # else the answer in r keeps it open, and the server waits for its end
-                c.post(f"http://{s.address}{INFER}", BODY, headers={"X-Request-Id": "abc"})
+                c.post(f"http://{s.address}{INFER}", BODY, headers={"X-Request-Id": "people-1"})
                 r = c.post(f"http://{s.address}{INFER}", b"{")
                 assert r.headers["X-Request-Id"]
                 c.get(f"http://{s.address}/v2/models/nope")
         text = lines(log)
-        good, bad = (next(line for line in text if i in line) for i in ("abc", r.headers["X-Request-Id"]))
+        good, bad = (next(line for line in text if i in line) for i in ("people-1", r.headers["X-Request-Id"]))
         if form == "json":
             good, bad = json.loads(good), json.loads(bad)
             assert (good["code"], good["model"], good["version"], good["rows"], good["target"]) == (200, "uci", 1, ROWS, INFER)

@@ -76,8 +76,8 @@ static void on_closed(void *arg, struct h2_stream *s, uint32_t error)
     side->error = error;
 }
 
-static const struct h2_events server_events = { on_head, on_data, on_request, on_closed };
-static const struct h2_events client_events = { on_head, on_data, on_end, on_closed };
+static const struct h2_events server_events = { on_head, on_data, on_request, on_closed, NULL };
+static const struct h2_events client_events = { on_head, on_data, on_end, on_closed, NULL };
 
 static void open_side(struct side *side, bool client)
 {
