@@ -9,13 +9,18 @@ typedef struct TRITONBACKEND_Response TRITONBACKEND_Response;
 typedef struct TRITONBACKEND_Input TRITONBACKEND_Input;
 typedef struct TRITONBACKEND_Output TRITONBACKEND_Output;
 
-TRITONSERVER_Error *TRITONBACKEND_RequestInputByIndex(TRITONBACKEND_Request *, uint32_t, TRITONBACKEND_Input **);
-TRITONSERVER_Error *TRITONBACKEND_InputBuffer(TRITONBACKEND_Input *, uint32_t, const void **, uint64_t *, int *memory_type, int64_t *memory_id);
+TRITONSERVER_Error *TRITONBACKEND_RequestInputByIndex(TRITONBACKEND_Request *, uint32_t,
+                                                      TRITONBACKEND_Input **);
+TRITONSERVER_Error *TRITONBACKEND_InputBuffer(TRITONBACKEND_Input *, uint32_t, const void **,
+                                              uint64_t *, int *memory_type, int64_t *memory_id);
 TRITONSERVER_Error *TRITONBACKEND_ResponseNew(TRITONBACKEND_Response **, TRITONBACKEND_Request *);
-TRITONSERVER_Error *TRITONBACKEND_ResponseOutput(TRITONBACKEND_Response *, TRITONBACKEND_Output **, const char *name, int data_type, const int64_t *shape,
-                                                 uint32_t dims);
-TRITONSERVER_Error *TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output *, void **, uint64_t, int *memory_type, int64_t *memory_id);
-TRITONSERVER_Error *TRITONBACKEND_ResponseSend(TRITONBACKEND_Response *, uint32_t flags, TRITONSERVER_Error *);
+TRITONSERVER_Error *TRITONBACKEND_ResponseOutput(TRITONBACKEND_Response *, TRITONBACKEND_Output **,
+                                                 const char *name, int data_type,
+                                                 const int64_t *shape, uint32_t dims);
+TRITONSERVER_Error *TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output *, void **, uint64_t,
+                                               int *memory_type, int64_t *memory_id);
+TRITONSERVER_Error *TRITONBACKEND_ResponseSend(TRITONBACKEND_Response *, uint32_t flags,
+                                               TRITONSERVER_Error *);
 TRITONSERVER_Error *TRITONBACKEND_RequestRelease(TRITONBACKEND_Request *, uint32_t flags);
 
 #define FP32    11
@@ -24,7 +29,8 @@ TRITONSERVER_Error *TRITONBACKEND_RequestRelease(TRITONBACKEND_Request *, uint32
 #define COLUMNS 13
 
 /* The model of tests/data/uci_housing gives 18.9 for the row that is asked; what the numbers are does not matter to the time. */
-static const float weight[COLUMNS] = { -0.6f, 0.3f, -0.2f, 0.8f, -0.7f, 1.6f, -0.3f, -0.9f, 0.2f, -0.3f, -1.5f, 0.6f, -2.4f };
+static const float weight[COLUMNS] = { -0.6f, 0.3f, -0.2f, 0.8f,  -0.7f, 1.6f, -0.3f,
+                                       -0.9f, 0.2f, -0.3f, -1.5f, 0.6f,  -2.4f };
 
 static void answer(TRITONBACKEND_Request *request)
 {
@@ -55,7 +61,9 @@ static void answer(TRITONBACKEND_Request *request)
     TRITONBACKEND_RequestRelease(request, ALL);
 }
 
-TRITONSERVER_Error *TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *instance, TRITONBACKEND_Request **requests, const uint32_t count)
+TRITONSERVER_Error *TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *instance,
+                                                       TRITONBACKEND_Request **requests,
+                                                       const uint32_t count)
 {
     (void)instance;
     for (uint32_t i = 0; i < count; i++)

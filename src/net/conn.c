@@ -24,7 +24,7 @@
     ((size_t)1 << 20) /* in the middle of a message whose owner has made room for it */
 #define READ_WORTH_BYTES \
     ((size_t)4 << 10) /* less room than this is not worth a read: the buffer grows */
-#define WAITING_MAX_BYTES ((size_t)1 << 20)  /* while more output waits, no input is read */
+#define WAITING_MAX_BYTES ((size_t)1 << 20) /* while more output waits, no input is read */
 #define OUT_MAX_BYTES     (2 * LIMIT_BODY_BYTES)
 #define CIPHER_MAX_BYTES  ((size_t)1 << 20)
 #define TLS_HANDSHAKE \
@@ -150,8 +150,8 @@ static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
     if (in->data == NULL)
         move_room(&c->loop->room, in);
     size_t room = in->cap - in->len, most = in->max - in->len;
-    size_t want = room >= READ_WORTH_BYTES && (in->len > 0 || room > c->read_bytes) ? room
-                                                                                   : c->read_bytes;
+    size_t want =
+        room >= READ_WORTH_BYTES && (in->len > 0 || room > c->read_bytes) ? room : c->read_bytes;
     size_t limit = in->len > 0 ? READ_LARGE_BYTES : READ_MAX_BYTES;
     if (in->len == 0 && c->first_bytes > 0)
         limit = c->first_bytes;

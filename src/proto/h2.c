@@ -19,8 +19,8 @@
 #define ROOM_FROM      ((size_t)64 << 10) /* of a body: smaller ones grow */
 #define ROOM_MAX       ((size_t)64 << 20) /* what the peer's word alone is believed for */
 #define PAD_MAX        64
-#define EXCESS_MAX     500                /* fields of one header beyond what it may have */
-#define RESET_BURST    1000               /* streams reset by the peer: at once, and a second */
+#define EXCESS_MAX     500  /* fields of one header beyond what it may have */
+#define RESET_BURST    1000 /* streams reset by the peer: at once, and a second */
 #define RESET_RATE     200
 #define FIELDS_MAX     (LIMIT_HTTP_HEADERS + 8) /* those of an answer, and pseudo fields */
 
