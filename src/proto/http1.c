@@ -492,6 +492,13 @@ static void put_line(struct buf *out, const char *name, const char *value)
     buf_append(out, "\r\n", 2);
 }
 
+void http1_put_chunk(struct buf *out, struct str bytes)
+{
+    buf_printf(out, "%zx\r\n", bytes.n);
+    buf_append(out, bytes.p, bytes.n);
+    buf_append(out, "\r\n", 2);
+}
+
 void http1_put_reply_head(struct buf *out, const struct http_reply *r)
 {
     buf_str(out, "HTTP/1.1 ");
@@ -501,8 +508,10 @@ void http1_put_reply_head(struct buf *out, const struct http_reply *r)
         put_line(out, "Content-Type: ", r->content_type);
     if (r->encoding != NULL)
         put_line(out, "Content-Encoding: ", r->encoding);
-    if (r->code >= 200 &&
-        r->code != 204) { /* those have no body, and must not say that it is empty */
+    if (r->chunked) {
+        buf_str(out, "Transfer-Encoding: chunked\r\n");
+    } else if (r->code >= 200 &&
+               r->code != 204) { /* those have no body, and must not say that it is empty */
         buf_str(out, "Content-Length: ");
         put_number(out, r->body_bytes);
         buf_append(out, "\r\n", 2);

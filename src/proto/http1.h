@@ -66,7 +66,10 @@ struct http_reply {
     const char *extra;    /* whole header lines, each ended by CRLF, or NULL */
     size_t body_bytes;
     bool keep_alive, http10;
+    bool chunked; /* the body follows in chunks (http1_put_chunk); not to HTTP/1.0 */
 };
 /* Appends a response head with Content-Length; the caller appends the body. */
 void http1_put_reply_head(struct buf *out, const struct http_reply *r);
+/* One chunk of a body; an empty one ends it. */
+void http1_put_chunk(struct buf *out, struct str bytes);
 const char *http_reason(int code);

@@ -76,9 +76,23 @@ static bool stays_open(const struct conn *c, const struct http_head *head)
     return head->keep_alive && !atomic_load(&c->lane->server->draining);
 }
 
+/* A stream of events has no length that is known when it begins. */
+static bool is_stream(const struct http_answer *a)
+{
+    return a->content_type != NULL && str_starts(str_of(a->content_type), "text/event-stream");
+}
+
+static void put_chunks(struct buf *out, struct str body)
+{
+    if (body.n > 0)
+        http1_put_chunk(out, body);
+    http1_put_chunk(out, STR(""));
+}
+
 static void put_answer(struct conn *c, const struct http_answer *a, bool keep_alive, bool http10,
                        bool head_only)
 {
+    bool chunked = !http10 && is_stream(a);
     struct buf *out = net_conn_out(c->net);
     http1_put_reply_head(out, &(struct http_reply){ .code = a->code,
                                                     .content_type = a->content_type,
@@ -86,8 +100,11 @@ static void put_answer(struct conn *c, const struct http_answer *a, bool keep_al
                                                     .extra = a->extra,
                                                     .body_bytes = a->body.n,
                                                     .keep_alive = keep_alive,
-                                                    .http10 = http10 });
-    if (!head_only && a->body.n >= LARGE_BODY)
+                                                    .http10 = http10,
+                                                    .chunked = chunked });
+    if (chunked && !head_only)
+        put_chunks(out, a->body);
+    else if (!head_only && a->body.n >= LARGE_BODY)
         net_conn_flush_with(c->net, a->body.p, a->body.n);
     else if (!head_only)
         buf_append(out, a->body.p, a->body.n);

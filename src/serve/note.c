@@ -1,6 +1,7 @@
 #include "serve/note.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -139,9 +140,24 @@ int note_fields(const struct note *n, const struct call *call, struct note_room 
     return count;
 }
 
+/* A call that failed, in the server's log: by our own fault always, else for who wants to know more. */
+static void log_fault(const struct call *c)
+{
+    int code = status_http(c->result);
+    log_level level = code >= 500 && code != 503 && code != 504 ? LOG_ERROR : LOG_DEBUG;
+    if (level < log_get_level())
+        return;
+    struct str id = c->note != NULL ? c->note->request_id : STR("-");
+    log_line(level, "serve", "request %.*s to '%s' over %s: %s: %s", STR_ARG(id),
+             c->flow != NULL ? flow_name(c->flow) : "", c->conn->proto->name,
+             status_text(c->result), c->err.text);
+}
+
 void note_call(const struct call *c)
 {
     const struct server *s = c->conn->lane->server;
+    if (c->result != OK)
+        log_fault(c);
     if (c->note == NULL)
         return;
     if (c->note->traced)

@@ -109,6 +109,16 @@ def test_access_log_for_people_and_machines(tmp_path):
         assert "18.9" not in log.read_text() and "0.0137" not in log.read_text()
 
 
+def test_the_servers_log_names_the_request_that_failed():
+    for form in ("text", "json"):
+        with Server("--model", f"uci={MODEL}", "--log-level", "debug", "--log-format", form) as s:
+            requests.post(f"http://{s.address}{INFER}", b"{", headers={"X-Request-Id": "who-7"})
+            requests.post(f"http://{s.address}/v2/logging", json={"log_verbose_level": 0})
+            requests.post(f"http://{s.address}{INFER}", b"{", headers={"X-Request-Id": "who-8"})
+        line = next(line for line in s.errors.splitlines() if "who-7" in line)
+        assert "request who-7 to 'uci'" in (json.loads(line)["message"] if form == "json" else line) and "who-8" not in s.errors
+
+
 def test_access_log_has_calls_of_every_protocol(tmp_path):
     grpcclient = pytest.importorskip("tritonclient.grpc")
     from conftest import run_oar

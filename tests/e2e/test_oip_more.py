@@ -36,6 +36,7 @@ def test_generate(url):
         assert r.json()["price"] == pytest.approx(PRICE, abs=1e-5)
     r = requests.post(url + "/v2/models/uci/versions/1/generate_stream", json={"x": ROW})
     assert r.headers["Content-Type"] == "text/event-stream; charset=utf-8" and r.text.endswith("\n\n")
+    assert r.headers["Transfer-Encoding"] == "chunked" and "Content-Length" not in r.headers
     assert json.loads(r.text[len("data: "):])["price"] == pytest.approx(PRICE, abs=1e-5)
     for bad, words in (({}, "missing required input(s) ['x']"), ({"x": ["a"]}, "non-double"), ({"x": ROW[:3]}, "unexpected shape"),
                        ({"x": ROW, "y": [1]}, "parameter 'y' has invalid type")):

@@ -1,6 +1,7 @@
 /* The bytes are a general_model Request and a Response: what decodes must be the same when it is
  * encoded and decoded again, and its JSON must say the same again too. */
 #include "base/limits.h"
+#include "codec/pb.h"
 #include "proto/general_model.h"
 
 #include <stdint.h>
@@ -80,6 +81,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err e = { "" };
     struct str bytes = { (const char *)data, size };
     arena_init(&a, 1 << 26);
+    for (int depth = 0; depth < 3; depth++)
+        must(pb_find_large(bytes, 16, depth) <= size);
     if (general_request_from_pb(bytes, &a, &request, &e) == OK)
         encode_again(&request, &a);
     else
