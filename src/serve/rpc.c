@@ -231,6 +231,8 @@ static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
     return all ? 0 : at + p.used;
 }
 
+#define FLUSH_CALLS \
+    32 /* answers go out after so many: their caller can go on while the rest is computed */
 #define PLACE_FROM ((size_t)64 << 10)
 #define PROMISE_MAX \
     ((size_t)64 << 20) /* what a peer's word alone is believed for: address space, not memory */
@@ -263,8 +265,12 @@ static void feed(struct conn *c, struct buf *in)
 {
     struct rpc *r = c->state;
     size_t at = r->pad;
-    for (bool more = true; more && !c->closing;)
+    bool more = true;
+    for (int n = 1; more && !c->closing; n++) {
         at = serve_next(c, in, at, &more);
+        if (more && n % FLUSH_CALLS == 0)
+            net_conn_flush(c->net);
+    }
     if (at == r->pad && r->pad > 0) /* still not whole */
         return;
     buf_consume(in, at);
