@@ -6,6 +6,7 @@ same handler on Flask. CPU is user + system time of the calling process, from ge
 disturbs it little; each figure is the median of five runs. --json prints one object.
 """
 import argparse
+import contextlib
 import concurrent.futures
 import json
 import multiprocessing
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import numpy as np
 
@@ -263,6 +265,43 @@ def bench_web_service(model, scratch):
     note("WebService over Flask: CPU", flask_[1] / ours[1], "times less")
 
 
+def bench_recovery(model, scratch):
+    """From kill -9 of a worker process until its successor is ready."""
+    port, took = free_port(17000), []
+    process = subprocess.Popen([sys.executable, "-c", OURS, model, str(port), scratch], cwd=scratch, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+
+    def metric(name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+            return int(reply.read().split(f"\n{name} ".encode())[1].split()[0])
+
+    def workers():
+        children = {}
+        for p in os.listdir("/proc"):
+            if p.isdigit():
+                with contextlib.suppress(OSError), open(f"/proc/{p}/stat") as f:
+                    children.setdefault(int(f.read().rsplit(")", 1)[1].split()[1]), []).append(int(p))
+        return [w for child in children[process.pid] for w in children.get(child, [])]  # the zygote's
+
+    try:
+        while port_is_available(port):
+            assert process.poll() is None, "the service does not start"
+            time.sleep(0.05)
+        all_of_them = metric("oar_crew_workers")
+        for n in range(1, 8):
+            begin = time.perf_counter()
+            os.kill(workers()[0], signal.SIGKILL)
+            while metric("oar_crew_restarts_total") < n or metric("oar_crew_workers") < all_of_them:
+                time.sleep(0.0005)
+            took.append((time.perf_counter() - begin) * 1000)
+            time.sleep(0.05)
+        note("a killed worker is back: median", statistics.median(took), "ms")
+        note("a killed worker is back: longest of 7", max(took), "ms")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
@@ -273,6 +312,7 @@ def main():
         bench_in_process(model)
         bench_client(model, scratch)
         bench_web_service(model, scratch)
+        bench_recovery(model, scratch)
     if args.json:
         print(json.dumps(FIGURES))
 

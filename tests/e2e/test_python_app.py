@@ -1,5 +1,6 @@
 """paddle_serving_app: transforms against OpenCV, OCR post-processing against OpenCV's geometry, text readers, predictors, tools."""
 import base64
+import importlib.util
 import json
 import os
 
@@ -187,6 +188,19 @@ def test_detection_chain():
     assert DetectionPadStride(0)(img, info)[1] is info
 
 
+@needs_cv2
+@pytest.mark.parametrize("target, keep", [(64, True), ([48, 64], True), ([33, 57], False), (250, True), ([301, 199], False)])
+@pytest.mark.parametrize("kind", ["INTER_LINEAR", "INTER_CUBIC", "INTER_NEAREST"])
+def test_detection_resize_is_opencvs(target, keep, kind):
+    """By factors, which do not come out even."""
+    img, info = picture(97, 211), {}
+    got, info = DetectionResize(target, keep, getattr(cv2, kind))(img, info)
+    y, x = (float(v) for v in DetectionResize(target, keep)._scales(img.shape[:2]))
+    want = cv2.resize(img, None, None, fx=x, fy=y, interpolation=getattr(cv2, kind))
+    assert got.shape == want.shape and grey_levels(got, want) <= 1
+    assert info["scale_factor"].tolist() == pytest.approx([y, x])
+
+
 def test_boxes():
     filtered = FilterBoxes(10, 10)(np.array([[[0, 0], [50, 0], [50, 20], [0, 20]], [[0, 0], [5, 0], [5, 5], [0, 5]],
                                              [[80, 30], [20, 30], [20, 60], [80, 60]]]), (64, 100, 3))
@@ -332,3 +346,44 @@ def test_package(tmp_path):
         t.add(tmp_path / "x", "../escaped")
     assert script("-m", "paddle_serving_app.package", "--get_model", "lac", cwd=tmp_path, check=False).returncode == 1
     assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_a_detector_by_its_own_configuration(tmp_path):
+    """pddet.Detection: the steps of infer_cfg.yml as OpenCV does them, what each family is fed beside the image, and the boxes."""
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("yaml")
+    from paddle_serving_app.reader.pddet import Detection
+    image = np.random.default_rng(3).integers(0, 255, (60, 90, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "i.png"), image)
+    steps = [{"type": "Resize", "target_size": 48, "max_size": 64}, {"type": "Normalize", "mean": [.5, .4, .3], "std": [.2, .3, .4]},
+             {"type": "Permute", "to_bgr": False}, {"type": "PadStride", "stride": 32}]
+    conf = {"arch": "RCNN", "Preprocess": steps, "with_background": True, "label_list": ["cat", "dog"]}
+
+    def detection(**more):
+        (tmp_path / "c.yml").write_text(json.dumps({**conf, **more}))
+        made = Detection(str(tmp_path / "c.yml"), str(tmp_path / "out"))
+        made.if_visualize = importlib.util.find_spec("PIL") is not None
+        return made
+
+    d = detection()
+    feed = d.preprocess(["image", "im_info", "im_shape"], str(tmp_path / "i.png"))
+    scale = 64 / 90
+    want = cv2.resize(image[:, :, ::-1].copy(), None, None, fx=scale, fy=scale)
+    want = ((want.astype("float32") / 255 - np.float32([.5, .4, .3])) / np.float32([.2, .3, .4])).transpose(2, 0, 1)
+    assert feed["image"].shape == (3, 64, 64) and np.abs(feed["image"][:, :43, :64] - want).max() < 1 / 255 / .2 + 1e-6
+    assert not feed["image"][:, 43:].any()
+    assert feed["im_info"].tolist() == [64, 64, pytest.approx(scale)] and feed["im_shape"].tolist() == [60, 90, 1]
+    got = d.postprocess({"o": np.float32([[1, .9, 1, 2, 10, 20], [2, .3, 0, 0, 5, 5]]), "o.lod": [0, 2]}, ["o"])
+    assert got[0] == {"category_id": 1, "bbox": [1, 2, 10, 19], "score": pytest.approx(.9)}
+    assert json.loads((tmp_path / "out" / "bbox.json").read_text()) == got and (tmp_path / "out" / "i.png").exists() == d.if_visualize
+    yolo = detection(arch="YOLO")
+    assert yolo.preprocess(["image", "im_size"], str(tmp_path / "i.png"))["im_size"].tolist() == [60, 90]
+    ssd = detection(arch="SSD")
+    ssd.preprocess(["image"], str(tmp_path / "i.png"))
+    assert ssd.postprocess({"o": np.float32([[1, .9, .1, .2, .5, 2]])}, ["o"])[0]["bbox"] == pytest.approx([9, 12, 36, 48])
+    for wrong, call, words in (({}, lambda d: d.preprocess(["image"], str(tmp_path / "i.png")), "1 names for 3 arrays"),
+                               ({"arch": "DETR"}, lambda d: d.preprocess(["image"], str(tmp_path / "i.png")), "Unsupported arch: DETR"),
+                               ({"Preprocess": [{"type": "os.system"}]}, lambda d: d.preprocess(["x"], str(tmp_path / "i.png")), "no step 'os.system'"),
+                               ({}, lambda d: d.preprocess(["image"], str(tmp_path / "c.yml")), "is no image")):
+        with pytest.raises(ValueError, match=words):
+            call(detection(**wrong))

@@ -148,6 +148,32 @@ def test_none_and_the_reason(uci):
     assert isinstance(dead.last_error, errors.Unavailable) and "127.0.0.1 port 1" in str(dead.last_error)
 
 
+@pytest.mark.parametrize("old, new, feed, words", [
+    ("feed_type: 1", "feed_type: 0", {"x": ROW}, "expected float32"),         # a wrong type in the configuration
+    ("is_lod_tensor: false", "is_lod_tensor: true", {"x": ROW}, "[-1, 13]"),  # or a ragged variable that is none
+    ("shape: 13", "shape: 12", {"x": list(range(12))}, "[-1, 13]"),           # or another model's shape
+])
+def test_a_wrong_configuration_is_told_by_the_server(uci, tmp_path, old, new, feed, words):
+    """The original gave garbage, or crashed."""
+    text = (UCI / "serving_server_conf.prototxt").read_text()
+    assert old in text
+    (tmp_path / "serving_client_conf.prototxt").write_text(text.replace(old, new, 1))
+    c = connected(uci, tmp_path)
+    assert c.predict(feed=feed) is None
+    assert isinstance(c.last_error, errors.InvalidArgument) and words in str(c.last_error), c.last_error
+    assert connected(uci).predict(feed={"x": ROW}) is not None
+
+
+def test_what_is_missing_is_named(uci):
+    """Feeds go by name, and one that is not given is told; HttpClient takes host names."""
+    c = connected(uci)
+    assert c.predict(feed={}) is None and "x" in str(c.last_error)
+    h = HttpClient()
+    h.load_client_config(str(UCI))
+    h.connect([f"localhost:{uci.port}"])
+    assert abs(h.predict(feed={"x": ROW}).outputs[0].tensor[0].float_data[0] - PRICE) < 1e-5
+
+
 def test_a_timeout_is_none():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         c = Client()

@@ -39,9 +39,9 @@ def _decode_pillow(data):
 
 # ---- resize ----
 
-def _linear_taps(n_out, n_in):
+def _linear_taps(n_out, n_in, step):
     """(first neighbour, second, weight of the second) of each output pixel, as OpenCV places them."""
-    at = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    at = (np.arange(n_out) + 0.5) * step - 0.5
     first = np.floor(at).astype(np.int64)
     part = (at - first).astype(np.float32)
     part[first < 0] = 0
@@ -50,8 +50,8 @@ def _linear_taps(n_out, n_in):
     return first, np.minimum(first + 1, n_in - 1), part
 
 
-def _cubic_taps(n_out, n_in):
-    at = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+def _cubic_taps(n_out, n_in, step):
+    at = (np.arange(n_out) + 0.5) * step - 0.5
     first = np.floor(at).astype(np.int64)
     x, a = (at - first).astype(np.float32), np.float32(-0.75)
     w = np.empty((n_out, 4), np.float32)
@@ -79,8 +79,14 @@ def _finish(value, dtype):
     return value.astype(dtype)
 
 
-def resize(img, size, interpolation=INTER_LINEAR):
-    """cv2.resize(img, (width, height)). size: (width, height)."""
+def resize_by(img, fx, fy, interpolation=INTER_LINEAR):
+    """cv2.resize(img, None, None, fx, fy): the sides are rounded, and pixels are taken 1/fx and 1/fy apart all the same."""
+    h, w = np.asarray(img).shape[:2]
+    return resize(img, (int(round(w * fx)), int(round(h * fy))), interpolation, (1 / fx, 1 / fy))
+
+
+def resize(img, size, interpolation=INTER_LINEAR, step=None):
+    """cv2.resize(img, (width, height)). size: (width, height); step: how far apart pixels are taken, where the sizes do not say it."""
     img = np.asarray(img)
     width, height = int(size[0]), int(size[1])
     if width < 1 or height < 1:
@@ -90,23 +96,24 @@ def resize(img, size, interpolation=INTER_LINEAR):
     h, w = img.shape[:2]
     if (w, h) == (width, height):
         return img.copy()
+    step = step or (1 / (width / w), 1 / (height / h))  # rounded as OpenCV rounds it
     if interpolation == INTER_NEAREST:
-        y, x = (np.arange(n) * (1 / (n / of)) for n, of in ((height, h), (width, w)))  # rounded as OpenCV rounds it
+        y, x = np.arange(height) * step[1], np.arange(width) * step[0]
         return img[np.minimum(y.astype(int), h - 1)[:, None], np.minimum(x.astype(int), w - 1)[None, :]]
     if interpolation == INTER_AREA and width <= w and height <= h:
         rows = np.tensordot(_area_matrix(height, h), img.astype(np.float32), (1, 0))
         return _finish(np.moveaxis(np.tensordot(_area_matrix(width, w), rows, (1, 1)), 0, 1), img.dtype)
     if interpolation in (INTER_LINEAR, INTER_AREA):
-        return _resize_linear(img, width, height)
+        return _resize_linear(img, width, height, step)
     if interpolation == INTER_CUBIC:
-        return _resize_cubic(img, width, height)
+        return _resize_cubic(img, width, height, step)
     raise ValueError(f"no interpolation {interpolation}: there are nearest (0), linear (1), cubic (2) and area (3)")
 
 
-def _resize_linear(img, width, height):
+def _resize_linear(img, width, height, step):
     h, w = img.shape[:2]
-    x0, x1, fx = _linear_taps(width, w)
-    y0, y1, fy = _linear_taps(height, h)
+    x0, x1, fx = _linear_taps(width, w, step[0])
+    y0, y1, fy = _linear_taps(height, h, step[1])
     tail = (1,) * (img.ndim - 2)
     fx, fy = fx.reshape((1, -1) + tail), fy.reshape((-1, 1) + tail)
     used, place = np.unique(np.concatenate([y0, y1]), return_inverse=True)  # rows that no output needs are not touched
@@ -115,10 +122,10 @@ def _resize_linear(img, width, height):
     return _finish(rows[place[:height]] * (1 - fy) + rows[place[height:]] * fy, img.dtype)
 
 
-def _resize_cubic(img, width, height):
+def _resize_cubic(img, width, height, step):
     h, w = img.shape[:2]
-    xs, wx = _cubic_taps(width, w)
-    ys, wy = _cubic_taps(height, h)
+    xs, wx = _cubic_taps(width, w, step[0])
+    ys, wy = _cubic_taps(height, h, step[1])
     tail = (1,) * (img.ndim - 2)
     data = img.astype(np.float32)
     rows = sum(data[:, xs[:, k]] * wx[:, k].reshape((1, -1) + tail) for k in range(4))

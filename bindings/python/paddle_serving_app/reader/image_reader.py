@@ -311,8 +311,7 @@ class DetectionResize:
 
     def __call__(self, img, im_info):
         y, x = self._scales(img.shape[:2])
-        size = int(round(img.shape[1] * x)), int(round(img.shape[0] * y))
-        img = F.resize(img, size, self.interpolation)
+        img = F.resize_by(img, x, y, self.interpolation)
         im_info["im_shape"] = np.array(img.shape[:2], dtype=np.float32)
         im_info["scale_factor"] = np.array([y, x], dtype=np.float32)
         return img, im_info
