@@ -372,14 +372,17 @@ def test_a_server_that_dies_comes_back(tmp_path, word):
         assert good, p.said()
 
 
-def test_what_a_service_has_begun_is_answered(tmp_path):
-    """SIGTERM: no new connections, but an answer to who is waiting for one; and nothing is left of it."""
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_what_a_service_has_begun_is_answered(tmp_path, whole_group):
+    """SIGTERM, or a terminal's interrupt of everybody: no new connections, but an answer to who is waiting for one; and nothing is
+    left of it."""
     port = free_port()
-    with running(["-c", UCI_SCRIPT, UCI, tmp_path / "w", port], [port], tmp_path) as p:
+    source = "import os; os.setpgid(0, 0)\n" + UCI_SCRIPT
+    with running(["-c", source, UCI, tmp_path / "w", port], [port], tmp_path) as p:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             slow = pool.submit(ask, port, feed=[{"x": ROW, "sleep": 1.0}])
             time.sleep(0.3)
-            p.send_signal(signal.SIGTERM)
+            os.killpg(p.pid, signal.SIGINT) if whole_group else p.send_signal(signal.SIGTERM)
             assert slow.result().status_code == 200
         assert p.wait(10) == 0
         assert port_is_available(port)

@@ -296,9 +296,8 @@ class Service:
         theirs.close()
         os.close(lifeline)
         command = [_binary.path(), "serve", "--crew", str(ours.fileno()), "--port", str(self.port), *self.options]
-        # a terminal's interrupt reaches everybody: the server ends when the script tells it to
-        self.process = subprocess.Popen(command, pass_fds=[ours.fileno()],
-                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        # a terminal's interrupt reaches a whole group: the server ends when the script tells it to, and not at once
+        self.process = subprocess.Popen(command, pass_fds=[ours.fileno()], preexec_fn=lambda: os.setpgid(0, 0))
         ours.close()
 
     def wait_ready(self):

@@ -365,7 +365,7 @@ class Server:
         env = dict(os.environ)
         if threading.current_thread() is threading.main_thread():  # what the system calls a parent is the thread
             env["OAR_DIES_WITH_PARENT"] = "1"
-        self.process = subprocess.Popen(command, env=env, preexec_fn=_ignore_interrupt if quiet_terminal else None)
+        self.process = subprocess.Popen(command, env=env, preexec_fn=_own_group if quiet_terminal else None)
         return self.process
 
     def wait_ready(self, seconds=60):
@@ -395,8 +395,8 @@ class Server:
         return status
 
 
-def _ignore_interrupt():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _own_group():
+    os.setpgid(0, 0)
 
 
 def _int_list(values, name):
