@@ -280,7 +280,9 @@ def bench_recovery(model, scratch):
         for p in os.listdir("/proc"):
             if p.isdigit():
                 with contextlib.suppress(OSError), open(f"/proc/{p}/stat") as f:
-                    children.setdefault(int(f.read().rsplit(")", 1)[1].split()[1]), []).append(int(p))
+                    state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+                    if state != "Z":
+                        children.setdefault(int(parent), []).append(int(p))
         return [w for child in children[process.pid] for w in children.get(child, [])]  # the zygote's
 
     try:
