@@ -59,12 +59,15 @@ struct iou_attrs {
 };
 
 /* roi_align, roi_pool, psroi_pool, prroi_pool: inputs x [N, C, H, W], rois [n, 4], counts, offsets; out [n, C, height,
- * width]; psroi_pool: C is channels * height * width, the result's `channels`. */
+ * width]; psroi_pool: C is channels * height * width, the result's `channels`. by_image, of roi_align: input 2 is instead
+ * [n], int64 or int32, and says of which image each roi is. */
 struct roi_attrs {
     int32_t height, width, channels;
     int32_t samples; /* along each axis of a bin; 0: as many as the bin has elements */
     float scale;     /* of the feature to what the rois are in */
     bool aligned;
+    bool by_image;
+    bool largest; /* roi_align: of its samples and their neighbours' shares, where else it is the samples' mean */
 };
 
 /* multiclass_nms: inputs boxes [N, M, 4], scores [N, classes, M], or boxes [M, classes, 4], scores [M, classes] with counts

@@ -277,6 +277,18 @@ static status infer_polygon(const struct node *n, const struct type *in, struct 
 
 /* ---- features by boxes ---- */
 
+static status want_image_of_each(const struct node *n, const struct type *in, struct err *e)
+{
+    char text[SHAPE_TEXT_MAX];
+    if (!has_input(n, 2) || in[2].shape.rank != 1 || in[2].shape.dim[0] != in[1].shape.dim[0] ||
+        (in[2].dtype != DTYPE_I32 && in[2].dtype != DTYPE_I64))
+        return err_set(e, INVALID, "expected the image of each of %lld rois, got %s of %s",
+                       (long long)in[1].shape.dim[0],
+                       has_input(n, 2) ? shape_text(&in[2].shape, text, sizeof(text)) : "nothing",
+                       dtype_name(in[2].dtype));
+    return OK;
+}
+
 static status infer_roi(const struct node *n, const struct type *in, struct type *out,
                         struct err *e)
 {
@@ -284,7 +296,7 @@ static status infer_roi(const struct node *n, const struct type *in, struct type
     TRY(want_rank(&in[0], 4, "its feature", e));
     TRY(want_boxes(&in[1], 2, "its rois", e));
     TRY(want_dtype(&in[1], in[0].dtype, "its rois", e));
-    TRY(want_images(n, in, 2, in[0].shape.dim[0], e));
+    TRY(a->by_image ? want_image_of_each(n, in, e) : want_images(n, in, 2, in[0].shape.dim[0], e));
     if (a->height < 1 || a->width < 1 || a->samples > 1024 || !(a->scale > 0 && a->scale < 1e9f))
         return err_set(e, INVALID, "bins of %d x %d, %d samples, a scale of %g", a->height,
                        a->width, a->samples, (double)a->scale);
@@ -382,6 +394,8 @@ static const struct attr_field roi_fields[] = {
     FIELD(roi_attrs, samples, ATTR_I32),
     FIELD(roi_attrs, scale, ATTR_F32),
     FIELD(roi_attrs, aligned, ATTR_BOOL),
+    FIELD(roi_attrs, by_image, ATTR_BOOL),
+    FIELD(roi_attrs, largest, ATTR_BOOL),
     { 0 },
 };
 

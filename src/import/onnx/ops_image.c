@@ -818,23 +818,13 @@ static status import_nms(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
-/* Boxes of several images come with the number of the image that each is of; ours come image by image. */
-static status rois_of_one_image(struct onnx_site *s, const struct value *x)
-{
-    if (x->shape.rank == 4 && x->shape.dim[0] == 1)
-        return OK;
-    return onnx_fault(s, UNSUPPORTED, "regions of several images; export with a batch of 1");
-}
-
 static status import_roi_align(struct onnx_site *s)
 {
-    struct value *in[2], *out;
-    TRY(onnx_in(s, 0, &in[0]));
-    TRY(onnx_in(s, 1, &in[1]));
-    TRY(rois_of_one_image(s, in[0]));
-    if (!str_is(onnx_str(s, "mode", "avg"), "avg"))
-        return onnx_fault(s, UNSUPPORTED, "mode max");
-    TRY(onnx_add1(s, "roi_align", in, 2, &out));
+    static const char *const mode[] = { "avg", "max", NULL };
+    struct value *in[3], *out;
+    for (int i = 0; i < 3; i++)
+        TRY(onnx_in(s, i, &in[i]));
+    TRY(onnx_add1(s, "roi_align", in, 3, &out));
     const char *half = s->opset >= 16 ? "half_pixel" : "output_half_pixel";
     *(struct roi_attrs *)node_attrs(out->producer) = (struct roi_attrs){
         .height = onnx_i32(s, "output_height", 1),
@@ -842,6 +832,8 @@ static status import_roi_align(struct onnx_site *s)
         .samples = onnx_i32(s, "sampling_ratio", 0),
         .scale = onnx_f32(s, "spatial_scale", 1),
         .aligned = str_is(onnx_str(s, "coordinate_transformation_mode", half), "half_pixel"),
+        .by_image = true,
+        .largest = onnx_enum(s, "mode", "avg", mode) == 1,
     };
     declare_unknown(out);
     return onnx_bind(s, 0, out);

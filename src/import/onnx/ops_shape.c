@@ -1,6 +1,7 @@
 /* Constants, shapes, and the operators that move elements. */
 #include "graph/attrs_control.h"
 #include "graph/attrs_move.h"
+#include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
 #include "import/onnx/narrow.h"
 
@@ -162,6 +163,20 @@ static status import_reshape(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* The same where only a run tells how many dimensions there are. */
+static status flatten_at_run(struct onnx_site *s, struct value *x, int32_t axis, struct value **out)
+{
+    static const struct attr_ints all = { 0 };
+    struct value *shape, *part, *size[2];
+    TRY(build_shape(s, x, &shape));
+    for (int i = 0; i < 2; i++) {
+        TRY(build_slice(s, shape, 0, i == 0 ? 0 : axis, i == 0 ? axis : INT64_MAX, &part));
+        TRY(build_reduce(s, REDUCE_PROD, part, &all, true, &size[i]));
+    }
+    TRY(build_concat(s, size, 2, 0, &shape));
+    return build_reshape_to(s, x, shape, 2, out);
+}
+
 /* Always a matrix: what is in front of axis, and the rest. */
 static status import_flatten(struct onnx_site *s)
 {
@@ -169,9 +184,10 @@ static status import_flatten(struct onnx_site *s)
     int32_t axis = onnx_i32(s, "axis", 1);
     TRY(onnx_in(s, 0, &x));
     int32_t rank = x->shape.rank, at = axis < 0 ? axis + rank : axis;
-    if (rank < 0 && axis != 0 && axis != 1)
-        return onnx_fault(s, UNSUPPORTED, "axis %d of an input of no known number of dimensions",
-                          axis);
+    if (rank < 0 && axis != 0 && axis != 1) {
+        TRY(flatten_at_run(s, x, axis, &out));
+        return onnx_bind(s, 0, out);
+    }
     if (rank >= 0 && (at < 0 || at > rank))
         return onnx_fault(s, INVALID, "axis %d does not fit %d dimensions", axis, rank);
     if (at == 0 || at == rank)

@@ -2,7 +2,9 @@
 
 /* Features pooled under boxes. */
 struct state {
-    struct images images;
+    struct images images; /* counts and offsets; not looked at where each roi says its image */
+    int64_t rois, image_count;
+    dtype index;
     int64_t in_c, out_c, in_h, in_w;
     struct roi_attrs attrs;
 };
@@ -11,12 +13,13 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 {
     const struct shape *x = &ctx->in[0].shape;
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
-    *s = (struct state){ images_of(ctx->in, 2, ctx->in[1].shape.dim[0]),
-                         x->dim[1],
-                         ctx->out[0].shape.dim[1],
-                         x->dim[2],
-                         x->dim[3],
-                         *(const struct roi_attrs *)ctx->node->attrs };
+    const struct roi_attrs *a = ctx->node->attrs;
+    struct images images = { 0 };
+    if (!a->by_image)
+        images = images_of(ctx->in, 2, ctx->in[1].shape.dim[0]);
+    *s = (struct state){ images,    ctx->in[1].shape.dim[0],  x->dim[0], ctx->in[2].dtype,
+                         x->dim[1], ctx->out[0].shape.dim[1], x->dim[2], x->dim[3],
+                         *a };
     *state = s;
     return OK;
 }
@@ -24,11 +27,30 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 /* Pools one roi's feature of all channels into out. */
 typedef void (*roi_fn)(const struct state *s, const float *feature, const float *roi, float *out);
 
+/* Rois that each say their image. */
+static status roi_by_image(const struct state *s, const struct kernel_io *io, roi_fn fn)
+{
+    int64_t image = s->in_c * s->in_h * s->in_w;
+    int64_t out = s->out_c * s->attrs.height * s->attrs.width;
+    for (int64_t i = 0; i < s->rois; i++) {
+        int64_t of = s->index == DTYPE_I64 ? ((const int64_t *)io->in[2])[i]
+                                           : ((const int32_t *)io->in[2])[i];
+        if (of < 0 || of >= s->image_count)
+            return err_set(io->err, INVALID, "roi %lld is of image %lld, there are %lld",
+                           (long long)i, (long long)of, (long long)s->image_count);
+        fn(s, (const float *)io->in[0] + of * image, (const float *)io->in[1] + i * 4,
+           (float *)io->out[0] + i * out);
+    }
+    return OK;
+}
+
 static status each_roi(const struct state *s, const struct kernel_io *io, roi_fn fn)
 {
     struct image_rows r = { 0 };
     int64_t image = s->in_c * s->in_h * s->in_w;
     int64_t out = s->out_c * s->attrs.height * s->attrs.width;
+    if (s->attrs.by_image)
+        return roi_by_image(s, io, fn);
     while (r.image < s->images.count) {
         TRY(images_next(&s->images, io->in[2], io->in[3], &r, io->err));
         for (int64_t i = r.from; i < r.to; i++)
@@ -61,8 +83,9 @@ static float bilinear(const struct state *s, const float *x, float h, float w)
     if (left >= s->in_w - 1)
         w = (float)(right = left = s->in_w - 1);
     float y1 = h - (float)top, x1 = w - (float)left, y0 = 1 - y1, x0 = 1 - x1;
-    return y0 * x0 * x[top * s->in_w + left] + y0 * x1 * x[top * s->in_w + right] +
-           y1 * x0 * x[bottom * s->in_w + left] + y1 * x1 * x[bottom * s->in_w + right];
+    float a = y0 * x0 * x[top * s->in_w + left], b = y0 * x1 * x[top * s->in_w + right],
+          c = y1 * x0 * x[bottom * s->in_w + left], d = y1 * x1 * x[bottom * s->in_w + right];
+    return s->attrs.largest ? fmaxf(fmaxf(a, b), fmaxf(c, d)) : a + b + c + d;
 }
 
 struct bins {
@@ -97,13 +120,17 @@ static struct bins bins_of(const struct state *s, const float *roi)
 static float bin_mean(const struct state *s, const struct bins *b, const float *x, int64_t i,
                       int64_t j)
 {
-    float sum = 0, count = (float)(b->samples_h * b->samples_w);
+    float sum = 0, top = -INFINITY, count = (float)(b->samples_h * b->samples_w);
     for (int64_t p = 0; p < b->samples_h; p++)
         for (int64_t q = 0; q < b->samples_w; q++) {
             float h = b->top + b->bin_h * ((float)i + ((float)p + 0.5f) / (float)b->samples_h);
             float w = b->left + b->bin_w * ((float)j + ((float)q + 0.5f) / (float)b->samples_w);
-            sum += bilinear(s, x, h, w);
+            float v = bilinear(s, x, h, w);
+            sum += v;
+            top = fmaxf(top, v);
         }
+    if (s->attrs.largest)
+        return count > 0 ? top : 0;
     return count > 0 ? sum / count : 0;
 }
 
