@@ -95,7 +95,7 @@ enum resize_round {
 extern const char *const resize_round_names[];
 
 /* resize: inputs x, size (optional, int32 or int64), scale (optional, f32). axes are resized, in the order of size and
- * scale; none: all spatial axes of [N, C, ...]. The size tensor overrules the scale tensor, that the attribute scale,
+ * scale; none: all spatial axes of [N, C, ...], or all axes where there are as many sizes or scales. The size tensor overrules the scale tensor, that the attribute scale,
  * that the attribute size. A scale gives floor(in * scale) elements. */
 struct resize_attrs {
     int32_t mode;  /* enum resize_mode */

@@ -77,15 +77,15 @@ static status resize_one(const struct resize_attrs *a, struct resize_axis *x, in
     return OK;
 }
 
-static status resize_axes(const struct resize_attrs *a, const struct shape *x,
+static status resize_axes(const struct resize_attrs *a, const struct shape *x, bool all,
                           struct resize_axis out[SHAPE_MAX], int *count, struct err *e)
 {
     bool listed = a->axes.count > 0;
-    *count = listed ? a->axes.count : x->rank - 2;
+    *count = listed ? a->axes.count : all ? x->rank : x->rank - 2;
     if (*count < 1 || *count > SHAPE_MAX)
         return err_set(e, INVALID, "%d axes of %d dimensions", *count, x->rank);
     for (int i = 0; i < *count; i++) {
-        int axis = listed ? shape_axis(x, a->axes.v[i]) : 2 + i;
+        int axis = listed ? shape_axis(x, a->axes.v[i]) : all ? i : 2 + i;
         if (axis < 0)
             return err_set(e, INVALID, "axis %lld of %d dimensions", (long long)a->axes.v[i],
                            x->rank);
@@ -104,11 +104,12 @@ status resize_plan(const struct node *n, const struct type *in, struct resize_ax
     struct attr_ints size = a->size;
     struct attr_floats scale = a->scale;
     bool by_size = has_input(n, 1), by_scale = has_input(n, 2) || scale.count > 0;
-    TRY(resize_axes(a, &in[0].shape, out, count, e));
     if (has_input(n, 2))
         TRY(known_floats(&in[2], "its scale", &scale, e));
     if (by_size)
         TRY(known_ints(&in[1], "its size", &size, e));
+    int rank = in[0].shape.rank;
+    TRY(resize_axes(a, &in[0].shape, size.count == rank || scale.count == rank, out, count, e));
     if (!counts(size.count, *count) || !counts(scale.count, *count) ||
         (size.count == 0 && scale.count == 0))
         return err_set(e, INVALID, "%d sizes and %d scales for %d axes", size.count, scale.count,

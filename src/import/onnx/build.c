@@ -197,8 +197,13 @@ status build_concat(struct onnx_site *s, struct value *const *in, int count, int
 {
     TRY(onnx_add1(s, "concat", in, count, out));
     ((struct axis_attrs *)node_attrs((*out)->producer))->axis = axis;
-    if (declared_axis(*out, axis) >= 0)
-        (*out)->shape.dim[declared_axis(*out, axis)] = -1;
+    int at = declared_axis(*out, axis);
+    for (int i = 1; i < count && at >= 0; i++) {
+        int64_t *dim = &(*out)->shape.dim[at];
+        bool known = in[i]->shape.rank == (*out)->shape.rank && in[i]->shape.dim[at] >= 0;
+        if (*dim < 0 || !known || __builtin_add_overflow(*dim, in[i]->shape.dim[at], dim))
+            *dim = -1;
+    }
     return OK;
 }
 

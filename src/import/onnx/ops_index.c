@@ -57,7 +57,12 @@ static status import_gather_nd(struct onnx_site *s)
     TRY(onnx_in(s, 1, &in[1]));
     TRY(name_batches(s, onnx_i64(s, "batch_dims", 0), &in[1]));
     TRY(onnx_add1(s, "gather_nd", in, 2, &out));
-    out->shape.rank = -1;
+    const struct shape *index = &in[1]->shape;
+    int64_t named = index->rank > 0 ? index->dim[index->rank - 1] : -1;
+    int64_t rank = index->rank - 1 + in[0]->shape.rank - named;
+    out->shape.rank =
+        in[0]->shape.rank >= 0 && named >= 0 && rank >= 0 && rank <= SHAPE_MAX ? (int32_t)rank : -1;
+    declare_unknown(out);
     return onnx_bind(s, 0, out);
 }
 

@@ -285,10 +285,19 @@ static status import_where(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* Before version 7 a slope for each channel was flat. */
 static status import_prelu(struct onnx_site *s)
 {
-    struct value *out;
-    TRY(add_binary(s, "prelu", &out));
+    struct value *x, *slope, *out;
+    struct attr_ints shape = { 1, { -1 } };
+    TRY(onnx_in(s, 0, &x));
+    TRY(onnx_in(s, 1, &slope));
+    if (s->opset < 7 && slope->shape.rank == 1 && x->shape.rank > 2) {
+        while (shape.count < x->shape.rank - 1)
+            shape.v[shape.count++] = 1;
+        TRY(onnx_add_reshape(s, slope, &shape, &slope));
+    }
+    TRY(build2(s, "prelu", x, slope, &out));
     return onnx_bind(s, 0, out);
 }
 

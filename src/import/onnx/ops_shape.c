@@ -184,7 +184,7 @@ static status import_flatten(struct onnx_site *s)
     int32_t axis = onnx_i32(s, "axis", 1);
     TRY(onnx_in(s, 0, &x));
     int32_t rank = x->shape.rank, at = axis < 0 ? axis + rank : axis;
-    if (rank < 0 && axis != 0 && axis != 1) {
+    if (rank < 0) {
         TRY(flatten_at_run(s, x, axis, &out));
         return onnx_bind(s, 0, out);
     }
@@ -193,9 +193,16 @@ static status import_flatten(struct onnx_site *s)
     if (at == 0 || at == rank)
         TRY(onnx_add_reshape(s, x, &(struct attr_ints){ 2, { at == 0 ? 1 : -1, at == 0 ? -1 : 1 } },
                              &out));
-    else if (at == 1)
-        TRY(onnx_add_reshape(s, x, &(struct attr_ints){ 2, { 0, -1 } }, &out));
-    else {
+    else if (at == 1) {
+        TRY(onnx_add1(s, "flatten", &x, 1, &out)); /* which knows the rest even of no rows */
+        *(struct flatten_attrs *)node_attrs(out->producer) = (struct flatten_attrs){ 1, -1 };
+        int64_t rest = 1;
+        for (int i = 1; i < rank; i++)
+            if (rest < 0 || x->shape.dim[i] < 0 ||
+                __builtin_mul_overflow(rest, x->shape.dim[i], &rest))
+                rest = -1;
+        out->shape = (struct shape){ .rank = 2, .dim = { x->shape.dim[0], rest } };
+    } else {
         struct value *front;
         TRY(onnx_add1(s, "flatten", &x, 1, &front));
         *(struct flatten_attrs *)node_attrs(front->producer) = (struct flatten_attrs){ 0, at - 1 };
@@ -374,9 +381,11 @@ static status import_expand(struct onnx_site *s)
     TRY(onnx_in(s, 1, &in[1]));
     TRY(onnx_add1(s, "expand", in, 2, &out));
     ((struct expand_attrs *)node_attrs(out->producer))->both = true;
-    if (in[1]->shape.rank == 1 && in[1]->shape.dim[0] > out->shape.rank &&
-        in[1]->shape.dim[0] <= SHAPE_MAX)
-        out->shape.rank = (int32_t)in[1]->shape.dim[0];
+    int64_t to = in[1]->shape.rank == 1 ? in[1]->shape.dim[0] : -1;
+    if (to < 0 || to > SHAPE_MAX || out->shape.rank < 0)
+        out->shape.rank = -1;
+    else if (to > out->shape.rank)
+        out->shape.rank = (int32_t)to;
     declare_unknown(out);
     return onnx_bind(s, 0, out);
 }

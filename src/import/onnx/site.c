@@ -249,6 +249,44 @@ status onnx_add_reshape(struct onnx_site *s, struct value *x, const struct attr_
     return OK;
 }
 
+static bool all_known(const struct shape *s)
+{
+    for (int i = 0; i < s->rank; i++)
+        if (s->dim[i] < 0)
+            return false;
+    return s->rank >= 0;
+}
+
+/* Types of the node's inputs where the file tells all that inference needs. */
+static bool known_inputs(const struct node *n, struct type *in)
+{
+    for (int i = 0; i < n->in_count; i++) {
+        const struct value *v = n->in[i];
+        in[i] = (struct type){ .shape.rank = -1 };
+        if (v == NULL)
+            continue;
+        if (!all_known(&v->shape) || (i < 8 && (n->op->flags & OP_NEEDS(i)) && v->constant == NULL))
+            return false;
+        in[i] = (struct type){ v->dtype, v->shape, v->constant };
+    }
+    return true;
+}
+
+/* What translations could not tell of a result's shape, inference may: above all the lengths of shapes, which say how many
+ * dimensions a reshape gives. */
+static void refine(struct onnx_site *s, struct node *n)
+{
+    struct type *in = arena_zalloc(s->import->scratch, ((size_t)n->in_count + 8) * sizeof(*in));
+    struct type *out = arena_zalloc(s->import->scratch, ((size_t)n->out_count + 1) * sizeof(*out));
+    struct err words;
+    if (n->op->infer == NULL || (n->op->flags & (OP_DYNAMIC | OP_CONTROL)) ||
+        !known_inputs(n, in) || n->op->infer(n, in, out, &words) != OK)
+        return;
+    for (int i = 0; i < n->out_count; i++)
+        if (!all_known(&n->out[i]->shape))
+            n->out[i]->shape = out[i].shape;
+}
+
 bool onnx_wants(const struct onnx_site *s, int i)
 {
     return i < s->node->out_count && s->node->out[i].n > 0;
@@ -259,6 +297,8 @@ status onnx_bind(struct onnx_site *s, int i, struct value *v)
     if (!onnx_wants(s, i))
         return OK;
     struct str name = s->node->out[i];
+    if (v->producer != NULL && !all_known(&v->shape))
+        refine(s, v->producer);
     if (map_get(&s->scope->bound, name) != NULL || map_get(&s->scope->stored, name) != NULL)
         return onnx_fault(s, INVALID, "its output '%.*s' is made twice", STR_ARG(name));
     /* A view of an input is named by whoever made it; a function's names may come several times. */
