@@ -71,7 +71,7 @@ struct roi_attrs {
         largest; /* roi_align: of its samples and their neighbours' shares, where else it is the samples' mean */
 };
 
-/* multiclass_nms: inputs boxes [N, M, 4], scores [N, classes, M], or boxes [M, classes, 4], scores [M, classes] with counts
+/* multiclass_nms: inputs boxes [N, M, 4] (or 6 to 32 numbers: the corners of polygons), scores [N, classes, M], or boxes [M, classes, 4], scores [M, classes] with counts
  * or offsets. Outputs: rows label, score, box; int32 index of each row's box; int32 count of each image; int64 offsets.
  * nothing: without any, one row of one -1 and offsets 0, 1 come out. merge, for the first form: before, each box that
  * overlaps the last one left is merged into it, places weighted by scores, scores added up. matrix_nms: the first form and the same outputs. */

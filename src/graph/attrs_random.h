@@ -37,5 +37,15 @@ struct beam_attrs {
         accumulated; /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
 };
 
+/* beam_decode: the sentences at the end of a beam search. Inputs: an array (graph/attrs_array.h) of the ids that each step
+ * chose, int64 [M, 1] with two levels of offsets (sources, and the beams of the step before), one of their scores (float32),
+ * and how many steps there are (int64 [1]). Outputs: ids int64 [T] and scores [T] of all sentences, the best of a source
+ * first, offsets of sources (in sentences: `beam_size` each) and of sentences (in rows). Ids behind the first `end_id` of a
+ * sentence are left out. */
+struct beam_decode_attrs {
+    int64_t end_id;
+    int32_t beam_size;
+};
+
 /* gather_tree: inputs ids, parents [T, N, beams] (int64 or int32); out [T, N, beams]: the ids of each beam of the last
  * step and its ancestors. */

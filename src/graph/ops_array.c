@@ -1,5 +1,7 @@
 /* Tensor arrays and rank tables: all their shapes depend on data, so inference gives bounds. */
 #include "graph/attrs_array.h"
+#include "graph/attrs_move.h"
+#include "graph/attrs_random.h"
 #include "graph/ops.h"
 
 static status want_array(const struct type *t, struct err *e)
@@ -168,6 +170,33 @@ static status infer_reorder(const struct node *n, const struct type *in, struct 
     return OK;
 }
 
+static status infer_beam_decode(const struct node *n, const struct type *in, struct type *out,
+                                struct err *e)
+{
+    const struct beam_decode_attrs *a = n->attrs;
+    struct attr_ints steps;
+    int64_t elements = in[0].shape.rank == 1 ? in[0].shape.dim[0] / 8 : 0, words, sentences;
+    TRY(want_array(&in[0], e));
+    TRY(want_array(&in[1], e));
+    TRY(ints_of(n, in, 2, &(struct attr_ints){ 0 }, "the number of its steps", &steps, e));
+    if (steps.count != 1 || steps.v[0] < 0 || a->beam_size < 1)
+        return err_set(e, INVALID, "%d beams and %lld steps", a->beam_size,
+                       steps.count == 1 ? (long long)steps.v[0] : 0LL);
+    if (__builtin_mul_overflow(elements, steps.v[0], &words) ||
+        __builtin_mul_overflow(elements, a->beam_size, &sentences))
+        return err_set(e, TOO_LARGE, "%d beams of %lld steps", a->beam_size, (long long)steps.v[0]);
+    out[0] = (struct type){ DTYPE_I64, SHAPE(words), NULL };
+    out[1] = (struct type){ DTYPE_F32, SHAPE(words), NULL };
+    out[2] = (struct type){ DTYPE_I64, SHAPE(elements + 1), NULL };
+    out[3] = (struct type){ DTYPE_I64, SHAPE(sentences + 1), NULL };
+    return OK;
+}
+
+static const struct attr_field beam_decode_fields[] = {
+    FIELD(beam_decode_attrs, beam_size, ATTR_I32),
+    { 0 },
+};
+
 static const struct attr_field array_fields[] = {
     FIELD(array_attrs, dtype, ATTR_I32),
     FIELD(array_attrs, levels, ATTR_I32),
@@ -189,6 +218,8 @@ const struct op ops_array[] = {
     { "rank_split",   3, 3,           1,       OP_DYNAMIC, NULL, 0, infer_split },
     { "rank_join",    2, 2,           2,       OP_DYNAMIC, ARRAY,   infer_rank_join },
     { "rank_shrink",  3, 3,           1,       OP_DYNAMIC, NULL, 0, infer_shrink },
+    { "beam_decode",  3, 3,           4,       OP_DYNAMIC | OP_NEEDS(2), beam_decode_fields,
+      sizeof(struct beam_decode_attrs), infer_beam_decode },
     { "rank_reorder", 2, 3,           2,       0,          NULL, 0, infer_reorder },
     { 0 },
 };

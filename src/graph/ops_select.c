@@ -40,6 +40,8 @@ static int64_t most_kept(const struct nms_attrs *a, int64_t classes, int64_t box
     return a->keep_top_k > -1 ? smaller(a->keep_top_k, all) : all;
 }
 
+#define POLYGON_MAX 32 /* numbers of a polygon */
+
 static status check_nms(const struct nms_attrs *a, const struct type *in, struct err *e)
 {
     if (a->nms_top_k < -1 || a->keep_top_k < -1)
@@ -50,21 +52,23 @@ static status check_nms(const struct nms_attrs *a, const struct type *in, struct
     return want_dtype(&in[1], in[0].dtype, "its scores", e);
 }
 
-/* Boxes [N, M, 4], scores [N, classes, M]. */
-static status infer_by_image(const struct nms_attrs *a, const struct type *in, struct type *out,
-                             struct err *e)
+/* Boxes [N, M, 4], or of polygons with up to 16 corners, scores [N, classes, M]. */
+static status infer_by_image(const struct nms_attrs *a, const struct type *in, int64_t widest,
+                             struct type *out, struct err *e)
 {
     const struct shape *box = &in[0].shape, *score = &in[1].shape;
     if (box->rank != 3 || score->rank != 3 || box->dim[0] != score->dim[0] ||
         box->dim[1] != score->dim[2])
         return disagree(in, e);
-    if (box->dim[2] != 4)
-        return err_set(e, UNSUPPORTED, "boxes of %lld numbers, expected 4", (long long)box->dim[2]);
+    int64_t width = box->dim[2];
+    if (width != 4 && !(width >= 6 && width <= widest && width % 2 == 0))
+        return err_set(e, UNSUPPORTED, "boxes of %lld numbers, expected 4%s", (long long)width,
+                       widest > 4 ? ", or two for each corner of a polygon" : "");
     if (score->dim[0] >= SIZE_LIMIT || score->dim[1] >= SIZE_LIMIT || score->dim[2] >= SIZE_LIMIT ||
         shape_numel(score) < 0)
         return err_set(e, TOO_LARGE, "too many boxes");
     int64_t rows = score->dim[0] * most_kept(a, score->dim[1], score->dim[2]);
-    return put_selected(score->dim[0], rows > 0 ? rows : 1, 6, in[0].dtype, out, e);
+    return put_selected(score->dim[0], rows > 0 ? rows : 1, 2 + width, in[0].dtype, out, e);
 }
 
 /* Boxes [M, classes, 4], scores [M, classes], M in parts by image. */
@@ -97,7 +101,7 @@ static status infer_nms(const struct node *n, const struct type *in, struct type
     if (((const struct nms_attrs *)n->attrs)->merge && in[1].shape.rank == 2)
         return err_set(e, UNSUPPORTED, "merging boxes that come in parts");
     TRY(in[1].shape.rank == 2 ? infer_by_part(n, in, out, e)
-                              : infer_by_image(n->attrs, in, out, e));
+                              : infer_by_image(n->attrs, in, POLYGON_MAX, out, e));
     if (((const struct nms_attrs *)n->attrs)->nothing && out[3].shape.dim[0] < 2)
         out[3].shape.dim[0] = 2; /* offsets 0, 1 also where there is no image */
     return OK;
@@ -110,7 +114,7 @@ static status infer_matrix_nms(const struct node *n, const struct type *in, stru
     TRY(check_nms(a, in, e));
     if (a->merge || a->nothing)
         return err_set(e, UNSUPPORTED, "it neither merges boxes nor makes a row of nothing");
-    return infer_by_image(a, in, out, e);
+    return infer_by_image(a, in, 4, out, e);
 }
 
 static status infer_ordered(const struct node *n, const struct type *in, struct type *out,

@@ -21,6 +21,14 @@ def boxes(*shape, size=20.0):
     return np.concatenate([corner, corner + extent], -1)
 
 
+def polygons(*shape, corners):
+    """Corners round a middle, at angles that rise."""
+    middle, turn = uniform(3, 8, *shape, 1, 2), np.sort(uniform(0, 0.9, *shape, corners), -1)
+    angle = 2 * np.pi * (np.arange(corners) + turn) / corners
+    reach = uniform(1.5, 4, *shape, corners)
+    return (middle + np.stack([np.cos(angle) * reach, np.sin(angle) * reach], -1)).reshape(*shape, 2 * corners).astype(np.float32)
+
+
 def places():
     outs = {"Boxes": "float32", "Variances": "float32"}
     feature, image = normal(1, 2, 3, 4), normal(1, 3, 24, 40)
@@ -100,6 +108,11 @@ def nms():
     for more in variants[:6]:
         yield Case("locality_aware_nms", {"BBoxes": boxes(2, 9, size=9.0), "Scores": uniform(0, 0.98, 2, 2, 9)},
                    {**base, **more}, {"Out": "float32"}, open_dims=0)
+    for corners, more in itertools.product((4, 8), variants[:6]):
+        for type in ("multiclass_nms", "locality_aware_nms"):
+            scores = uniform(0.05, 0.98, 2, 1 if type[0] == "l" else 3, 9)
+            yield Case(type, {"BBoxes": polygons(2, 9, corners=corners), "Scores": scores}, {**base, "nms_threshold": 0.2, **more},
+                       {"Out": "float32"}, open_dims=0)
     for more in ({}, {"nms_top_k": 5}, {"keep_top_k": 3}, {"nms_threshold": 0.8, "nms_eta": 0.7}, {"score_threshold": 2.0}):
         yield Case("retinanet_detection_output",
                    {"BBoxes": [normal(2, m, 4) * np.float32(0.2) for m in (6, 4)], "Scores": [uniform(0.01, 0.98, 2, m, 3) for m in (6, 4)],

@@ -41,6 +41,16 @@ class Case:
     open_dims: int = 1
 
 
+@dataclasses.dataclass
+class Several:
+    """Operators that only make sense together: make(builder, case) adds them and returns the variables to compare."""
+
+    type: str
+    make: object
+    attrs: dict = dataclasses.field(default_factory=dict)
+    open_dims: int = 0
+
+
 def rng(name):
     return np.random.default_rng(list(name.encode()))
 
@@ -73,6 +83,9 @@ class Builder:
         return var
 
     def add(self, case):
+        if isinstance(case, Several):
+            self.fetches += case.make(self, case)
+            return
         helper = LayerHelper(case.type)
         ins = {slot: [self.variable(v, case) for v in (vs if isinstance(vs, list) else [vs])] for slot, vs in case.ins.items()}
         outs = {slot: ins[ds[1:]] if isinstance(ds, str) and ds[0] == "=" else

@@ -1,8 +1,9 @@
-/* while and conditional_block. Paddle's blocks write variables of the blocks around them; here a block is a graph with
+/* while, conditional_block and recurrent. Paddle's blocks write variables of the blocks around them; here a block is a graph with
  * inputs and outputs, so what it writes outside is found before it is lowered: a loop's body takes all of that as inputs and
  * gives it back changed, and the other way of a branch gives what was there before. */
 #include "base/limits.h"
 #include "graph/attrs_control.h"
+#include "graph/attrs_move.h"
 #include "import/paddle/lowering.h"
 
 #include <string.h>
@@ -337,6 +338,9 @@ static status lower_conditional(struct lower *l, struct site *s)
     TRY(lower_block(l, &scope, in.block));
     for (int i = 0; i < in.written.count; i++) {
         TRY(scope_resolve(&scope, in.written.name[i], &after[i], s->err));
+        if (after[i] == NULL)
+            return site_fault(s, INVALID, "its block does not make '%.*s'",
+                              STR_ARG(in.written.name[i]));
         TRY(ragged_nothing(&in, before[i], after[i]));
         TRY(add_ragged(&in, &outputs, after[i]));
     }
@@ -352,6 +356,196 @@ static status lower_conditional(struct lower *l, struct site *s)
     return OK;
 }
 
+/* ---- recurrent: a block for each step of a sequence ---- */
+
+/* A loop whose values are a counter, the states, and the outputs, which grow by a step each. */
+struct steps {
+    struct inner in;
+    struct scope scope;
+    struct graph *g;
+    struct site inside;        /* the operator's site, adding to the body */
+    struct value **x, **first; /* sequences, states to begin with */
+    int x_count, state_count, out_count;
+    const struct attr_desc *before, *after; /* the states' names in the block */
+    struct value *length, *counter,
+        *at; /* inside: scalars; at: the step's place in the sequences */
+    struct values outer, inputs, outputs;
+};
+
+static status read_steps(struct site *s, struct steps *r)
+{
+    TRY(site_ins(s, "inputs", &r->x, &r->x_count));
+    r->before = op_attr(s->op, "ex_states");
+    r->after = op_attr(s->op, "states");
+    const struct slot_desc *states = op_slot_in(s->op, "initial_states");
+    r->state_count = states != NULL ? states->arg_count : 0;
+    if (r->state_count > 0)
+        TRY(site_ins(s, "initial_states", &r->first, &r->state_count));
+    int before = r->before != NULL ? r->before->string_count : 0,
+        after = r->after != NULL ? r->after->string_count : 0;
+    if (before != r->state_count || after != r->state_count)
+        return site_fault(s, INVALID, "%d initial_states, %d ex_states and %d states",
+                          r->state_count, before, after);
+    r->out_count = site_out_count(s, "outputs");
+    return OK;
+}
+
+static status scalar_constant(struct site *s, struct graph *g, int64_t v, struct value **out)
+{
+    int64_t *number = arena_alloc(&g->arena, sizeof(*number));
+    *number = v;
+    struct tensor t = { .dtype = DTYPE_I64, .shape = { .rank = 0 }, .data = number };
+    return graph_add_constant(g, NULL, &t, out, s->err);
+}
+
+/* How long the sequences are: the first dimension of the first. */
+static status count_steps(struct site *s, struct value *x, struct value **out)
+{
+    struct value *shape;
+    TRY(site_add1(s, "shape", &x, 1, &shape));
+    ((struct dtype_attrs *)node_attrs(shape->producer))->dtype = DTYPE_I64;
+    shape->dtype = DTYPE_I64;
+    TRY(site_add1(s, "slice", &shape, 1, out));
+    *(struct slice_attrs *)node_attrs((*out)->producer) =
+        (struct slice_attrs){ .axes = { 1, { 0 } }, .starts = { 1, { 0 } }, .ends = { 1, { 1 } } };
+    return site_add_reshape(s, *out, &(struct attr_ints){ 0 }, out);
+}
+
+static status add_step_input(struct steps *r, dtype d, const struct shape *shape,
+                             struct value *start, struct value **out)
+{
+    TRY(graph_add_value(r->g, NULL, d, shape, out, r->in.site->err));
+    TRY(add_value(&r->in, &r->outer, start));
+    return add_value(&r->in, &r->inputs, *out);
+}
+
+/* The loop's values outside and inside: the counter, the states, an empty list for each output. */
+static status open_steps(struct steps *r)
+{
+    struct site *s = r->in.site;
+    struct value *zero, *length, *below, *v;
+    static const struct shape scalar = { .rank = 0 };
+    TRY(scalar_constant(s, s->graph, 0, &zero));
+    TRY(count_steps(s, r->x[0], &length));
+    TRY(site_add1(s, "less", (struct value *[]){ zero, length }, 2, &below));
+    below->dtype = DTYPE_BOOL;
+    TRY(add_value(&r->in, &r->outer, below));
+    TRY(add_step_input(r, DTYPE_I64, &scalar, zero, &r->counter));
+    for (int i = 0; i < r->state_count; i++) {
+        TRY(add_step_input(r, r->first[i]->dtype, &r->first[i]->shape, r->first[i], &v));
+        scope_bind(&r->scope, r->before->strings[i], v);
+    }
+    for (int i = 0; i < r->out_count; i++) {
+        struct value *none;
+        TRY(nothing_yet(&r->in, s->graph, op_slot_out(s->op, "outputs")->arg[i], &none));
+        TRY(add_step_input(r, none->dtype, &SHAPE(-1), none, &v));
+    }
+    return scope_capture(&r->scope, length, &r->length, s->err);
+}
+
+/* The rows of this step, under the sequences' own names. */
+static status take_rows(struct steps *r)
+{
+    struct site *s = r->in.site;
+    struct value *seen, *row;
+    r->at = r->counter;
+    if (attr_bool(s, "reverse", false)) {
+        TRY(site_add1(&r->inside, "affine", &r->length, 1, &row));
+        *(struct affine_attrs *)node_attrs(row->producer) = (struct affine_attrs){ 1, -1 };
+        TRY(site_add1(&r->inside, "sub", (struct value *[]){ row, r->counter }, 2, &r->at));
+    }
+    for (int i = 0; i < r->x_count; i++) {
+        TRY(scope_capture(&r->scope, r->x[i], &seen, s->err));
+        TRY(site_add1(&r->inside, "gather", (struct value *[]){ seen, r->at }, 2, &row));
+        row->shape = (struct shape){ .rank = seen->shape.rank > 0 ? seen->shape.rank - 1 : 0 };
+        for (int d = 0; d < row->shape.rank; d++)
+            row->shape.dim[d] = seen->shape.dim[d + 1];
+        scope_bind(&r->scope, op_slot_in(s->op, "inputs")->arg[i], row);
+    }
+    return OK;
+}
+
+static status made_in_step(struct steps *r, struct str name, struct value **out)
+{
+    TRY(scope_resolve(&r->scope, name, out, r->in.site->err));
+    return *out != NULL
+               ? OK
+               : site_fault(r->in.site, INVALID, "its block does not make '%.*s'", STR_ARG(name));
+}
+
+/* What the body gives: whether there is a next step, the counter, the states, the longer lists. */
+static status close_steps(struct steps *r)
+{
+    struct site *s = r->in.site;
+    struct value *next, *again, *v;
+    TRY(site_add1(&r->inside, "affine", &r->counter, 1, &next));
+    *(struct affine_attrs *)node_attrs(next->producer) = (struct affine_attrs){ 1, 1 };
+    TRY(site_add1(&r->inside, "less", (struct value *[]){ next, r->length }, 2, &again));
+    again->dtype = DTYPE_BOOL;
+    TRY(add_value(&r->in, &r->outputs, again));
+    TRY(add_value(&r->in, &r->outputs, next));
+    for (int i = 0; i < r->state_count; i++) {
+        TRY(made_in_step(r, r->after->strings[i], &v));
+        TRY(add_value(&r->in, &r->outputs, v));
+    }
+    for (int i = 0; i < r->out_count; i++) {
+        struct value *list = r->inputs.v[1 + r->state_count + i];
+        TRY(made_in_step(r, op_slot_out(s->op, "outputs")->arg[i], &v));
+        TRY(site_add1(&r->inside, "append", (struct value *[]){ list, v }, 2, &v));
+        TRY(add_value(&r->in, &r->outputs, v));
+    }
+    return OK;
+}
+
+/* A sequence that was run backwards is turned round again. */
+static status bind_sequences(struct steps *r, struct node *n)
+{
+    struct site *s = r->in.site;
+    for (int i = 0; i < r->out_count; i++) {
+        struct value *v = n->out[1 + r->state_count + i];
+        v->dtype = r->outputs.v[2 + r->state_count + i]->dtype;
+        if (attr_bool(s, "reverse", false)) {
+            TRY(site_add1(s, "flip", &v, 1, &v));
+            ((struct axes_attrs *)node_attrs(v->producer))->axes = (struct attr_ints){ 1, { 0 } };
+        }
+        struct str name = op_slot_out(s->op, "outputs")->arg[i];
+        const struct var_desc *d = scope_var(s->scope, name);
+        if (d != NULL)
+            v->shape = d->shape;
+        v->name = scope_name(s->scope, name);
+        scope_bind(s->scope, name, v);
+    }
+    return OK;
+}
+
+static status lower_recurrent(struct lower *l, struct site *s)
+{
+    struct steps *r = arena_zalloc(s->scratch, sizeof(*r));
+    struct node *n;
+    TRY(begin_inner(l, s, &r->in));
+    TRY(read_steps(s, r));
+    TRY(open_scope(&r->in, &r->g, &r->scope));
+    r->inside = *s;
+    r->inside.graph = r->g;
+    r->inside.scope = &r->scope;
+    TRY(open_steps(r));
+    TRY(take_rows(r));
+    TRY(lower_block(l, &r->scope, r->in.block));
+    TRY(close_steps(r));
+    int vars = r->inputs.count;
+    TRY(add_captured(&r->in, &r->scope, &r->outer, &r->inputs));
+    TRY(graph_set_inputs(r->g, r->inputs.v, r->inputs.count));
+    TRY(graph_set_outputs(r->g, r->outputs.v, r->outputs.count));
+    TRY(site_add_outs(s, "while", r->outer.v, r->outer.count, vars, &n));
+    ((struct while_attrs *)node_attrs(n))->body = r->g;
+    for (int i = 0; i < r->state_count; i++) {
+        n->out[1 + i]->dtype = r->first[i]->dtype;
+        n->out[1 + i]->shape = r->first[i]->shape;
+    }
+    n->out[0]->dtype = DTYPE_I64;
+    return bind_sequences(r, n);
+}
+
 control_fn *control_lowering(struct str type)
 {
     // clang-format off
@@ -359,6 +553,7 @@ control_fn *control_lowering(struct str type)
         { "while",                   lower_while },
         { "conditional_block",       lower_conditional },
         { "conditional_block_infer", lower_conditional },
+        { "recurrent",               lower_recurrent },
     };
     // clang-format on
     for (size_t i = 0; i < ARRAY_LEN(row); i++)

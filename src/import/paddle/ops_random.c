@@ -125,6 +125,35 @@ static status import_beam_search(struct site *s)
     return OK;
 }
 
+/* Arrays of what each step of a beam search chose, to sentences. */
+static status import_beam_decode(struct site *s)
+{
+    static const char *const slot[] = { "SentenceIds", "SentenceScores" };
+    struct value *in[3];
+    struct node *n;
+    TRY(site_in(s, "Ids", &in[0]));
+    TRY(site_in(s, "Scores", &in[1]));
+    TRY(site_add1(s, "array_length", in, 1, &in[2]));
+    in[2]->dtype = DTYPE_I64;
+    in[2]->shape = SHAPE(1);
+    TRY(site_add(s, "beam_decode", in, 3, &n));
+    *(struct beam_decode_attrs *)node_attrs(n) = (struct beam_decode_attrs){
+        .end_id = attr_i64(s, "end_id", 0),
+        .beam_size = attr_i32(s, "beam_size", 1),
+    };
+    for (int i = 0; i < 4; i++) {
+        n->out[i]->dtype = i == 1 ? DTYPE_F32 : DTYPE_I64;
+        n->out[i]->shape = SHAPE(-1);
+    }
+    for (int i = 0; i < 2; i++) {
+        TRY(site_bind(s, slot[i], n->out[i]));
+        n->out[i]->lod_levels = 2;
+        n->out[i]->lod[0] = n->out[2];
+        n->out[i]->lod[1] = n->out[3];
+    }
+    return OK;
+}
+
 static status import_gather_tree(struct site *s)
 {
     struct value *in[2], *out;
@@ -307,6 +336,7 @@ const struct op_row paddle_random[] = {
     { "sampling_id",               "sample",      import_sampling_id,       LOD_OWN },
     { "bernoulli",                 "flip_coins",  import_bernoulli,         LOD_SHARE },
     { "beam_search",               "beam_step",   import_beam_search,       LOD_OWN },
+    { "beam_search_decode",        "beam_decode", import_beam_decode,       LOD_OWN },
     { "gather_tree",               "gather_tree", import_gather_tree,       LOD_OWN },
     { "partial_concat",            "concat",      import_partial_concat,    LOD_OWN },
     { "partial_sum",               "add",         import_partial_sum,       LOD_OWN },

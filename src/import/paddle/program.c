@@ -274,10 +274,12 @@ static status decode_attr(struct decode *d, struct str message, struct attr_desc
         return no_memory(d);
     if (max > 0 && (a->ints = arena_try_array(d->arena, max, sizeof(*a->ints))) == NULL)
         return no_memory(d);
+    TRY(make_array(d, message, 8, sizeof(*a->strings), &a->strings, &a->string_count));
     pb_init(&r, message);
     while (pb_next(&r)) {
         switch (r.field) {
         case 1: a->name = pb_bytes(&r); break;
+        case 8: a->strings[a->string_count++] = pb_bytes(&r); break;
         case 2: a->kind = (int32_t)pb_varint(&r); break;
         case 3:                                        /* i */
         case 10:                                       /* b */

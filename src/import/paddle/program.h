@@ -58,6 +58,8 @@ struct attr_desc {
     int int_count;
     double *floats; /* FLOATS, FLOAT64S, other SCALARS */
     int float_count;
+    struct str *strings; /* STRINGS */
+    int string_count;
 };
 
 struct slot_desc {

@@ -6,6 +6,7 @@
  * No bytes are an array without tensors. Arrays come from these kernels alone, or are empty, but a loop could feed one that
  * is a model's own input, so every place and size is checked. */
 #include "graph/attrs_array.h"
+#include "graph/attrs_random.h"
 #include "kernels/ref/ref.h"
 
 #include <string.h>
@@ -501,6 +502,178 @@ static status run_reorder(const void *state, const struct kernel_io *io)
     return at == s->shape[0].dim[0] ? OK : err_set(io->err, INVALID, "a rank table is damaged");
 }
 
+/* ---- beam_decode ---- */
+
+/* One sentence while it is followed back: where it stands in the step at hand, and what was said, last word first. */
+struct sentence {
+    int64_t row, length;
+    int64_t *id;
+    float *score;
+};
+
+struct beams {
+    struct array ids, scores;
+    int64_t steps, size, end_id, sources;
+    struct sentence *sentence; /* of one source, `size` of them */
+};
+
+struct beam_state {
+    struct state inputs;
+    struct beam_decode_attrs attrs;
+    int64_t steps, room;
+};
+
+static status prepare_beams(const struct kernel_ctx *ctx, void **state, size_t *scratch,
+                            struct err *e)
+{
+    struct beam_state *s = arena_zalloc(ctx->arena, sizeof(*s));
+    size_t each;
+    s->attrs = *(const struct beam_decode_attrs *)ctx->node->attrs;
+    s->inputs.shape[0] = ctx->in[0].shape;
+    s->inputs.shape[1] = ctx->in[1].shape;
+    s->steps = *(const int64_t *)ctx->in[2].constant->data;
+    s->room = shape_numel(&ctx->out[0].shape);
+    if (ctx->in[2].constant->dtype == DTYPE_I32)
+        s->steps = *(const int32_t *)ctx->in[2].constant->data;
+    if (__builtin_mul_overflow((size_t)s->steps, sizeof(int64_t) + sizeof(float), &each) ||
+        __builtin_add_overflow(each, sizeof(struct sentence), &each) ||
+        __builtin_mul_overflow(each, (size_t)s->attrs.beam_size, scratch))
+        return err_set(e, TOO_LARGE, "%d beams of %lld steps", s->attrs.beam_size,
+                       (long long)s->steps);
+    *state = s;
+    return OK;
+}
+
+/* The offsets of one step: those of sources point into the others, these into rows; all rise. */
+static status open_step(const struct beams *b, int64_t step, struct item *id, struct item *score,
+                        struct err *e)
+{
+    TRY(read_item(&b->ids, step, id, e));
+    TRY(read_item(&b->scores, step, score, e));
+    int64_t rows = shape_numel(&id->shape);
+    if (id->dtype != DTYPE_I64 || score->dtype != DTYPE_F32 || id->levels != 2 ||
+        id->offset_count[0] < 1 || shape_numel(&score->shape) != rows ||
+        (b->sources >= 0 && id->offset_count[0] != b->sources + 1))
+        return err_set(e, INVALID, "step %lld of its beams is not ids and scores of sources",
+                       (long long)step);
+    for (int l = 0; l < 2; l++) {
+        const int64_t *at = id->offset[l];
+        int64_t end = l == 0 ? id->offset_count[1] - 1 : rows;
+        for (int64_t i = 0; i < id->offset_count[l]; i++)
+            if (at[i] < (i > 0 ? at[i - 1] : 0) || at[i] > end)
+                return err_set(e, INVALID, "the offsets of step %lld of its beams do not rise",
+                               (long long)step);
+    }
+    return OK;
+}
+
+static void say(struct sentence *s, const struct item *id, const struct item *score, int64_t row)
+{
+    s->id[s->length] = ((const int64_t *)id->data)[row];
+    s->score[s->length++] = ((const float *)score->data)[row];
+}
+
+/* Every candidate of the source in this step ends a sentence. */
+static status begin_sentences(struct beams *b, int64_t source, const struct item *id,
+                              const struct item *score, int64_t *count, struct err *e)
+{
+    for (int64_t p = id->offset[0][source]; p < id->offset[0][source + 1]; p++)
+        for (int64_t row = id->offset[1][p]; row < id->offset[1][p + 1]; row++) {
+            if (*count == b->size)
+                return err_set(e, INVALID, "more than %lld beams of a source", (long long)b->size);
+            struct sentence *s = &b->sentence[(*count)++];
+            say(s, id, score, row);
+            s->row = p;
+        }
+    return OK;
+}
+
+/* One step further back: each sentence's word there, and the beam it came from. */
+static status go_back(struct beams *b, int64_t source, const struct item *id,
+                      const struct item *score, int64_t count, struct err *e)
+{
+    int64_t rows = shape_numel(&id->shape);
+    for (int64_t i = 0; i < count; i++) {
+        struct sentence *s = &b->sentence[i];
+        int64_t row = s->row, p = id->offset[0][source];
+        if (row < 0 || row >= rows)
+            return err_set(e, INVALID, "a beam came from row %lld of %lld", (long long)row,
+                           (long long)rows);
+        if (((const int64_t *)id->data)[row] != b->end_id || s->length == 0)
+            say(s, id, score, row);
+        while (p + 1 < id->offset[0][source + 1] && id->offset[1][p + 1] <= row)
+            p++;
+        s->row = p;
+    }
+    return OK;
+}
+
+static void best_first(struct sentence *s, int64_t count)
+{
+    for (int64_t i = 1; i < count; i++) {
+        struct sentence v = s[i];
+        int64_t k = i;
+        for (; k > 0 && s[k - 1].score[0] < v.score[0]; k--)
+            s[k] = s[k - 1];
+        s[k] = v;
+    }
+}
+
+/* All sentences of a source; those that are not there have no words. */
+static status decode_source(struct beams *b, int64_t source, int64_t *count, struct err *e)
+{
+    struct item id, score;
+    *count = 0;
+    for (int64_t i = 0; i < b->size; i++)
+        b->sentence[i].length = 0;
+    for (int64_t step = b->steps - 1; step >= 0; step--) {
+        TRY(open_step(b, step, &id, &score, e));
+        TRY(*count == 0 ? begin_sentences(b, source, &id, &score, count, e)
+                        : go_back(b, source, &id, &score, *count, e));
+    }
+    best_first(b->sentence, *count);
+    return OK;
+}
+
+static status run_beams(const void *state, const struct kernel_io *io)
+{
+    const struct beam_state *s = state;
+    struct beams b = { .steps = s->steps, .size = s->attrs.beam_size, .end_id = s->attrs.end_id };
+    struct item id, score;
+    int64_t words = 0, sentences = 0, count, *sources = io->out[2], *ends = io->out[3];
+    TRY(open_array(io->in[0], s->inputs.shape[0].dim[0], &b.ids, io->err));
+    TRY(open_array(io->in[1], s->inputs.shape[1].dim[0], &b.scores, io->err));
+    b.sentence = io->scratch;
+    int64_t *id_room = (int64_t *)(b.sentence + b.size);
+    float *score_room = (float *)(id_room + b.size * b.steps);
+    for (int64_t i = 0; i < b.size; i++)
+        b.sentence[i] =
+            (struct sentence){ .id = id_room + i * b.steps, .score = score_room + i * b.steps };
+    b.sources = -1;
+    if (b.steps > 0)
+        TRY(open_step(&b, 0, &id, &score, io->err));
+    b.sources = b.steps > 0 ? id.offset_count[0] - 1 : 0;
+    sources[0] = ends[0] = 0;
+    for (int64_t i = 0; i < b.sources; i++) {
+        TRY(decode_source(&b, i, &count, io->err));
+        for (int64_t k = 0; k < b.size; k++) {
+            const struct sentence *x = &b.sentence[k];
+            if (x->length > s->room - words)
+                return damaged(io->err);
+            for (int64_t w = x->length; w-- > 0; words++) {
+                ((int64_t *)io->out[0])[words] = x->id[w];
+                ((float *)io->out[1])[words] = x->score[w];
+            }
+            ends[++sentences] = words;
+        }
+        sources[i + 1] = sentences;
+    }
+    io->shape[0] = io->shape[1] = SHAPE(words);
+    io->shape[2] = SHAPE(b.sources + 1);
+    io->shape[3] = SHAPE(sentences + 1);
+    return OK;
+}
+
 // clang-format off
 const struct kernel ref_array[] = {
     { "array_write",  "ref array_write",  UINT32_MAX, DEVICE_CPU, NULL, prepare, run_write,     NULL },
@@ -512,6 +685,7 @@ const struct kernel ref_array[] = {
     { "rank_split",   "ref rank_split",   UINT32_MAX, DEVICE_CPU, NULL, prepare, run_split,     NULL },
     { "rank_join",    "ref rank_join",    UINT32_MAX, DEVICE_CPU, NULL, prepare, run_rank_join, NULL },
     { "rank_shrink",  "ref rank_shrink",  UINT32_MAX, DEVICE_CPU, NULL, prepare, run_shrink,    NULL },
+    { "beam_decode",  "ref beam_decode",  UINT32_MAX, DEVICE_CPU, NULL, prepare_beams, run_beams, NULL },
     { "rank_reorder", "ref rank_reorder", UINT32_MAX, DEVICE_CPU, NULL, prepare, run_reorder,   NULL },
     { 0 },
 };

@@ -1,4 +1,5 @@
 #include "kernels/ref/boxes.h"
+#include "kernels/ref/polygon.h"
 
 #include <string.h>
 
@@ -48,9 +49,15 @@ static int64_t smaller(int64_t a, int64_t b)
 struct nms_state {
     struct images images;
     int64_t classes, boxes; /* boxes: of an image, or of all where images are parts */
+    int64_t width;          /* numbers of a box: 4, or two for each corner of a polygon */
     bool parts;
     struct nms_attrs attrs;
 };
+
+static float overlap(const struct nms_state *s, const float *a, const float *b)
+{
+    return s->width == 4 ? box_iou(a, b, s->attrs.pixels) : polygon_iou(a, b, (int)s->width / 2);
+}
 
 struct found {
     int32_t label, box;
@@ -86,13 +93,14 @@ static status prepare_nms(const struct kernel_ctx *ctx, void **state, size_t *sc
     s->parts = score->rank == 2;
     s->classes = score->dim[1];
     s->boxes = score->dim[s->parts ? 0 : 2];
+    s->width = ctx->in[0].shape.dim[2];
     s->attrs = *(const struct nms_attrs *)ctx->node->attrs;
     if (s->parts)
         s->images = images_of(ctx->in, 2, s->boxes);
     else
         s->images = (struct images){ .count = score->dim[0] };
     size_t room = (size_t)(most_found(s) + s->boxes);
-    size_t own = s->attrs.merge ? (size_t)(s->boxes * (s->classes + 4)) * sizeof(float) : 0;
+    size_t own = s->attrs.merge ? (size_t)(s->boxes * (s->classes + s->width)) * sizeof(float) : 0;
     *scratch =
         own + room * (2 * sizeof(float) + sizeof(int32_t) + sizeof(struct found) + sizeof(bool));
     *state = s;
@@ -103,7 +111,7 @@ static struct nms_scratch divide(const struct nms_state *s, void *scratch)
 {
     size_t room = (size_t)(most_found(s) + s->boxes);
     struct nms_scratch x = { .own = scratch };
-    x.score = x.own + (s->attrs.merge ? s->boxes * (s->classes + 4) : 0);
+    x.score = x.own + (s->attrs.merge ? s->boxes * (s->classes + s->width) : 0);
     x.most = x.score + room;
     x.order = (int32_t *)(x.most + room);
     x.found = (struct found *)(x.order + room);
@@ -114,11 +122,11 @@ static struct nms_scratch divide(const struct nms_state *s, void *scratch)
 /* Merges box b into the last one left, in the image's own copy, where they overlap. */
 static bool merge_box(const struct nms_state *s, float *box, float *score, int64_t last, int64_t b)
 {
-    if (!(box_iou(box + b * 4, box + last * 4, s->attrs.pixels) > s->attrs.nms_threshold))
+    float *from = box + b * s->width, *to = box + last * s->width;
+    if (!(overlap(s, from, to) > s->attrs.nms_threshold))
         return false;
-    for (int i = 0; i < 4; i++)
-        box[last * 4 + i] = (box[b * 4 + i] * score[b] + box[last * 4 + i] * score[last]) /
-                            (score[b] + score[last]);
+    for (int64_t i = 0; i < s->width; i++)
+        to[i] = (from[i] * score[b] + to[i] * score[last]) / (score[b] + score[last]);
     score[last] += score[b];
     return true;
 }
@@ -126,7 +134,7 @@ static bool merge_box(const struct nms_state *s, float *box, float *score, int64
 /* x->kept[b]: box b of class c was not merged into another. */
 static void merge_boxes(const struct nms_state *s, int64_t c, struct nms_scratch *x)
 {
-    float *box = x->own, *score = x->own + s->boxes * 4 + c * s->boxes;
+    float *box = x->own, *score = x->own + s->boxes * s->width + c * s->boxes;
     int64_t last = -1;
     for (int64_t b = 0; b < s->boxes; b++) {
         x->kept[b] = last < 0 || !merge_box(s, box, score, last, b);
@@ -165,8 +173,7 @@ static int64_t suppress(const struct nms_state *s, const struct view *v, int64_t
         int32_t b = x->order[i];
         bool keep = true;
         for (int64_t k = 0; k < kept && keep; k++)
-            keep =
-                box_iou(box_at(v, b, c), box_at(v, found[k].box, c), s->attrs.pixels) <= threshold;
+            keep = overlap(s, box_at(v, b, c), box_at(v, found[k].box, c)) <= threshold;
         if (!keep)
             continue;
         found[kept++] = (struct found){ (int32_t)c, b, x->score[b] };
@@ -225,8 +232,8 @@ static int64_t nms_image(const struct nms_state *s, const struct view *v, struct
             continue;
         row[0] = (float)f->label;
         row[1] = f->score;
-        memcpy(row + 2, box_at(v, f->box, f->label), 4 * sizeof(float));
-        row += 6;
+        memcpy(row + 2, box_at(v, f->box, f->label), (size_t)s->width * sizeof(float));
+        row += 2 + s->width;
         *index++ = (int32_t)(s->parts ? (base + f->box) * s->classes + f->label : base + f->box);
     }
     return top;
@@ -251,17 +258,17 @@ static struct view view_of(const struct nms_state *s, const struct kernel_io *io
 {
     const float *box = io->in[0], *score = io->in[1];
     if (s->parts)
-        return (struct view){ box + r->from * s->classes * 4,
+        return (struct view){ box + r->from * s->classes * s->width,
                               score + r->from * s->classes,
                               r->to - r->from,
-                              s->classes * 4,
-                              4,
+                              s->classes * s->width,
+                              s->width,
                               s->classes,
                               1 };
-    return (struct view){ box + image * s->boxes * 4,
+    return (struct view){ box + image * s->boxes * s->width,
                           score + image * s->classes * s->boxes,
                           s->boxes,
-                          4,
+                          s->width,
                           0,
                           1,
                           s->boxes };
@@ -271,10 +278,10 @@ static void take_own(const struct nms_state *s, struct nms_scratch *x, struct vi
 {
     if (s->boxes == 0 || s->classes == 0)
         return;
-    memcpy(x->own, v->box, (size_t)s->boxes * 4 * sizeof(float));
-    memcpy(x->own + s->boxes * 4, v->score, (size_t)(s->boxes * s->classes) * sizeof(float));
+    memcpy(x->own, v->box, (size_t)(s->boxes * s->width) * sizeof(float));
+    memcpy(x->own + s->boxes * s->width, v->score, (size_t)(s->boxes * s->classes) * sizeof(float));
     v->box = x->own;
-    v->score = x->own + s->boxes * 4;
+    v->score = x->own + s->boxes * s->width;
 }
 
 static status run_nms(const void *state, const struct kernel_io *io)
@@ -290,8 +297,9 @@ static status run_nms(const void *state, const struct kernel_io *io)
         struct view v = view_of(s, io, i, &r);
         if (s->attrs.merge)
             take_own(s, &x, &v);
-        int64_t kept = nms_image(s, &v, &x, s->parts ? r.from : i * s->boxes,
-                                 (float *)io->out[0] + n * 6, (int32_t *)io->out[1] + n);
+        int64_t kept =
+            nms_image(s, &v, &x, s->parts ? r.from : i * s->boxes,
+                      (float *)io->out[0] + n * (2 + s->width), (int32_t *)io->out[1] + n);
         ((int32_t *)io->out[2])[i] = (int32_t)kept;
         offset[i + 1] = n += kept;
     }
