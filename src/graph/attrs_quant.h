@@ -14,13 +14,14 @@ struct fake_quant_attrs {
 };
 
 /* quantize: inputs x (float32), scale (float32), zero (optional, of dtype `to`): round_even(x / scale) + zero, kept in
- * to's range; with `multiply`, scale is a factor instead: round_even(x * scale). dequantize: inputs q (int8 or uint8),
+ * to's range; with `multiply`, scale is a factor instead: round_even(x * scale); with `away`, halves
+ * go away from 0 and int8 begins at -127, as Paddle's older operators have it. dequantize: inputs q (int8 or uint8),
  * scale, zero (optional, q's dtype): (q - zero) * scale. scale and zero have one element, or one for each of dimension
  * axis. */
 struct quant_attrs {
     int32_t axis;
     int32_t to; /* enum result, of quantize alone: int8 or uint8 */
-    bool multiply;
+    bool multiply, away;
 };
 
 /* fake_dequant: inputs x (float32 or int8), scale (as above), second (optional, one element): x * scale (* second) /

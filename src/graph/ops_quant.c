@@ -89,7 +89,8 @@ static status infer_dequantize(const struct node *n, const struct type *in, stru
 // clang-format off
 static const struct attr_field step_fields[] = {
     FIELD(quant_attrs, axis, ATTR_I32), FIELD_ENUM(quant_attrs, to, result_names),
-    FIELD(quant_attrs, multiply, ATTR_BOOL), { 0 },
+    FIELD(quant_attrs, multiply, ATTR_BOOL), FIELD(quant_attrs, away, ATTR_BOOL),
+    { 0 },
 };
 static const struct attr_field quant_fields[] = {
     FIELD(fake_quant_attrs, axis, ATTR_I32), FIELD(fake_quant_attrs, bits, ATTR_I32),

@@ -108,8 +108,8 @@ static void respell(struct graph *g, struct node *n, const char *op, struct valu
     n->in_count = 2;
 }
 
-/* Halves go to the even neighbour where Paddle's older operators round them away from 0, and what they cut at -127 is cut at
- * -128: a step at most. */
+/* A product that makes integers itself rounds halves to the even neighbour where Paddle's older operators round them away
+ * from 0, and cuts at -128 what they cut at -127: a step at most. */
 static status respell_quant(struct graph *g, struct node *n, struct node **behind, struct err *e)
 {
     const struct fake_quant_attrs a = *(const struct fake_quant_attrs *)n->attrs;
@@ -122,7 +122,7 @@ static status respell_quant(struct graph *g, struct node *n, struct node **behin
     TRY(add_float(g, top * (1 / scale), &factor, e));
     TRY(add_float(g, a.back ? scale / top : 1, &back, e));
     respell(g, n, "quantize", n->in[0], factor,
-            &(struct quant_attrs){ .to = RESULT_I8, .multiply = true });
+            &(struct quant_attrs){ .to = RESULT_I8, .multiply = true, .away = a.away });
     TRY(graph_add_node(g, op_find("dequantize"), n->origin, (struct value *[]){ made, back }, 2,
                        behind, e));
     /* The floats keep their value, integers get the new one. */

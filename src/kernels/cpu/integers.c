@@ -4,14 +4,19 @@
 
 #include "graph/attrs_quant.h"
 
+#include <math.h>
+
 struct state {
     int64_t count;
     dtype dtype; /* of the integers */
-    bool multiply;
+    bool multiply, away;
 };
 
 static const char *refuse(const struct kernel_ctx *ctx)
 {
+    const struct quant_attrs *a = ctx->node->attrs;
+    if (a->away && (!a->multiply || ctx->out[0].dtype != DTYPE_I8 || ctx->in[2].shape.rank >= 0))
+        return "halves away from 0 for int8 around 0 alone";
     return shape_numel(&ctx->in[1].shape) == 1 ? NULL : "several scales";
 }
 
@@ -21,6 +26,7 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     s->count = shape_numel(&ctx->in[0].shape);
     s->dtype = ctx->in[0].dtype == DTYPE_F32 ? ctx->out[0].dtype : ctx->in[0].dtype;
     s->multiply = ((const struct quant_attrs *)ctx->node->attrs)->multiply;
+    s->away = ((const struct quant_attrs *)ctx->node->attrs)->away;
     if (ctx->have != NULL && ctx->have[0] != LAYOUT_PLAIN)
         ctx->want[0] = ctx->give[0] = LAYOUT_LAST;
     *state = s;
@@ -53,12 +59,28 @@ QUANTISE(multiply_u8, uint8_t, x[i] * by)
 QUANTISE(divide_i8, int8_t, x[i] / by)
 QUANTISE(divide_u8, uint8_t, x[i] / by)
 
+/* The whole part, and one more where what is left is half or more. */
+CLONES static void multiply_away(const float *x, int8_t *y, int64_t n, float by)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = x[i] * by;
+        v = v > -127 ? v : -127;
+        v = v < 127 ? v : 127;
+        float size = fabsf(v), whole = (size + ROUND) - ROUND;
+        whole = whole > size ? whole - 1 : whole;
+        whole = size - whole >= 0.5f ? whole + 1 : whole;
+        y[i] = (int8_t)(int32_t)copysignf(whole, v);
+    }
+}
+
 static status run_quantize(const void *state, const struct kernel_io *io)
 {
     const struct state *s = state;
     const float *x = io->in[0], by = *(const float *)io->in[1];
     int32_t zero = zero_of(s, io->in[2]);
-    if (s->dtype == DTYPE_I8)
+    if (s->away)
+        multiply_away(x, io->out[0], s->count, by);
+    else if (s->dtype == DTYPE_I8)
         (s->multiply ? multiply_i8 : divide_i8)(x, io->out[0], s->count, by, (float)(-128 - zero),
                                                 (float)(127 - zero), zero);
     else

@@ -177,7 +177,7 @@ static status run_matmul(const void *state, const struct kernel_io *io)
 struct steps {
     int64_t outer, channels, inner; /* a scale for each channel */
     dtype dtype;                    /* of the integers */
-    bool multiply;
+    bool multiply, away;
 };
 
 static status prepare_steps(const struct kernel_ctx *ctx, void **state, size_t *scratch,
@@ -193,6 +193,7 @@ static status prepare_steps(const struct kernel_ctx *ctx, void **state, size_t *
     s->inner = one ? shape_numel(x) : shape_span(x, at + 1, x->rank);
     s->dtype = ctx->in[0].dtype == DTYPE_F32 ? ctx->out[0].dtype : ctx->in[0].dtype;
     s->multiply = a->multiply;
+    s->away = a->away;
     *state = s;
     return OK;
 }
@@ -212,7 +213,8 @@ static status run_quantize(const void *state, const struct kernel_io *io)
     for (int64_t o = 0; o < s->outer; o++)
         for (int64_t c = 0; c < s->channels; c++)
             for (int64_t i = 0; i < s->inner; i++, at++) {
-                float v = rintf(s->multiply ? x[at] * scale[c] : x[at] / scale[c]);
+                float v = s->multiply ? x[at] * scale[c] : x[at] / scale[c];
+                v = s->away ? fmaxf(roundf(v), -127) : rintf(v);
                 put(s->dtype, io->out[0], at, (double)v + zero_of(s, io->in[2], c));
             }
     return OK;
