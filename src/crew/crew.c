@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -187,14 +188,29 @@ static int ready_processes(const struct crew *c)
     return n;
 }
 
+/* Signals that end a server are blocked, and stand in line until somebody waits for them. */
+static bool told_to_end(void)
+{
+    sigset_t set;
+    return sigpending(&set) == 0 &&
+           (sigismember(&set, SIGTERM) == 1 || sigismember(&set, SIGINT) == 1);
+}
+
 /* A worker's start may take minutes (it loads models): only a fault ends the wait. Nobody else knows the crew yet. */
 static status wait_ready(struct crew *c, struct err *e)
 {
-    while (c->fault == OK && !c->orphan && ready_processes(c) < c->conf.process_count)
+    bool ended = false;
+    while (c->fault == OK && !c->orphan && !ended && ready_processes(c) < c->conf.process_count) {
         turn(c, START_WAIT_MS);
+        ended = told_to_end();
+    }
     c->starting = false;
     if (c->fault != OK)
         return err_set(e, c->fault, "%s", c->words.text);
+    for (int i = 0; i < c->conf.process_count && ended; i++)
+        process_kill(&c->process[i]);
+    if (ended)
+        return err_set(e, STOPPING, "told to end before all workers were ready");
     return c->orphan ? err_set(e, IO_FAILED, "the process that starts workers has ended") : OK;
 }
 

@@ -113,6 +113,8 @@ void slot_hear(struct slot *s);
 void zygote_hear(struct crew *c); /* the same */
 /* Starts what is due, ends what is stuck; the next time that something is. */
 uint64_t processes_tick(struct crew *c, uint64_t now);
+/* Ends the process itself, whatever it does. */
+void process_kill(struct process *p);
 void process_close(struct process *p);
 
 /* ---- requests (graph.c); under the lock ---- */

@@ -134,6 +134,12 @@ void process_start(struct process *p)
         close(theirs[i]);
 }
 
+void process_kill(struct process *p)
+{
+    if (p->pid != 0)
+        ask_zygote(p->crew, (struct zygote_message){ ASK_KILL, (uint32_t)p->pid, 0 }, NULL, 0);
+}
+
 static void fail_work(struct slot *s, const char *words)
 {
     for (int i = 0; i < s->count && s->busy; i++)
@@ -150,8 +156,7 @@ void process_dead(struct process *p, const char *why)
     uint64_t now = clock_ns();
     if (!p->alive)
         return;
-    if (p->pid != 0)
-        ask_zygote(c, (struct zygote_message){ ASK_KILL, (uint32_t)p->pid, 0 }, NULL, 0);
+    process_kill(p);
     if (now - p->since_ns > LIVED_NS || p->ready == p->slot_count)
         p->faults = 0;
     for (int i = 0; i < p->slot_count; i++) {

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 
-from python_site import script
+from python_site import SITE, script
 from conftest import ROOT, free_port
 from paddle_serving_server.pipeline import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.operator import join, split
@@ -360,6 +361,31 @@ server.run_server()
         assert all(g["err_no"] == 0 and g["value"] == [str(n), str(n), "39.0"] for n, g in enumerate(got)), got[:2]
         assert post(http, "s", n="late", slow="1") == {"err_no": 0, "err_msg": "", "key": ["mine", "kept", "sum"],
                                                        "value": ["late", "late", "39.0"], "tensors": []}
+
+
+@pytest.mark.parametrize("body, status, words", [("time.sleep(60)", 0, ""), ("raise ValueError('no such dictionary')", 1, "Op slow cannot start: no such dictionary"),
+                                                ("os._exit(3)", 1, "ended while it began")])
+def test_a_start_that_does_not_succeed(tmp_path, body, status, words):
+    """An operator that takes its time to begin can be told to end; one that cannot begin says why."""
+    rpc, http = free_port(), free_port()
+    source = f'''
+import json, os, sys, time
+from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp, PipelineServer
+class Slow(Op):
+    def init_op(self):
+        {body}
+server = PipelineServer("s")
+server.set_response_op(ResponseOp(input_ops=[Slow(name="slow", input_ops=[RequestOp()])]))
+server.prepare_server(yml_dict=json.loads(sys.argv[1]))
+server.run_server()
+'''
+    p = subprocess.Popen([sys.executable, "-c", source, json.dumps({"rpc_port": rpc, "http_port": http})], cwd=tmp_path, stderr=subprocess.PIPE,
+                         text=True, env={**os.environ, "PYTHONPATH": str(SITE)})
+    if status == 0:
+        time.sleep(1.5)
+        p.send_signal(signal.SIGTERM)
+    said = p.communicate(timeout=20)[1]
+    assert p.returncode == status and words in said, said
 
 
 def test_a_pipeline_over_tls(tmp_path):
