@@ -38,7 +38,14 @@ static void *or_die(void *p, size_t size)
  * mapped in whole huge pages from LARGE on. They begin on a page, as no block of malloc does but a few of mem_try_aligned: that is how mem_free knows where
  * to look. */
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#define WATCHED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define WATCHED 1
+#else
+#define WATCHED 0
+#endif
+#if WATCHED
 #define BIG_FROM SIZE_MAX /* the sanitizer watches over malloc's blocks alone */
 #else
 #define BIG_FROM ((size_t)256 << 10)
