@@ -345,7 +345,7 @@ def batching(args, work):
         model = f"m={work / 'm'}"
     else:
         inputs, model = texts(work, [rng.randint(5, 400) for _ in range(32)]), f"m={source}"
-    ways = {"off": (), "on": ("--runtime-thread-num", "2", "--batch-infer-size", str(args.rows))}
+    ways = {"off": (), "on": ("--runtime-thread-num", "2", "--batch-infer-size", str(args.rows or 8))}
     runs = {name: [] for name in ways}
     for _ in range(args.times):
         for name, words in ways.items():
@@ -383,11 +383,12 @@ def images(args, work):
     case = sorted(source.glob("case_*.in.npz"))[0]
     best, at = 0, 0
     for rows in (1, 2, 4, 8):
-        runs = [subprocess.Popen([OAR, "bench", source, "--in", repeat(case, rows, work), "--seconds", "6", "--json"],
+        feed = repeat(case, rows, work)
+        runs = [subprocess.Popen([OAR, "bench", source, "--in", feed, "--seconds", "5", "--json"],
                                  stdout=subprocess.PIPE, text=True, preexec_fn=pinned(p)) for p in (0, 1)]
         rate = sum(1000 * rows / json.loads(r.communicate()[0])["median_ms"] for r in runs)
         best, at = max((best, at), (rate, rows))
-    server = Server("--model", f"m={source}", "--runtime-thread-num", "2", "--batch-infer-size", str(args.rows if args.rows != 8 else at))
+    server = Server("--model", f"m={source}", "--runtime-thread-num", "2", "--batch-infer-size", str(args.rows or at))
     server.wait()
     run = json.loads(load(server, source, 12, 16, inputs=[repeat(case, 1, work)]).communicate()[0])
     server.stop()
@@ -420,7 +421,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", help="reload, batching, images: a directory of a model with recorded cases")
     parser.add_argument("--share", type=float, default=0.4, help="reload: the load, of what the server does at most")
-    parser.add_argument("--rows", type=int, default=8, help="batching, images: the most in one batch")
+    parser.add_argument("--rows", type=int, help="batching, images: the most in one batch")
     args = parser.parse_args()
     args.times = args.times or {"reload": 100, "kill": 200, "memory": 10000, "crosscheck": 1000000, "trace": 5, "batching": 3}.get(args.what, 0)
     with tempfile.TemporaryDirectory() as work:
