@@ -133,7 +133,7 @@ static status explicit_out(const struct einsum_maker *m, const char *p, const ch
 static status read_equation(const struct einsum_maker *m, struct str e, struct value *const *x,
                             struct equation *q)
 {
-    if (q->count < 1 || q->count > (int)ARRAY_LEN(q->in))
+    if (e.n == 0 || q->count < 1 || q->count > (int)ARRAY_LEN(q->in))
         return bad_equation(m);
     const char *p = e.p, *end = e.p + e.n, *arrow = end;
     for (const char *c = p; c + 1 < end && arrow == end; c++)

@@ -106,7 +106,7 @@ status onnx_in_optional(struct onnx_site *s, int i, struct value **out)
     if (*out == NULL && s->scope->call == NULL)
         return onnx_fault(s, INVALID,
                           "its input '%.*s' is neither an input nor an initialiser of the graph, "
-                          "nor made before",
+                          "nor made before (a graph in a circle has no first node)",
                           STR_ARG(s->node->in[i]));
     return OK; /* a function's input that its caller left out */
 }
@@ -217,7 +217,8 @@ status onnx_add_scalar_like(struct onnx_site *s, const struct value *x, double n
 {
     struct shape scalar = { 0 };
     float f = (float)number;
-    int64_t i = (int64_t)number;
+    bool whole = number >= -0x1p63 && number < 0x1p63; /* not infinity, which only floats have */
+    int64_t i = whole ? (int64_t)number : 0;
     uint16_t half = f32_to_f16(f), brain = f32_to_bf16(f);
     switch (x->dtype) {
     case DTYPE_F32: return onnx_add_constant(s, x->dtype, &scalar, &f, out);
@@ -428,7 +429,11 @@ int32_t onnx_enum(struct onnx_site *s, const char *name, const char *otherwise,
     for (int32_t i = 0; names[i] != NULL; i++)
         if (str_is(text, names[i]))
             return i;
-    onnx_bad_attr(s, name, "the value is not known");
+    const char *known = names[0];
+    for (int32_t i = 1; names[i] != NULL; i++)
+        known = arena_printf(s->import->scratch, "%s, %s", known, names[i]);
+    onnx_bad_attr(s, name,
+                  arena_printf(s->import->scratch, "'%.*s' is none of %s", STR_ARG(text), known));
     return 0;
 }
 
