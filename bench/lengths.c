@@ -2,12 +2,11 @@
  *
  *   bench_lengths MODEL[:FIRST:STEP:COUNT] ...
  *
- * Feeds are made up: every open dimension but the first, and the rows of a ragged input, is the length; integers are ids
- * below 50 in the first input of a shape and zeros in the next ones; an input of one number for each row is the length
- * itself. Lengths are FIRST, FIRST + STEP, ... (8, 3, 60 where nothing is said), in mixed order, a fifth of them to warm up.
+ * Feeds are made up (feeds.h). Lengths are FIRST, FIRST + STEP, ... (8, 3, 60 where nothing is said), in mixed order, a fifth of them to warm up.
  * Each other one is run once (never seen), then nine times more (seen; the median of these). Printed is the median over the
  * lengths, and the same of the ratio. Markdown. */
-#include "base/arena.h"
+#include "feeds.h"
+
 #include "base/clock.h"
 #include "base/str.h"
 #include "exec/exec.h"
@@ -36,62 +35,16 @@ static double median(double *v, int n)
     return n > 0 ? v[n / 2] : 0;
 }
 
-static void fill(const struct tensor *t, void *data, int64_t length, bool ids)
-{
-    int64_t n = shape_numel(&t->shape);
-    for (int64_t i = 0; i < n; i++)
-        switch (t->dtype) {
-        case DTYPE_I64:
-            ((int64_t *)data)[i] = t->shape.rank == 1 ? length : ids ? 1 + i * 7 % 49 : 0;
-            break;
-        case DTYPE_I32:
-            ((int32_t *)data)[i] = t->shape.rank == 1 ? (int32_t)length
-                                   : ids              ? 1 + (int32_t)(i * 7 % 49)
-                                                      : 0;
-            break;
-        case DTYPE_F32: ((float *)data)[i] = (float)(i * 37 % 101) / 101 - 0.5f; break;
-        default: memset((char *)data + i * (int64_t)dtype_size(t->dtype), 0, dtype_size(t->dtype));
-        }
-}
-
-static void make_feed(const struct port *p, int64_t length, bool ids, struct arena *a,
-                      struct tensor *t)
-{
-    *t = (struct tensor){ .dtype = p->dtype, .shape = p->shape };
-    for (int d = 0; d < t->shape.rank; d++)
-        if (t->shape.dim[d] < 0)
-            t->shape.dim[d] = d > 0 || p->lod_levels > 0 ? length : 1;
-    for (int d = 1; d < t->shape.rank && p->lod_levels > 0; d++)
-        if (p->shape.dim[d] < 0)
-            t->shape.dim[d] = 1;
-    void *data = arena_zalloc(a, (size_t)tensor_bytes(t) + 1);
-    int64_t *offset = arena_zalloc(a, 2 * sizeof(*offset));
-    offset[1] = length;
-    fill(t, data, length, ids);
-    t->data = data;
-    t->lod.levels = p->lod_levels;
-    for (int l = 0; l < p->lod_levels; l++)
-        t->lod.level[l] = (struct lod_level){ offset, 2 };
-}
-
 /* Milliseconds of one run; below 0: it failed, and said why. */
 static double run(struct exec *x, struct model *m, int64_t length)
 {
-    int in_count, out_count;
-    const struct port *port = model_inputs(m, &in_count);
     struct arena a;
     struct err e = { "" };
+    int out_count;
     arena_init(&a, 0);
+    struct tensor *in = feeds_make(m, 1, length, &a);
     model_outputs(m, &out_count);
-    struct tensor *in = arena_zalloc(&a, ((size_t)in_count + 1) * sizeof(*in));
     struct tensor *out = arena_zalloc(&a, ((size_t)out_count + 1) * sizeof(*out));
-    for (int i = 0; i < in_count; i++) {
-        bool ids = true;
-        for (int k = 0; k < i; k++)
-            ids = ids &&
-                  !(port[k].dtype == port[i].dtype && port[k].shape.rank == port[i].shape.rank);
-        make_feed(&port[i], length, ids, &a, &in[i]);
-    }
     uint64_t begin = clock_ns();
     status s = exec_run(x, m, in, out, &e);
     double ms = (double)(clock_ns() - begin) / 1e6;
