@@ -341,10 +341,16 @@ static status find_plan(struct exec *x, struct model *m, struct plan_request *r,
     if (*out != NULL)
         return OK;
     struct plan *p = (struct plan *)exec_recall(x, m, r->key.hash);
-    if (p != NULL && !plan_key_eq(&p->key, &r->key)) {
+    if (p != NULL && p->is_raw && r->is_settled) {
+        plan_unref(p);
+        p = NULL;
+        import_forget(&m->imported); /* it may have read all of it once more */
+    } else if (p != NULL && !plan_key_eq(&p->key, &r->key)) {
         plan_unref(p);
         p = NULL;
     }
+    if (p != NULL && p->is_raw && atomic_fetch_add(&p->recalls, 1) == 0)
+        model_settle(m, p);
     if (p == NULL) {
         arena_reset(&x->scratch);
         r->scratch = &x->scratch;
@@ -364,6 +370,7 @@ static struct plan_request request_for(const struct model *m, const struct graph
                                   .given_count = in_count,
                                   .packs = model_packs(m),
                                   .options = model_opts(m),
+                                  .is_settled = atomic_load(&m->settled),
                                   .model_id = m->id };
 }
 

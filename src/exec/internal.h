@@ -47,11 +47,23 @@ struct model {
     size_t plan_bytes;                /* guarded by lock */
     bool
         has_no_patterns; /* plans of this model serve for nothing but themselves; guarded by lock */
+    /* settle.c */
+    struct plan *raw_plan; /* what it works on */
+    pthread_t settler;
+    bool is_settling; /* the thread was started; guarded by lock */
+    atomic_bool settled, stopping;
     struct recalls recalls; /* guarded by lock */
 };
 
 /* r remembers something of m from now on. */
 void model_remembered_by(struct model *m, struct recall *r);
+
+/* Begins to make copies of what p, a plan that runs again, reads at an alignment that is slow. */
+void model_settle(struct model *m, struct plan *p);
+void model_stop_settling(struct model *m);
+/* Takes p out of the cache, into `dropped`; the model's lock is held. Lists of such are freed outside the lock. */
+void model_drop_plan(struct model *m, struct plan *p, struct list *dropped);
+void model_free_plans(struct list *plans);
 
 bool plan_key_eq(const struct plan_key *a, const struct plan_key *b);
 

@@ -42,6 +42,16 @@ static bool has_too_many(const struct model *m)
     return m->plan_count > LIMIT_PLANS || (m->plan_count > 1 && m->plan_bytes > LIMIT_PLANS_BYTES);
 }
 
+void model_drop_plan(struct model *m, struct plan *p, struct list *dropped)
+{
+    list_remove(&p->node);
+    list_remove(&p->same_hash);
+    list_remove(&p->base_node);
+    list_push_back(dropped, &p->node);
+    m->plan_count--;
+    m->plan_bytes -= plan_bytes(p);
+}
+
 /* Keeps p (its reference is taken over) and drops the least recently used plans above the bounds, which `dropped`
  * receives so that they are freed outside the lock. */
 static void keep_plan(struct model *m, struct plan *p, struct list *dropped)
@@ -54,16 +64,11 @@ static void keep_plan(struct model *m, struct plan *p, struct list *dropped)
     m->plan_bytes += plan_bytes(p);
     while (has_too_many(m)) {
         struct plan *last = LIST_ENTRY(m->plans.prev, struct plan, node);
-        list_remove(&last->node);
-        list_remove(&last->same_hash);
-        list_remove(&last->base_node);
-        list_push_back(dropped, &last->node);
-        m->plan_count--;
-        m->plan_bytes -= plan_bytes(last);
+        model_drop_plan(m, last, dropped);
     }
 }
 
-static void drop_list(struct list *plans)
+void model_free_plans(struct list *plans)
 {
     while (!list_empty(plans)) {
         struct plan *p = LIST_ENTRY(plans->next, struct plan, node);
@@ -131,11 +136,12 @@ status model_plan(struct model *m, struct plan_request *r, struct plan **out, st
     TRY(s);
     pthread_mutex_lock(&m->lock);
     struct plan *other = find_plan(m, &r->key); /* another thread may have been quicker */
-    if (other == NULL)
+    bool is_late = (*out)->is_raw && atomic_load(&m->settled); /* settle.c has taken such out */
+    if (other == NULL && !is_late)
         keep_plan(m, plan_ref(*out), &dropped);
     pthread_mutex_unlock(&m->lock);
     plan_unref(other);
-    drop_list(&dropped);
+    model_free_plans(&dropped);
     return OK;
 }
 
@@ -289,7 +295,8 @@ static status open_own(struct model *m, struct err *e)
 
 static void close_own(struct model *m)
 {
-    drop_list(&m->plans);
+    model_stop_settling(m);
+    model_free_plans(&m->plans);
 }
 
 const struct backend own_backend = { open_own, exec_prepare_own, exec_run_own, close_own };

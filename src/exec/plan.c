@@ -411,12 +411,23 @@ static void bring_all(struct build *b, const struct node *n, const enum layout *
         in[k] = bring(b, n, n->in[k], want[k], i);
 }
 
+/* Notes where a kernel reads a constant that would be faster read elsewhere. */
+static bool must_align(struct build *b, const struct kernel *k, int i, const void *data)
+{
+    if (!kernel_takes_any_alignment(k, i))
+        return true;
+    if (!kernel_is_slow_unaligned(k, i) || b->r->is_settled)
+        return kernel_is_slow_unaligned(k, i);
+    b->plan->is_raw = b->plan->is_raw || (uintptr_t)data % sizeof(float) != 0;
+    return false;
+}
+
 /* Of step n by kernel k, in `at`: what it reads is aligned. */
 static status align_places(struct build *b, const struct node *n, const struct kernel *k,
                            struct place *at)
 {
     for (int i = 0; i < n->in_count; i++)
-        if (at[i].kind == PLACE_CONSTANT && !kernel_takes_any_alignment(k, i)) {
+        if (at[i].kind == PLACE_CONSTANT && must_align(b, k, i, at[i].data)) {
             const struct type *t = &b->type[n->in[i]->id];
             struct tensor x = { .dtype = t->dtype, .shape = t->shape, .data = at[i].data };
             TRY(align(b, &x, &at[i].data));

@@ -83,6 +83,8 @@ struct plan {
     struct arena arena;
     struct plan_key key;
     const struct graph *graph;
+    bool is_raw;                 /* it reads constants where copies would be faster (settle.c) */
+    atomic_int recalls;          /* of a raw one: how often it was used again */
     struct plan *base;           /* whose steps it shares; NULL: none */
     const struct recipe *recipe; /* NULL: no other plan can be made out of it */
     const struct cell *given;    /* with a recipe: what it was made for, without data */
@@ -111,6 +113,7 @@ struct plan_request {
     struct plan_key key;   /* copied */
     struct arena *scratch; /* for while it is made, reset before; NULL: its own */
     bool is_no_pattern;    /* nothing will be made out of it */
+    bool is_settled;       /* constants are read from aligned copies (settle.c) */
     struct buf *explain;   /* NULL, or receives the choice of kernels as text */
 };
 

@@ -206,6 +206,7 @@ static struct plan *copy_base(const struct plan_request *r, struct plan *base)
     }
     p->step_count = base->step_count;
     p->base = plan_ref(base);
+    p->is_raw = base->is_raw;
     p->live = base->live;
     p->live_count = base->live_count;
     p->next = base->next;

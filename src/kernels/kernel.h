@@ -52,9 +52,11 @@ struct kernel_io {
     struct err *err;
 };
 
-/* In kernel.dtypes: prepare and run read the constant input i (below 8) at any alignment, or not at all. Without it the
- * caller sees to an aligned copy, which costs its size in memory. */
-#define KERNEL_ANY_ALIGNMENT(i) (1u << (24 + (i)))
+/* In kernel.dtypes: prepare and run read the constant input i (below 4) at any alignment, or not at all. Without it the
+ * caller sees to an aligned copy, which costs its size in memory. SLOW_UNALIGNED: they do, but are faster on a copy, which a
+ * model that runs again and again should have. */
+#define KERNEL_ANY_ALIGNMENT(i)  (1u << (24 + (i)))
+#define KERNEL_SLOW_UNALIGNED(i) (1u << (24 + (i)) | 1u << (28 + (i)))
 
 struct kernel {
     const char *op;
@@ -72,7 +74,12 @@ struct kernel {
 
 static inline bool kernel_takes_any_alignment(const struct kernel *k, int input)
 {
-    return k != NULL && input < 8 && (k->dtypes & KERNEL_ANY_ALIGNMENT(input));
+    return k != NULL && input < 4 && (k->dtypes & KERNEL_ANY_ALIGNMENT(input));
+}
+
+static inline bool kernel_is_slow_unaligned(const struct kernel *k, int input)
+{
+    return k != NULL && input < 4 && (k->dtypes & 1u << (28 + input));
 }
 
 /* The first row that takes the node; refusals of better rows are told to `explain` (may be NULL) as lines of text.

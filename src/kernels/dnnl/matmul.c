@@ -203,6 +203,7 @@ static void release_narrow(void *state)
 const struct kernel dnnl_matmul[] = {
     { "matmul", "dnnl matmul bf16", F32_ONLY | KERNEL_ANY_ALIGNMENT(1), DEVICE_CPU, refuse_narrow,
       prepare_narrow, run_narrow, release_narrow },
-    { "matmul", "dnnl matmul", F32_ONLY, DEVICE_CPU, refuse, prepare, run, NULL },
+    { "matmul", "dnnl matmul", F32_ONLY | KERNEL_SLOW_UNALIGNED(1), DEVICE_CPU, refuse, prepare,
+      run, NULL },
     { 0 },
 };
