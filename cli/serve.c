@@ -184,34 +184,14 @@ static status chain_models(const struct serve_args *args, struct arena *a,
     return OK;
 }
 
-static int serve(const struct serve_args *args, struct arena *a)
+/* What is told by options alone; the models and how they are computed are still to come. */
+static struct server_options options_of(const struct serve_args *args)
 {
-    struct server_model *model = arena_zalloc(a, ((size_t)args->models.count + 1) * sizeof(*model));
-    int model_count = args->models.count;
-    struct err e = { "" };
-    struct batch_options batch;
-    bool fine = take_batch(args, &batch);
-    for (int i = 0; i < args->models.count; i++) {
-        model[i] = model_of(args->models.word[i], a);
-        fine = number_for(&args->batch_threads, i, &model[i].batch_threads) && fine;
-        fine = number_for(&args->batch_rows, i, &model[i].batch_rows) && fine;
-    }
-    if (!fine)
-        return command_misused(&command, "--runtime-thread-num, --batch-infer-size and "
-                                         "--batch-preferred take whole numbers");
-    if (chain_models(args, a, model, &model_count, &e) != OK)
-        return command_failed(&command, &e);
-    precision how = PRECISION_FP32;
-    precision_parse(str_of(args->precision), &how);
-    struct server_options opt = {
-        .model = model,
-        .model_count = model_count,
+    return (struct server_options){
         .host = args->host,
         .port = (int)args->port,
         .threads = (int)args->threads,
         .name = args->name,
-        .batch = batch,
-        .precision = how,
         .record = args->record,
         .record_share = args->record_share,
         .record_bytes = (size_t)args->record_bytes,
@@ -260,6 +240,32 @@ static int serve(const struct serve_args *args, struct arena *a)
         .request_timeout_s = (int)args->request_s,
         .write_timeout_s = (int)args->write_s,
     };
+}
+
+static int serve(const struct serve_args *args, struct arena *a)
+{
+    struct server_model *model = arena_zalloc(a, ((size_t)args->models.count + 1) * sizeof(*model));
+    int model_count = args->models.count;
+    struct err e = { "" };
+    struct batch_options batch;
+    bool fine = take_batch(args, &batch);
+    for (int i = 0; i < args->models.count; i++) {
+        model[i] = model_of(args->models.word[i], a);
+        fine = number_for(&args->batch_threads, i, &model[i].batch_threads) && fine;
+        fine = number_for(&args->batch_rows, i, &model[i].batch_rows) && fine;
+    }
+    if (!fine)
+        return command_misused(&command, "--runtime-thread-num, --batch-infer-size and "
+                                         "--batch-preferred take whole numbers");
+    if (chain_models(args, a, model, &model_count, &e) != OK)
+        return command_failed(&command, &e);
+    precision how = PRECISION_FP32;
+    precision_parse(str_of(args->precision), &how);
+    struct server_options opt = options_of(args);
+    opt.model = model;
+    opt.model_count = model_count;
+    opt.batch = batch;
+    opt.precision = how;
     struct server *server;
     log_set_level(log_level_of(args->log_level));
     log_set_format(strcmp(args->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
