@@ -809,7 +809,6 @@ static void keep_recipe(struct build *b)
         return;
     struct recipe *made = arena_zalloc(&p->arena, sizeof(*made));
     made->type = keep(b, b->type, g->value_count, sizeof(*b->type));
-    made->home = keep(b, b->home, g->value_count, sizeof(*b->home));
     made->room = find_rooms(b);
     made->step = find_steps(b);
     made->scratch_room = b->scratch_bytes;
