@@ -182,25 +182,31 @@ static double fmodulo(double a, double b)
         return prepare(ctx, op##_rows[ctx->in[0].dtype], state);                            \
     }
 
+/* Integers are computed in 64 bits. */
+#define WHOLE_ROWS(op, expr)                                     \
+    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)   \
+    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, expr)   \
+    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, expr)   \
+    ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, expr)      \
+    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, expr)    \
+    ROW(op##_u16, uint16_t, int64_t, SAME, uint16_t, SAME, expr) \
+    ROW(op##_u32, uint32_t, int64_t, SAME, uint32_t, SAME, expr) \
+    ROW(op##_u64, uint64_t, uint64_t, SAME, uint64_t, SAME, expr)
+
+#define FLOATS_OF(op) \
+    [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64, [DTYPE_F16] = op##_f16, [DTYPE_BF16] = op##_bf16
+
+#define WHOLES_OF(op)                                                                             \
+    [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8, \
+    [DTYPE_U8] = op##_u8, [DTYPE_U16] = op##_u16, [DTYPE_U32] = op##_u32, [DTYPE_U64] = op##_u64
+
 #define X(op, of_floats, of_ints)                                                  \
     ROW(op##_f32, float, float, SAME, float, SAME, of_floats)                      \
     ROW(op##_f64, double, double, SAME, double, SAME, of_floats)                   \
     ROW(op##_f16, uint16_t, float, f16_to_f32, uint16_t, f32_to_f16, of_floats)    \
     ROW(op##_bf16, uint16_t, float, bf16_to_f32, uint16_t, f32_to_bf16, of_floats) \
-    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, of_ints)                  \
-    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, of_ints)                  \
-    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, of_ints)                  \
-    ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, of_ints)                     \
-    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, of_ints)                   \
-    ROW(op##_u16, uint16_t, int64_t, SAME, uint16_t, SAME, of_ints)                \
-    ROW(op##_u32, uint32_t, int64_t, SAME, uint32_t, SAME, of_ints)                \
-    ROW(op##_u64, uint64_t, uint64_t, SAME, uint64_t, SAME, of_ints)               \
-    static const row_fn op##_rows[] = {                                            \
-        [DTYPE_F32] = op##_f32, [DTYPE_F64] = op##_f64,   [DTYPE_F16] = op##_f16,  \
-        [DTYPE_I64] = op##_i64, [DTYPE_BF16] = op##_bf16, [DTYPE_I32] = op##_i32,  \
-        [DTYPE_I16] = op##_i16, [DTYPE_I8] = op##_i8,     [DTYPE_U8] = op##_u8,    \
-        [DTYPE_U16] = op##_u16, [DTYPE_U32] = op##_u32,   [DTYPE_U64] = op##_u64   \
-    };                                                                             \
+    WHOLE_ROWS(op, of_ints)                                                        \
+    static const row_fn op##_rows[] = { FLOATS_OF(op), WHOLES_OF(op) };            \
     PREPARE(op)
 NUMBER_LIST(X)
 FLOAT_LIST(X)
@@ -220,44 +226,27 @@ FLOAT_LIST(X)
 BITS_LIST(X)
 #undef X
 
-#define X(op, expr)                                                             \
-    ROW(op##_i64, int64_t, int64_t, SAME, int64_t, SAME, expr)                  \
-    ROW(op##_i32, int32_t, int64_t, SAME, int32_t, SAME, expr)                  \
-    ROW(op##_i16, int16_t, int64_t, SAME, int16_t, SAME, expr)                  \
-    ROW(op##_i8, int8_t, int64_t, WIDE, int8_t, SAME, expr)                     \
-    ROW(op##_u8, uint8_t, int64_t, SAME, uint8_t, SAME, expr)                   \
-    ROW(op##_u16, uint16_t, int64_t, SAME, uint16_t, SAME, expr)                \
-    ROW(op##_u32, uint32_t, int64_t, SAME, uint32_t, SAME, expr)                \
-    ROW(op##_u64, uint64_t, uint64_t, SAME, uint64_t, SAME, expr)               \
-    static const row_fn op##_rows[] = {                                         \
-        [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, [DTYPE_I16] = op##_i16, \
-        [DTYPE_I8] = op##_i8,   [DTYPE_U8] = op##_u8,   [DTYPE_U16] = op##_u16, \
-        [DTYPE_U32] = op##_u32, [DTYPE_U64] = op##_u64                          \
-    };                                                                          \
+#define X(op, expr)                                      \
+    WHOLE_ROWS(op, expr)                                 \
+    static const row_fn op##_rows[] = { WHOLES_OF(op) }; \
     PREPARE(op)
 SHIFT_LIST(X)
 #undef X
 
-#define X(op, expr)                                                               \
-    ROW(op##_f32, float, float, SAME, bool, SAME, expr)                           \
-    ROW(op##_f64, double, double, SAME, bool, SAME, expr)                         \
-    ROW(op##_f16, uint16_t, float, f16_to_f32, bool, SAME, expr)                  \
-    ROW(op##_bf16, uint16_t, float, bf16_to_f32, bool, SAME, expr)                \
-    ROW(op##_i64, int64_t, int64_t, SAME, bool, SAME, expr)                       \
-    ROW(op##_i32, int32_t, int32_t, SAME, bool, SAME, expr)                       \
-    ROW(op##_i16, int16_t, int32_t, SAME, bool, SAME, expr)                       \
-    ROW(op##_i8, int8_t, int64_t, WIDE, bool, SAME, expr)                         \
-    ROW(op##_u8, uint8_t, int32_t, SAME, bool, SAME, expr)                        \
-    ROW(op##_u16, uint16_t, int32_t, SAME, bool, SAME, expr)                      \
-    ROW(op##_u32, uint32_t, int64_t, SAME, bool, SAME, expr)                      \
-    ROW(op##_u64, uint64_t, uint64_t, SAME, bool, SAME, expr)                     \
-    static const row_fn op##_rows[] = {                                           \
-        [DTYPE_F32] = op##_f32,   [DTYPE_F64] = op##_f64, [DTYPE_F16] = op##_f16, \
-        [DTYPE_BF16] = op##_bf16, [DTYPE_I64] = op##_i64, [DTYPE_I32] = op##_i32, \
-        [DTYPE_I16] = op##_i16,   [DTYPE_I8] = op##_i8,   [DTYPE_U8] = op##_u8,   \
-        [DTYPE_U16] = op##_u16,   [DTYPE_U32] = op##_u32, [DTYPE_U64] = op##_u64, \
-        [DTYPE_BOOL] = op##_u8                                                    \
-    };                                                                            \
+#define X(op, expr)                                                                             \
+    ROW(op##_f32, float, float, SAME, bool, SAME, expr)                                         \
+    ROW(op##_f64, double, double, SAME, bool, SAME, expr)                                       \
+    ROW(op##_f16, uint16_t, float, f16_to_f32, bool, SAME, expr)                                \
+    ROW(op##_bf16, uint16_t, float, bf16_to_f32, bool, SAME, expr)                              \
+    ROW(op##_i64, int64_t, int64_t, SAME, bool, SAME, expr)                                     \
+    ROW(op##_i32, int32_t, int32_t, SAME, bool, SAME, expr)                                     \
+    ROW(op##_i16, int16_t, int32_t, SAME, bool, SAME, expr)                                     \
+    ROW(op##_i8, int8_t, int64_t, WIDE, bool, SAME, expr)                                       \
+    ROW(op##_u8, uint8_t, int32_t, SAME, bool, SAME, expr)                                      \
+    ROW(op##_u16, uint16_t, int32_t, SAME, bool, SAME, expr)                                    \
+    ROW(op##_u32, uint32_t, int64_t, SAME, bool, SAME, expr)                                    \
+    ROW(op##_u64, uint64_t, uint64_t, SAME, bool, SAME, expr)                                   \
+    static const row_fn op##_rows[] = { FLOATS_OF(op), WHOLES_OF(op), [DTYPE_BOOL] = op##_u8 }; \
     PREPARE(op)
 TRUTH_LIST(X)
 #undef X
