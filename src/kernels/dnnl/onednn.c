@@ -319,6 +319,21 @@ static bool has(const struct kernel_ctx *ctx, int index)
     return ctx->in[index].shape.rank >= 0;
 }
 
+/* Of a filter or matrix, and the input `bias` where there is one. */
+static struct onednn *new_weighted(const struct kernel_ctx *ctx, int bias)
+{
+    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
+                               DNNL_ARG_BIAS };
+    return new_onednn(ctx, arg, has(ctx, bias) ? 5 : 4);
+}
+
+static status make_weighted(struct onednn *o, struct err *e)
+{
+    TRY(make_primitive(o, e));
+    o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+    return OK;
+}
+
 /* One way to compute a convolution. */
 struct way {
     dnnl_alg_kind_t alg;
@@ -491,34 +506,26 @@ static status find_way(const struct kernel_ctx *ctx, const struct window *w, boo
 status onednn_conv_int8(const struct kernel_ctx *ctx, const struct window *w,
                         const struct onednn_units *units, struct onednn **out, struct err *e)
 {
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                               DNNL_ARG_BIAS };
     const struct conv_attrs *a = ctx->node->attrs;
     const struct way last = { dnnl_convolution_direct, dnnl_nhwc, dnnl_nhwc, false, false, units };
-    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    struct onednn *o = new_weighted(ctx, CONV_BIAS);
     o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
     o->plain.data_type = dnnl_s8;
     status s = try_conv(ctx, w, o, &last, e);
     if (s == OK)
-        s = make_primitive(o, e);
-    if (s == OK)
-        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+        s = make_weighted(o, e);
     return finish(o, s, out);
 }
 
 status onednn_conv(const struct kernel_ctx *ctx, const struct window *w, bool narrow,
                    struct onednn **out, bool *bare, struct err *e)
 {
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                               DNNL_ARG_BIAS };
     const struct conv_attrs *a = ctx->node->attrs;
-    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    struct onednn *o = new_weighted(ctx, CONV_BIAS);
     o->plain = filter_desc(&ctx->in[1].shape, a->groups, false);
     status s = find_way(ctx, w, narrow, o, bare, e);
     if (s == OK)
-        s = make_primitive(o, e);
-    if (s == OK)
-        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+        s = make_weighted(o, e);
     return finish(o, s, out);
 }
 
@@ -563,18 +570,14 @@ static status try_deconv(const struct kernel_ctx *ctx, const struct span *h, con
 status onednn_deconv(const struct kernel_ctx *ctx, const struct span *h, const struct span *w,
                      struct onednn **out, struct err *e)
 {
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                               DNNL_ARG_BIAS };
     const struct conv_nd_attrs *a = ctx->node->attrs;
-    struct onednn *o = new_onednn(ctx, arg, has(ctx, CONV_BIAS) ? 5 : 4);
+    struct onednn *o = new_weighted(ctx, CONV_BIAS);
     o->plain = turned_filter_desc(&ctx->in[1].shape, a->groups);
     status s = try_deconv(ctx, h, w, o, ctx->have != NULL, e);
     if (s != OK && ctx->have != NULL)
         s = try_deconv(ctx, h, w, o, false, e);
     if (s == OK)
-        s = make_primitive(o, e);
-    if (s == OK)
-        o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
+        s = make_weighted(o, e);
     return finish(o, s, out);
 }
 
@@ -598,22 +601,13 @@ static status make_matmul(const struct kernel_ctx *ctx, const struct matmul_dims
     TRY(fault(dnnl_matmul_desc_init(&desc, &src, &any, has(ctx, MATMUL_BIAS) ? &bias : NULL, &dst),
               "the description of a product", e));
     TRY(make_desc(o, &desc, &tail, e));
-    TRY(make_primitive(o, e));
-    o->filter = *dnnl_primitive_desc_query_md(o->desc, dnnl_query_weights_md, 0);
-    return OK;
-}
-
-static struct onednn *new_matmul(const struct kernel_ctx *ctx)
-{
-    static const int arg[] = { DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD, DNNL_ARG_WEIGHTS,
-                               DNNL_ARG_BIAS };
-    return new_onednn(ctx, arg, has(ctx, MATMUL_BIAS) ? 5 : 4);
+    return make_weighted(o, e);
 }
 
 status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           struct onednn **out, struct err *e)
 {
-    struct onednn *o = new_matmul(ctx);
+    struct onednn *o = new_weighted(ctx, MATMUL_BIAS);
     dnnl_data_type_t result = result_type(ctx, true);
     status s = make_matmul(ctx, d, dnnl_bf16, dnnl_bf16, result, NULL, o, e);
     return finish(o, s, out);
@@ -622,7 +616,7 @@ status onednn_matmul_bf16(const struct kernel_ctx *ctx, const struct matmul_dims
 status onednn_matmul_int8(const struct kernel_ctx *ctx, const struct matmul_dims *d,
                           const struct onednn_units *units, struct onednn **out, struct err *e)
 {
-    struct onednn *o = new_matmul(ctx);
+    struct onednn *o = new_weighted(ctx, MATMUL_BIAS);
     status s = make_matmul(ctx, d, type_of(ctx->in[0].dtype), dnnl_s8, type_of(ctx->out[0].dtype),
                            units, o, e);
     return finish(o, s, out);
