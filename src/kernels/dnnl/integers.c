@@ -101,16 +101,6 @@ static status run(const void *state, const struct kernel_io *io)
     return onednn_run(s->onednn, &d, io->err);
 }
 
-/* ---- conv2d ---- */
-
-static struct roles conv_roles(const struct node *n)
-{
-    const struct conv_attrs *a = n->attrs;
-    return (struct roles){ CONV_BIAS,     CONV_SCALE,
-                           CONV_RESIDUAL, { a->act, a->act_alpha, a->act_beta, a->act_gamma },
-                           a->act_first,  a->q };
-}
-
 static const char *refuse_constants(const struct kernel_ctx *ctx, const struct roles *r)
 {
     if (ctx->in[1].constant == NULL || ctx->in[r->scale].constant == NULL ||
@@ -122,7 +112,38 @@ static const char *refuse_constants(const struct kernel_ctx *ctx, const struct r
     return why != NULL ? why : onednn_refuse_act(r->act);
 }
 
-/* Whether oneDNN takes it shows when it is asked. */
+/* Zero points and mixed dtypes are not taken everywhere. */
+static bool is_odd(const struct kernel_ctx *ctx, const struct roles *r)
+{
+    return r->q.x_zero != 0 || r->q.out_zero != 0 || r->act.kind > ACT_RELU ||
+           (ctx->in[r->residual].shape.rank >= 0 &&
+            ctx->in[r->residual].dtype != ctx->out[0].dtype);
+}
+
+/* Whether oneDNN takes an odd one shows when it is asked. */
+static const char *refuse(const struct kernel_ctx *ctx, const struct roles *r,
+                          status (*open)(const struct kernel_ctx *ctx, struct state *made,
+                                         struct err *e))
+{
+    struct state made = { 0 };
+    const char *why = refuse_constants(ctx, r);
+    if (why != NULL || !is_odd(ctx, r))
+        return why;
+    status s = open(ctx, &made, NULL);
+    onednn_free(made.onednn);
+    return s == OK ? NULL : "oneDNN does not take its zero points, sums or activation";
+}
+
+/* ---- conv2d ---- */
+
+static struct roles conv_roles(const struct node *n)
+{
+    const struct conv_attrs *a = n->attrs;
+    return (struct roles){ CONV_BIAS,     CONV_SCALE,
+                           CONV_RESIDUAL, { a->act, a->act_alpha, a->act_beta, a->act_gamma },
+                           a->act_first,  a->q };
+}
+
 static status open_conv(const struct kernel_ctx *ctx, struct state *made, struct err *e)
 {
     const struct roles r = conv_roles(ctx->node);
@@ -133,24 +154,10 @@ static status open_conv(const struct kernel_ctx *ctx, struct state *made, struct
     return onednn_conv_int8(ctx, &w, &units, &made->onednn, e);
 }
 
-/* Zero points and mixed dtypes are not taken everywhere. */
-static bool is_odd(const struct kernel_ctx *ctx, const struct roles *r)
-{
-    return r->q.x_zero != 0 || r->q.out_zero != 0 || r->act.kind > ACT_RELU ||
-           (ctx->in[r->residual].shape.rank >= 0 &&
-            ctx->in[r->residual].dtype != ctx->out[0].dtype);
-}
-
 static const char *refuse_conv(const struct kernel_ctx *ctx)
 {
     const struct roles r = conv_roles(ctx->node);
-    struct state made = { 0 };
-    const char *why = ctx->have == NULL ? "its image lies plain" : refuse_constants(ctx, &r);
-    if (why != NULL || !is_odd(ctx, &r))
-        return why;
-    status s = open_conv(ctx, &made, NULL);
-    onednn_free(made.onednn);
-    return s == OK ? NULL : "oneDNN does not take its zero points, sums or activation";
+    return ctx->have == NULL ? "its image lies plain" : refuse(ctx, &r, open_conv);
 }
 
 static status prepare_conv(const struct kernel_ctx *ctx, void **state, size_t *scratch,
@@ -190,13 +197,7 @@ static status open_matmul(const struct kernel_ctx *ctx, struct state *made, stru
 static const char *refuse_matmul(const struct kernel_ctx *ctx)
 {
     const struct roles r = matmul_roles(ctx->node);
-    struct state made = { 0 };
-    const char *why = refuse_constants(ctx, &r);
-    if (why != NULL || !is_odd(ctx, &r))
-        return why;
-    status s = open_matmul(ctx, &made, NULL);
-    onednn_free(made.onednn);
-    return s == OK ? NULL : "oneDNN does not take its zero points, sums or activation";
+    return refuse(ctx, &r, open_matmul);
 }
 
 static status prepare_matmul(const struct kernel_ctx *ctx, void **state, size_t *scratch,
