@@ -10,11 +10,6 @@
 
 #include <string.h>
 
-static bool is_op(const struct node *n, const char *op)
-{
-    return n != NULL && strcmp(n->op->name, op) == 0;
-}
-
 /* The one number of a constant; false where it is something else. */
 static bool is_number(const struct value *v, float *out)
 {

@@ -11,11 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool is_op(const struct node *n, const char *op)
-{
-    return n != NULL && strcmp(n->op->name, op) == 0;
-}
-
 static bool one_float(const struct value *v, float *out)
 {
     const struct tensor *c = v != NULL ? v->constant : NULL;

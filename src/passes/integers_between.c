@@ -9,11 +9,6 @@
 
 #include <string.h>
 
-static bool is_op(const struct node *n, const char *op)
-{
-    return n != NULL && strcmp(n->op->name, op) == 0;
-}
-
 static bool is_integer8(dtype d)
 {
     return d == DTYPE_I8 || d == DTYPE_U8;

@@ -14,6 +14,8 @@ status hoist_dequantize(struct graph *g, int *changes, struct err *e);
 status drop_requantise(struct graph *g, int *changes, struct err *e);
 status keep_integers(struct graph *g, int *changes, struct err *e);
 
+/* Whether n, which may be NULL, is the operator `op`. */
+bool is_op(const struct node *n, const char *op);
 /* For a fusion: the node that makes v, where it is the operator `op` and nobody but one node uses v; else NULL. */
 struct node *sole_producer(const struct value *v, const char *op, const int *uses);
 /* The field of n's attributes; NULL where its operator has none of this name. */
