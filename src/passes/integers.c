@@ -53,13 +53,21 @@ bool made_by_step(const struct value *v, const char *op, struct step *out)
 
 /* ---- places ---- */
 
-void places_init(struct places *p, const struct graph *g)
+/* New nodes, each to stand behind an older one. They are added at the graph's end, and brought to their places when all are
+ * there. One node of the old list has one new one at most. */
+struct places {
+    struct node **behind; /* by index of the old list */
+    uint32_t count;
+};
+
+static void places_init(struct places *p, const struct graph *g)
 {
     p->count = g->node_count;
     p->behind = mem_zalloc((g->node_count + (size_t)1) * sizeof(*p->behind));
 }
 
-void places_apply(struct places *p, struct graph *g)
+/* Frees too. */
+static void places_apply(struct places *p, struct graph *g)
 {
     struct node **old = mem_alloc((p->count + (size_t)1) * sizeof(*old));
     uint32_t at = 0;

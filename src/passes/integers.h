@@ -17,12 +17,3 @@ struct step {
 bool read_step(const struct node *n, const char *op, struct step *out);
 /* The same of the node that makes v. */
 bool made_by_step(const struct value *v, const char *op, struct step *out);
-
-/* New nodes, each to stand behind an older one. They are added at the graph's end, and brought to their places when all are
- * there. One node of the old list has one new one at most. */
-struct places {
-    struct node **behind; /* by index of the old list */
-    uint32_t count;
-};
-void places_init(struct places *p, const struct graph *g);
-void places_apply(struct places *p, struct graph *g); /* frees too */
