@@ -156,16 +156,12 @@ static bool can_take_turned(const struct node *conv)
            (is_free(conv, CONV_BIAS) || floats(conv->in[CONV_BIAS], channels) != NULL);
 }
 
-static status set_input(struct graph *g, struct node *n, int index, float *data, int64_t count,
-                        struct err *e)
+static status set_floats(struct graph *g, struct node *n, int index, float *data, int64_t count,
+                         struct err *e)
 {
-    struct tensor t = { .dtype = DTYPE_F32, .shape = SHAPE(count), .data = data };
     struct value *v;
-    TRY(graph_add_constant(g, NULL, &t, &v, e));
-    while (n->in_count <= index)
-        TRY(graph_add_input(g, n, NULL, e));
-    n->in[index] = v;
-    return OK;
+    TRY(add_floats(g, data, count, &v, e));
+    return put_input(g, n, index, v, e);
 }
 
 static bool is_all(const float *x, int64_t n, float value)
@@ -186,9 +182,9 @@ static status join(struct graph *g, struct node *conv, struct map *m, struct err
         m->scale[c] *= s != NULL ? s[c] : 1;
     }
     if (b != NULL || !is_all(m->shift, m->channels, 0))
-        TRY(set_input(g, conv, CONV_BIAS, m->shift, m->channels, e));
+        TRY(set_floats(g, conv, CONV_BIAS, m->shift, m->channels, e));
     if (s != NULL || !is_all(m->scale, m->channels, 1))
-        TRY(set_input(g, conv, CONV_SCALE, m->scale, m->channels, e));
+        TRY(set_floats(g, conv, CONV_SCALE, m->scale, m->channels, e));
     return OK;
 }
 
@@ -212,7 +208,7 @@ static status join_turned(struct graph *g, struct node *conv, struct map *m, str
     for (int64_t c = 0; c < m->channels; c++)
         m->shift[c] += b != NULL ? b[c] * m->scale[c] : 0;
     if (b != NULL || !is_all(m->shift, m->channels, 0))
-        TRY(set_input(g, conv, CONV_BIAS, m->shift, m->channels, e));
+        TRY(set_floats(g, conv, CONV_BIAS, m->shift, m->channels, e));
     return is_all(m->scale, m->channels, 1) ? OK : scale_turned(g, conv, m, e);
 }
 

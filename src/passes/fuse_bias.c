@@ -59,10 +59,7 @@ static status fuse(struct graph *g, struct node *host, struct node *add, const s
     struct value *bias;
     flat.shape = SHAPE(shape_numel(&c->constant->shape));
     TRY(graph_add_constant(g, arena_printf(&g->arena, "%s#bias", c->name), &flat, &bias, e));
-    if (host->in_count > 2)
-        host->in[2] = bias;
-    else
-        TRY(graph_add_input(g, host, bias, e));
+    TRY(put_input(g, host, 2, bias, e));
     graph_absorb(host, add);
     return OK;
 }

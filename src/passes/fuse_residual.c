@@ -49,12 +49,7 @@ static status fuse(const struct fusion *f, const struct host *h, struct node *ad
 {
     struct node *n = add->in[side]->producer;
     bool *act_first = pass_field(n, "act_first");
-    while (n->in_count < h->residual)
-        TRY(graph_add_input(f->graph, n, NULL, e));
-    if (n->in_count > h->residual)
-        n->in[h->residual] = add->in[1 - side];
-    else
-        TRY(graph_add_input(f->graph, n, add->in[1 - side], e));
+    TRY(put_input(f->graph, n, h->residual, add->in[1 - side], e));
     if (act_first != NULL)
         *act_first = *(const int32_t *)pass_field(n, "act") != ACT_NONE;
     graph_absorb(n, add);

@@ -46,6 +46,13 @@ bool read_step(const struct node *n, const char *op, struct step *out)
     return out->dtype == DTYPE_I8 || out->dtype == DTYPE_U8;
 }
 
+struct integers *integers_field(struct node *n)
+{
+    if (is_op(n, "conv2d"))
+        return &((struct conv_attrs *)node_attrs(n))->q;
+    return is_op(n, "matmul") ? &((struct matmul_attrs *)node_attrs(n))->q : NULL;
+}
+
 bool made_by_step(const struct value *v, const char *op, struct step *out)
 {
     return v != NULL && v->producer != NULL && read_step(v->producer, op, out);
@@ -82,13 +89,6 @@ static void places_apply(struct places *p, struct graph *g)
 }
 
 /* ---- Paddle's spellings ---- */
-
-static status add_floats(struct graph *g, const float *data, int64_t count, struct value **out,
-                         struct err *e)
-{
-    struct tensor t = { .dtype = DTYPE_F32, .shape = SHAPE(count), .data = data };
-    return graph_add_constant(g, NULL, &t, out, e);
-}
 
 static status add_float(struct graph *g, float x, struct value **out, struct err *e)
 {
@@ -338,18 +338,15 @@ static status take(struct graph *g, struct node *n, const struct kind *k, const 
 {
     struct tensor t = { .dtype = DTYPE_I8, .shape = w->shape, .data = w->q };
     struct value *scale, *weight;
-    struct integers *q = n->op == op_find("conv2d") ? &((struct conv_attrs *)node_attrs(n))->q
-                                                    : &((struct matmul_attrs *)node_attrs(n))->q;
+    struct integers *q = integers_field(n);
     for (int64_t i = 0; i < w->channels; i++)
         w->scale[i] *= x->scale;
     TRY(add_floats(g, w->scale, w->channels, &scale, e));
     TRY(graph_add_constant(g, NULL, &t, &weight, e));
-    while (n->in_count <= k->scale)
-        TRY(graph_add_input(g, n, NULL, e));
+    TRY(put_input(g, n, k->scale, scale, e));
     q->x_zero = x->zero;
     n->in[0] = n->in[0]->producer->in[0];
     n->in[1] = weight;
-    n->in[k->scale] = scale;
     return OK;
 }
 

@@ -17,3 +17,6 @@ struct step {
 bool read_step(const struct node *n, const char *op, struct step *out);
 /* The same of the node that makes v. */
 bool made_by_step(const struct value *v, const char *op, struct step *out);
+
+/* What n's attributes say of integers; NULL: it is neither a product nor a convolution. */
+struct integers *integers_field(struct node *n);

@@ -19,9 +19,7 @@ static struct integers *integers_of(struct node *n)
 {
     if (n == NULL || n->in_count < 1 || n->in[0] == NULL || !is_integer8(n->in[0]->dtype))
         return NULL;
-    if (is_op(n, "conv2d"))
-        return &((struct conv_attrs *)node_attrs(n))->q;
-    return is_op(n, "matmul") ? &((struct matmul_attrs *)node_attrs(n))->q : NULL;
+    return integers_field(n);
 }
 
 /* What quantize's factor or scale is as a scale. */

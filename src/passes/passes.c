@@ -68,3 +68,18 @@ struct node *sole_producer(const struct value *v, const char *op, const int *use
     struct node *n = v->producer;
     return is_op(n, op) && uses[v->id] == 1 ? n : NULL;
 }
+
+status add_floats(struct graph *g, const float *data, int64_t count, struct value **out,
+                  struct err *e)
+{
+    struct tensor t = { .dtype = DTYPE_F32, .shape = SHAPE(count), .data = data };
+    return graph_add_constant(g, NULL, &t, out, e);
+}
+
+status put_input(struct graph *g, struct node *n, int index, struct value *v, struct err *e)
+{
+    while (n->in_count <= index)
+        TRY(graph_add_input(g, n, NULL, e));
+    n->in[index] = v;
+    return OK;
+}

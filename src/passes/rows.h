@@ -18,5 +18,10 @@ status keep_integers(struct graph *g, int *changes, struct err *e);
 bool is_op(const struct node *n, const char *op);
 /* For a fusion: the node that makes v, where it is the operator `op` and nobody but one node uses v; else NULL. */
 struct node *sole_producer(const struct value *v, const char *op, const int *uses);
+/* A constant vector; data is borrowed. */
+status add_floats(struct graph *g, const float *data, int64_t count, struct value **out,
+                  struct err *e);
+/* v becomes n's input `index`; those in front of it that n does not have are absent. */
+status put_input(struct graph *g, struct node *n, int index, struct value *v, struct err *e);
 /* The field of n's attributes; NULL where its operator has none of this name. */
 void *pass_field(const struct node *n, const char *name);
