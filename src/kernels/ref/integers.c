@@ -11,10 +11,7 @@ struct numbers {
 
 static double number(const struct numbers *a, int64_t i)
 {
-    double v = a->dtype == DTYPE_F32  ? ((const float *)a->data)[i]
-               : a->dtype == DTYPE_I8 ? ((const int8_t *)a->data)[i]
-                                      : ((const uint8_t *)a->data)[i];
-    return a->scale * (v - a->zero);
+    return a->scale * (ref_element(a->dtype, a->data, i) - a->zero);
 }
 
 /* Behind the sum: out = act(s * sum + bias + residual), or the residual last. */

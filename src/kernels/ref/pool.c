@@ -44,13 +44,6 @@ static struct range seen(const struct state *s, int64_t o, int64_t in, int64_t o
     return (struct range){ from < 0 ? 0 : from, to > in ? in : to, to - from };
 }
 
-static float element(dtype d, const void *x, int64_t i)
-{
-    return d == DTYPE_F32  ? ((const float *)x)[i]
-           : d == DTYPE_I8 ? ((const int8_t *)x)[i]
-                           : ((const uint8_t *)x)[i];
-}
-
 static void put(dtype d, void *out, int64_t i, float v)
 {
     if (d == DTYPE_F32)
@@ -69,7 +62,7 @@ static float pool_at(const struct state *s, const void *x, int64_t first, struct
     float top = -INFINITY;
     for (int64_t i = h.from; i < h.to; i++)
         for (int64_t j = w.from; j < w.to; j++) {
-            float v = element(s->dtype, x, first + i * s->in_w + j);
+            float v = ref_element(s->dtype, x, first + i * s->in_w + j);
             sum += v;
             if (v > top || isnan(v))
                 top = v;

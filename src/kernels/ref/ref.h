@@ -39,5 +39,13 @@ static inline double ref_act(int32_t kind, double x)
     return ref_act_fn((struct act_fn){ .kind = kind }, x);
 }
 
+/* Element i of an array of float, int8 or uint8. */
+static inline float ref_element(dtype d, const void *x, int64_t i)
+{
+    return d == DTYPE_F32  ? ((const float *)x)[i]
+           : d == DTYPE_I8 ? ((const int8_t *)x)[i]
+                           : ((const uint8_t *)x)[i];
+}
+
 /* INVALID unless the offsets rise from 0 to rows: they may come from another branch of a model than the rows do. */
 status ref_check_offsets(const int64_t *offset, int64_t sequences, int64_t rows, struct err *e);
