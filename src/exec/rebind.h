@@ -8,7 +8,7 @@
 /* What a plan keeps of its making for those that are made out of it. */
 struct recipe {
     const struct type *type; /* by value id; rank below 0: there is none */
-    const size_t *room; /* by value id: bytes that its place has */
+    const size_t *room;      /* by value id: bytes that its place has */
     const int *
         step; /* by node: its step; STEP_VIEW: an input under another shape; STEP_DONE: nothing is left to run */
     size_t scratch_room;
