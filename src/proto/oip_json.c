@@ -502,9 +502,9 @@ static void put_params(struct buf *b, const struct oip_param *p, int count)
     buf_byte(b, '}');
 }
 
-void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_bytes, bool *binary)
+/* The object is begun, with what all replies say. */
+static void put_reply_head(struct buf *out, const struct oip_reply *r)
 {
-    size_t begin = out->len;
     buf_byte(out, '{');
     if (r->id.n > 0) {
         put_member(out, "\"id\":", r->id);
@@ -512,6 +512,12 @@ void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_
     }
     put_member(out, "\"model_name\":", r->model->name);
     put_member(out, ",\"model_version\":", r->model->version);
+}
+
+void oip_reply_to_json(const struct oip_reply *r, struct buf *out, size_t *json_bytes, bool *binary)
+{
+    size_t begin = out->len;
+    put_reply_head(out, r);
     put_params(out, r->param, r->param_count);
     buf_str(out, ",\"outputs\":[");
     for (int i = 0; i < r->output_count; i++) {
@@ -636,13 +642,7 @@ static void put_generate_output(struct buf *b, const struct oip_output *o)
 
 void oip_reply_to_generate(const struct oip_reply *r, struct buf *out)
 {
-    buf_byte(out, '{');
-    if (r->id.n > 0) {
-        put_member(out, "\"id\":", r->id);
-        buf_byte(out, ',');
-    }
-    put_member(out, "\"model_name\":", r->model->name);
-    put_member(out, ",\"model_version\":", r->model->version);
+    put_reply_head(out, r);
     for (int i = 0; i < r->output_count; i++) {
         buf_byte(out, ',');
         json_put_string(out, r->output[i].name);
