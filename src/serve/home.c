@@ -22,17 +22,6 @@ static struct shape sample_shape(const struct port *p)
     return s;
 }
 
-static void put_shape(struct buf *b, const struct shape *s)
-{
-    buf_byte(b, '[');
-    for (int i = 0; i < s->rank; i++) {
-        if (i > 0)
-            buf_byte(b, ',');
-        json_put_i64(b, s->dim[i]);
-    }
-    buf_byte(b, ']');
-}
-
 static const char *zero_of(dtype d)
 {
     return d == DTYPE_BYTES ? "\"\"" : d == DTYPE_BOOL ? "false" : "0";
@@ -45,7 +34,7 @@ static void put_sample(struct buf *b, const struct port *p)
     buf_str(b, "{\"name\":");
     json_put_string(b, str_of(p->alias));
     buf_printf(b, ",\"datatype\":\"%s\",\"shape\":", dtype_oip(p->dtype));
-    put_shape(b, &s);
+    json_put_numbers(b, DTYPE_I64, s.dim, s.rank);
     buf_str(b, ",\"data\":[");
     for (int64_t i = 0; i < count && i < INLINE_MAX; i++)
         buf_printf(b, "%s%s", i > 0 ? "," : "", zero_of(p->dtype));
@@ -154,7 +143,7 @@ static void put_json_ports(struct buf *b, const struct port *p, int count)
         json_put_string(b, str_of(p[i].alias));
         buf_printf(b, ",\"datatype\":\"%s\",\"ragged\":%s,\"shape\":", dtype_oip(p[i].dtype),
                    p[i].ragged ? "true" : "false");
-        put_shape(b, &p[i].shape);
+        json_put_numbers(b, DTYPE_I64, p[i].shape.dim, p[i].shape.rank);
         buf_byte(b, '}');
     }
     buf_byte(b, ']');
