@@ -207,37 +207,20 @@ void pb_put_bytes(struct buf *b, uint32_t field, struct str v)
 
 /* ---- looking ahead ---- */
 
-static bool read_ahead(const uint8_t **p, const uint8_t *end, uint64_t *out)
-{
-    *out = 0;
-    for (int shift = 0; *p < end && shift < 64; shift += 7) {
-        uint8_t byte = *(*p)++;
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
-}
-
 size_t pb_find_large(struct str front, size_t large, int depth)
 {
-    const uint8_t *begin = (const uint8_t *)front.p, *p = begin, *end = p + front.n;
-    uint64_t key, n;
-    while (p < end && read_ahead(&p, end, &key)) {
-        enum pb_wire wire = (enum pb_wire)(key & 7);
-        n = wire == PB_FIXED64 ? 8 : 4;
-        if (wire == PB_VARINT || wire == PB_BYTES) {
-            if (!read_ahead(&p, end, &n))
-                return 0;
-            n = wire == PB_VARINT ? 0 : n;
-        }
+    struct pb r;
+    for (pb_init(&r, front); pb_next(&r);) {
+        uint64_t n = r.wire == PB_FIXED64 ? 8 : r.wire == PB_FIXED32 ? 4 : pb_raw_varint(&r);
+        if (r.wire == PB_VARINT)
+            n = 0;
         if (n >= large && depth-- == 0)
-            return (size_t)(p - begin);
+            return (size_t)(r.p - (const uint8_t *)front.p);
         if (n >= large) /* it goes on inside */
             continue;
-        if (n > (size_t)(end - p))
+        if (n > (size_t)(r.end - r.p))
             return 0;
-        p += n;
+        r.p += n;
     }
     return 0;
 }
