@@ -6,6 +6,8 @@
 
 #define LIMIT_BODY_BYTES     ((size_t)512 << 20) /* one request or response body; `--max_body_size` */
 #define LIMIT_INFLATED_BYTES LIMIT_BODY_BYTES    /* a body after decompression */
+#define LIMIT_PROMISED_BYTES \
+    ((size_t)64 << 20) /* room made by a peer's word alone: address space, not memory */
 #define LIMIT_HTTP_HEADER_BYTES \
     ((size_t)64 << 10) /* request line and headers together; `--max-header-size` */
 #define LIMIT_HTTP_HEADERS    128

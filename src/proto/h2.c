@@ -17,7 +17,6 @@
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
 #define IDLE_FRAMES    10000              /* control frames in a row that bring nothing forward */
 #define ROOM_FROM      ((size_t)64 << 10) /* of a body: smaller ones grow */
-#define ROOM_MAX       ((size_t)64 << 20) /* what the peer's word alone is believed for */
 #define PAD_MAX        64
 #define EXCESS_MAX     500  /* fields of one header beyond what it may have */
 #define RESET_BURST    1000 /* streams reset by the peer: at once, and a second */
@@ -314,7 +313,7 @@ static void make_room(struct h2_stream *s, struct str first)
     s->body.max = s->h2->opt.max_body_bytes + pad;
     if (n > s->body.max - pad)
         n = s->body.max - pad;
-    if (buf_reserve(&s->body, (n < ROOM_MAX ? n : ROOM_MAX) + pad) == NULL)
+    if (buf_reserve(&s->body, (n < LIMIT_PROMISED_BYTES ? n : LIMIT_PROMISED_BYTES) + pad) == NULL)
         return;
     s->pad = s->body.len = pad;
 }

@@ -12,7 +12,6 @@
 #define WORDS_MAX     2048
 #define COLD_BYTES    ((size_t)16 << 20) /* of an inflated message that is no inference */
 #define LARGE_FIELD   ((size_t)32 << 10)
-#define CACHE_LINE    64
 #define STREAM_CALLS  32 /* of one stream that are on their way at once */
 #define UNREAD_BYTES \
     ((size_t)1 << 20) /* answers that wait in a stream: no more are made meanwhile */

@@ -7,11 +7,6 @@
 #include <string.h>
 
 #define ALIGN_FROM ((size_t)64 << 10) /* bodies below it are copied sooner than they are placed */
-#define CACHE_LINE 64
-#define LARGE_BODY \
-    ((size_t)32 << 10) /* of an answer: from here on it is written from where it lies */
-#define PROMISE_MAX      ((size_t)64 << 20)
-#define FIRST_READ_BYTES ((size_t)32 << 10)
 
 enum phase {
     PHASE_HEAD,
@@ -104,7 +99,7 @@ static void put_answer(struct conn *c, const struct http_answer *a, bool keep_al
                                                     .chunked = chunked });
     if (chunked && !head_only)
         put_chunks(out, a->body);
-    else if (!head_only && a->body.n >= LARGE_BODY)
+    else if (!head_only && a->body.n >= LARGE_REPLY)
         net_conn_flush_with(c->net, a->body.p, a->body.n);
     else if (!head_only)
         buf_append(out, a->body.p, a->body.n);
@@ -272,7 +267,8 @@ static void align_body(struct http *h, const struct http_head *head, struct buf 
     buf_consume(in, used - front);
     h->head_bytes = front;
     /* At once what the body is said to need, instead of growing to it: but no more than a peer may cost us by words alone. */
-    size_t whole = front + (size_t)(h->length < PROMISE_MAX ? h->length : PROMISE_MAX);
+    size_t whole =
+        front + (size_t)(h->length < LIMIT_PROMISED_BYTES ? h->length : LIMIT_PROMISED_BYTES);
     if (whole > in->len)
         buf_reserve(in, whole - in->len);
 }

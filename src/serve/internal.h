@@ -136,6 +136,11 @@ bool conn_hold(struct conn *c, size_t bytes);
     "later"
 /* How many more there may be. */
 size_t conn_room(const struct conn *c);
+/* Large bodies. One shows itself while little of it has come, and is then placed so that its tensors' elements begin at a cache
+ * line: they are used as they lie. A reply is written from where it lies. */
+#define FIRST_READ_BYTES ((size_t)32 << 10) /* of net_conn_read_first */
+#define CACHE_LINE       64
+#define LARGE_REPLY      ((size_t)32 << 10) /* smaller ones are copied */
 /* Says whether the peer is in the middle of a request, whose timeout then counts. */
 void conn_set_partial(struct conn *c, bool partial);
 /* Sends what was appended to the output, at once or, while the protocol is being fed, when that ends. */

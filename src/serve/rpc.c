@@ -1,5 +1,6 @@
 /* baidu_std: many requests on one connection at once, each answered under its correlation id, in any order. */
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/pb.h"
@@ -9,9 +10,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-#define FIRST_READ_BYTES \
-    ((size_t)32 << 10) /* so that a large one shows itself while little of it has come */
 
 static enum sniff sniff(struct str bytes)
 {
@@ -39,8 +37,6 @@ static void close_state(void *state)
 }
 
 /* ---- answers ---- */
-
-#define LARGE_REPLY ((size_t)32 << 10) /* from here on it is written from where it lies */
 
 static void answer_fault(struct conn *c, int64_t correlation_id, int code, const char *words,
                          struct str variant)
@@ -234,9 +230,6 @@ static size_t serve_next(struct conn *c, struct buf *in, size_t at, bool *more)
 #define FLUSH_CALLS \
     32 /* answers go out after so many: their caller can go on while the rest is computed */
 #define PLACE_FROM ((size_t)64 << 10)
-#define PROMISE_MAX \
-    ((size_t)64 << 20) /* what a peer's word alone is believed for: address space, not memory */
-#define CACHE_LINE 64
 
 /* A large frame gets its room at once, and begins where its tensor's elements come to lie at a cache line: they are used as they
  * lie. */
@@ -249,7 +242,7 @@ static void place(struct rpc *r, struct buf *in)
     size_t data =
         pb_find_large((struct str){ bytes.p + payload, bytes.n - payload }, PLACE_FROM / 2, 1);
     size_t pad = data > 0 ? -(payload + data) % CACHE_LINE : 0;
-    size_t most = in->max - pad < PROMISE_MAX ? in->max - pad : PROMISE_MAX;
+    size_t most = in->max - pad < LIMIT_PROMISED_BYTES ? in->max - pad : LIMIT_PROMISED_BYTES;
     if (data == 0 && in->len < FIRST_READ_BYTES / 2)
         return; /* more will tell */
     r->placed = true;
