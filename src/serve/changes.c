@@ -180,14 +180,6 @@ status repository_rollback(struct repository *r, struct str name, struct err *e)
 
 /* ---- labels ---- */
 
-static bool has_version(const struct entry *en, int64_t version)
-{
-    for (int i = 0; i < en->count; i++)
-        if (en->version[i]->number == version)
-            return true;
-    return false;
-}
-
 static bool is_label(struct str label)
 {
     return entry_is_name(label) && (label.p[0] < '0' || label.p[0] > '9') && label.p[0] != '-';
@@ -211,7 +203,7 @@ status repository_label(struct repository *r, struct str name, struct str label,
     if (!is_label(label))
         return err_set(e, INVALID, "'%.*s' is no label: it begins with a digit, or is no name",
                        STR_ARG(label));
-    if (version != 0 && !has_version(en, version))
+    if (version != 0 && entry_find_version(en, version) == NULL)
         return err_set(e, NOT_FOUND, "model '%s' has no version %lld", en->name,
                        (long long)version);
     drop_label(en, label);
@@ -236,7 +228,7 @@ static status check_variants(const struct repository *r, const struct entry *en,
         const struct entry *of = v->model != NULL ? entry_find(r, str_of(v->model)) : en;
         if (of == NULL)
             return err_set(e, NOT_FOUND, "variant '%s': no model is called '%s'", v->tag, v->model);
-        if (v->version != 0 && !has_version(of, v->version))
+        if (v->version != 0 && entry_find_version(of, v->version) == NULL)
             return err_set(e, NOT_FOUND, "variant '%s': model '%s' has no version %lld", v->tag,
                            of->name, (long long)v->version);
     }

@@ -152,6 +152,14 @@ void entry_remove(struct repository *r, struct entry *en)
     free_entry(en);
 }
 
+struct loaded *entry_find_version(const struct entry *en, int64_t number)
+{
+    for (int i = 0; i < en->count; i++)
+        if (en->version[i]->number == number)
+            return en->version[i];
+    return NULL;
+}
+
 struct loaded *entry_version(struct repository *r, struct entry *en, int64_t number)
 {
     int at = 0;

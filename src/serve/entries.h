@@ -92,6 +92,7 @@ struct entry *entry_find(const struct repository *r,
                          struct str name); /* NULL: nothing is called so */
 struct entry *entry_add(struct repository *r, const char *name, const char *path);
 void entry_remove(struct repository *r, struct entry *en);
+struct loaded *entry_find_version(const struct entry *en, int64_t number); /* NULL: none */
 /* The version of this number, made where there is none. */
 struct loaded *entry_version(struct repository *r, struct entry *en, int64_t number);
 void entry_drop_version(struct entry *en, int i);

@@ -76,10 +76,8 @@ static int serve_wanted(struct repository *r, struct entry *en, scan_mode mode, 
 
 static bool pinned_is_there(const struct entry *en)
 {
-    for (int i = 0; i < en->count; i++)
-        if (en->version[i]->number == en->pinned)
-            return en->version[i]->found;
-    return false;
+    const struct loaded *l = entry_find_version(en, en->pinned);
+    return l != NULL && l->found;
 }
 
 /* A configuration that cannot be read leaves the old one, and what serves by it. */

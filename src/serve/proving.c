@@ -10,19 +10,11 @@
 #define PROVE_BAD   3
 #define PROVE_NS    UINT64_C(60000000000)
 
-static struct loaded *find_version(const struct entry *en, int64_t number)
-{
-    for (int i = 0; i < en->count; i++)
-        if (en->version[i]->number == number)
-            return en->version[i];
-    return NULL;
-}
-
 /* The version that failed goes, and is not loaded again until its files change; the one before is there still. */
 static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint64_t all)
 {
     struct err words;
-    struct loaded *old = find_version(en, en->before_number);
+    struct loaded *old = entry_find_version(en, en->before_number);
     err_set(&words, OK,
             "failed in %llu of its first %llu requests, which the one before answered; that one "
             "serves",
