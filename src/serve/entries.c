@@ -87,12 +87,6 @@ void entry_drop_version(struct entry *en, int i)
         en->version[i] = en->version[i + 1];
 }
 
-void entry_end_proving(struct entry *en)
-{
-    flow_unref(en->before);
-    en->before = en->proving = NULL;
-}
-
 static void free_entry(struct entry *en)
 {
     while (en->count > 0)
@@ -177,7 +171,6 @@ struct loaded *entry_version(struct repository *r, struct entry *en, int64_t num
     return l;
 }
 
-/* A name comes from outside: it is one directory's, and never leads anywhere else. */
 bool entry_is_name(struct str name)
 {
     if (name.n == 0 || name.n > NAME_BYTES_MAX || name.p[0] == '.')

@@ -115,7 +115,6 @@ static void note_fault(struct repository *r, struct entry *en, const char *words
     r->dirty = true;
 }
 
-/* The words in e are the first fault's; OK when at least one version serves. */
 status entry_scan(struct repository *r, struct entry *en, scan_mode mode, struct err *e)
 {
     struct arena a;

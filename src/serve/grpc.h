@@ -19,7 +19,7 @@ struct grpc_rpc {
     /* Streaming: inferences that are on their way, the oldest first; they are answered in this order. */
     struct list calls;
     int call_count;
-    bool looping; /* inside grpc_go_on */
+    bool looping; /* its messages are being served */
     void *state;  /* the method's */
 };
 

@@ -215,7 +215,6 @@ static status check_whole(struct repository *r, const struct loaded *l, scan_mod
     return err_set(e, BUSY, "waiting until its files do not change any more");
 }
 
-/* Whether the version is served, loading it where that is due. */
 bool version_serve(struct repository *r, struct entry *en, struct loaded *l, scan_mode mode,
                    struct err *e)
 {

@@ -30,7 +30,6 @@ static bool read_line(struct str line, struct str *hex, struct str *name)
     return true;
 }
 
-/* In place: nothing else is needed of the line's digits. */
 static status sum_of(const char *path, char out[HEX + 1], struct err *e)
 {
     unsigned char sum[EVP_MAX_MD_SIZE];

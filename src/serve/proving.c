@@ -84,3 +84,9 @@ void entry_begin_proving(struct entry *en, const struct loaded *was, struct flow
     en->proving = fresh;
     en->proving_since_ns = clock_ns();
 }
+
+void entry_end_proving(struct entry *en)
+{
+    flow_unref(en->before);
+    en->before = en->proving = NULL;
+}
