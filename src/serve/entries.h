@@ -57,7 +57,6 @@ struct entry {
     /* A version that took over has to prove itself in its first requests. */
     struct flow *proving; /* only compared */
     struct flow *before;  /* what it took over from; one reference */
-    int64_t before_number;
     uint64_t proving_since_ns;
 };
 

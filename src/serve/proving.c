@@ -14,7 +14,7 @@
 static void take_back(struct repository *r, struct entry *en, uint64_t bad, uint64_t all)
 {
     struct err words;
-    struct loaded *old = entry_find_version(en, en->before_number);
+    struct loaded *old = entry_find_version(en, flow_version(en->before));
     err_set(&words, OK,
             "failed in %llu of its first %llu requests, which the one before answered; that one "
             "serves",
@@ -75,12 +75,10 @@ bool repository_check_proving(struct repository *r)
 void entry_begin_proving(struct entry *en, const struct loaded *was, struct flow *fresh)
 {
     struct flow *before = was != NULL ? flow_ref(was->flow) : NULL;
-    int64_t number = was != NULL ? was->number : 0;
     entry_end_proving(en);
     if (before == NULL)
         return;
     en->before = before;
-    en->before_number = number;
     en->proving = fresh;
     en->proving_since_ns = clock_ns();
 }
