@@ -5,6 +5,7 @@
 #include "codec/pb.h"
 #include "crew/crew.h"
 #include "serve/grpc.h"
+#include "serve/metrics.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -229,15 +230,10 @@ const struct grpc_method grpc_pipeline[] = {
 
 /* ---- what it has done ---- */
 
-static void put_family(struct buf *b, const char *name, const char *type, const char *help)
-{
-    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 static void put_value(struct buf *b, const char *name, const char *type, const char *help,
                       uint64_t v)
 {
-    put_family(b, name, type, help);
+    metrics_put_head(b, name, type, help);
     buf_printf(b, "%s %llu\n", name, (unsigned long long)v);
 }
 
@@ -276,7 +272,7 @@ static uint64_t op_value(const struct op_family *f, const struct crew_op_view *v
 static void put_op_families(struct buf *b, const struct crew_view *v)
 {
     for (size_t f = 0; f < ARRAY_LEN(op_families); f++) {
-        put_family(b, op_families[f].name, op_families[f].type, op_families[f].help);
+        metrics_put_head(b, op_families[f].name, op_families[f].type, op_families[f].help);
         for (int i = 0; i < v->op_count; i++)
             buf_printf(b, "%s{operator=\"%s\"} %llu\n", op_families[f].name, v->op[i].name,
                        (unsigned long long)op_value(&op_families[f], &v->op[i]));

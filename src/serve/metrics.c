@@ -83,7 +83,7 @@ uint64_t stats_model_bytes(const struct lane *lane, const struct stats_key *key)
 
 /* ---- writing ---- */
 
-static void put_head(struct buf *b, const char *name, const char *type, const char *help)
+void metrics_put_head(struct buf *b, const char *name, const char *type, const char *help)
 {
     buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -122,7 +122,7 @@ static void put_count(struct buf *b, uint64_t n)
 
 static void put_one(struct buf *b, const char *name, const char *type, const char *help, double v)
 {
-    put_head(b, name, type, help);
+    metrics_put_head(b, name, type, help);
     buf_printf(b, "%s %.17g\n", name, v);
 }
 
@@ -208,7 +208,7 @@ static const struct family {
 static void put_families(struct buf *b, const struct stats_sums *sums, const struct crew_view *crew)
 {
     for (size_t f = 0; f < ARRAY_LEN(families); f++) {
-        put_head(b, families[f].name, "counter", families[f].help);
+        metrics_put_head(b, families[f].name, "counter", families[f].help);
         for (int i = 0; i < sums->count; i++) {
             buf_printf(b, "%s{", families[f].name);
             put_key(b, &sums->entry[i]->key);
@@ -223,7 +223,7 @@ static void put_families(struct buf *b, const struct stats_sums *sums, const str
 
 static void put_requests(struct buf *b, const struct stats_sums *sums)
 {
-    put_head(b, "oar_requests_total", "counter", "Requests by how they ended");
+    metrics_put_head(b, "oar_requests_total", "counter", "Requests by how they ended");
     for (int i = 0; i < sums->count; i++)
         for (int s = 0; s < STATS_STATUSES; s++) {
             uint64_t n = counter_get(&sums->entry[i]->by_status[s]);
@@ -270,11 +270,11 @@ static void put_histogram(struct buf *b, const char *name, const struct stats_ke
 static void put_histograms(struct buf *b, const struct stats_sums *sums)
 {
     const char *name = "oar_request_duration_seconds";
-    put_head(b, name, "histogram", "Time of answered requests");
+    metrics_put_head(b, name, "histogram", "Time of answered requests");
     for (int i = 0; i < sums->count; i++)
         put_histogram(b, name, &sums->entry[i]->key, NULL, &sums->entry[i]->total);
     name = "oar_stage_duration_seconds";
-    put_head(b, name, "histogram", "Time of answered requests in each stage");
+    metrics_put_head(b, name, "histogram", "Time of answered requests in each stage");
     for (int i = 0; i < sums->count; i++)
         for (int s = 0; s < STAGE_COUNT; s++)
             put_histogram(b, name, &sums->entry[i]->key, stage_name(s), &sums->entry[i]->stage[s]);
@@ -293,8 +293,9 @@ static void put_memory_of(struct buf *b, const struct served *v, const char *kin
 
 static void put_models(struct buf *b, const struct table *t)
 {
-    put_head(b, "oar_model_memory_bytes", "gauge",
-             "Bytes of a model's weights (mapped from its files) and of what was packed of them");
+    metrics_put_head(
+        b, "oar_model_memory_bytes", "gauge",
+        "Bytes of a model's weights (mapped from its files) and of what was packed of them");
     for (int i = 0; i < table_count(t); i++)
         for (int k = 0; k < table_at(t, i)->version_count; k++) {
             const struct served *v = &table_at(t, i)->version[k];
@@ -304,7 +305,7 @@ static void put_models(struct buf *b, const struct table *t)
             put_memory_of(b, v, "weights", model_imported(m)->param_bytes);
             put_memory_of(b, v, "packed", model_pack_bytes(m));
         }
-    put_head(b, "oar_model_ready", "gauge", "1 for a version that can be asked");
+    metrics_put_head(b, "oar_model_ready", "gauge", "1 for a version that can be asked");
     for (int i = 0; i < table_count(t); i++)
         for (int k = 0; k < table_at(t, i)->version_count; k++) {
             const struct served *v = &table_at(t, i)->version[k];
@@ -402,7 +403,7 @@ static void put_flows(struct buf *b, const struct table *t)
 {
     for (size_t f = 0; f < ARRAY_LEN(flow_families); f++) {
         const struct flow_family *family = &flow_families[f];
-        put_head(b, family->name, family->type, family->help);
+        metrics_put_head(b, family->name, family->type, family->help);
         for (int i = 0; i < table_count(t); i++)
             for (int k = 0; k < table_at(t, i)->version_count; k++)
                 put_flow(b, family, &table_at(t, i)->version[k]);
@@ -478,7 +479,7 @@ static void put_process(struct buf *b, const struct server *s)
             atomic_load(&s->ready) && !atomic_load(&s->draining));
     put_one(b, "nv_cpu_memory_used_bytes", "gauge", "CPU used memory (RAM), in bytes",
             (double)(resident * page));
-    put_head(b, "oar_build_info", "gauge", "Which Oar this is");
+    metrics_put_head(b, "oar_build_info", "gauge", "Which Oar this is");
     buf_str(b, "oar_build_info{version=\"" OAR_VERSION "\"} 1\n");
 }
 

@@ -17,5 +17,7 @@ uint64_t stats_failures(const struct stats_entry *e);
 uint64_t stats_model_bytes(const struct lane *lane, const struct stats_key *key);
 
 uint64_t process_resident_bytes(void);
+/* The two lines that a family of metrics begins with. */
+void metrics_put_head(struct buf *b, const char *name, const char *type, const char *help);
 /* Appends the whole exposition. On the lane's loop. */
 void metrics_put(struct lane *lane, struct buf *b);
