@@ -15,10 +15,7 @@ static void put_model(struct buf *b, const struct served_model *sm)
 {
     const struct served *s = sm->current;
     if (s == NULL) {
-        buf_printf(b, "  model %s: not ready: %s\n", sm->name,
-                   sm->fault != NULL       ? sm->fault
-                   : sm->version_count > 0 ? sm->version[0].reason
-                                           : "");
+        buf_printf(b, "  model %s: not ready: %s\n", sm->name, served_fault(sm));
         return;
     }
     const struct model *m = flow_model(s->flow);

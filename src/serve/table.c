@@ -158,6 +158,13 @@ static status not_ready(const struct served *v, struct err *e)
                    v->reason);
 }
 
+const char *served_fault(const struct served_model *m)
+{
+    if (m->fault != NULL)
+        return m->fault;
+    return m->version_count > 0 ? m->version[0].reason : "";
+}
+
 static status current_of(const struct served_model *m, const struct served **out, struct err *e)
 {
     *out = m->current;
@@ -166,9 +173,7 @@ static status current_of(const struct served_model *m, const struct served **out
     for (int i = 0; i < m->version_count; i++)
         if (m->version[i].state != MODEL_UNAVAILABLE)
             return not_ready(&m->version[i], e);
-    const char *why = m->fault != NULL       ? m->fault
-                      : m->version_count > 0 ? m->version[0].reason
-                                             : "";
+    const char *why = served_fault(m);
     return err_set(e, NOT_FOUND, "Request for unknown model: '%s' has no available versions%s%s",
                    m->name, why[0] != '\0' ? ": " : "", why);
 }

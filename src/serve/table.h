@@ -63,6 +63,8 @@ void table_unref(struct table *t);
 int table_count(const struct table *t);
 const struct served_model *table_at(const struct table *t, int index);
 const struct served_model *table_model(const struct table *t, struct str name); /* NULL: none */
+/* Why a model without a current version has none; "": there is nothing to say. */
+const char *served_fault(const struct served_model *m);
 /* The version that a request means: `version` empty is the current one, digits are a number, anything else is a label.
  * Only ready ones are found. NOT_FOUND: nothing is called so; BUSY: it is there and not ready; words for both. */
 status table_find(const struct table *t, struct str name, struct str version,
