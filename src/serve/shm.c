@@ -35,14 +35,19 @@ struct shm_table *shm_table_new(void)
     return t;
 }
 
-static void drop(struct shm_table *t, struct region *r)
+static void free_region(struct region *r)
 {
-    list_remove(&r->node);
-    t->count--;
     close(r->fd);
     mem_free(r->name);
     mem_free(r->key);
     mem_free(r);
+}
+
+static void drop(struct shm_table *t, struct region *r)
+{
+    list_remove(&r->node);
+    t->count--;
+    free_region(r);
 }
 
 void shm_table_free(struct shm_table *t)
@@ -120,14 +125,11 @@ status shm_register(struct shm_table *t, struct str name, struct str key, uint64
     *r = (struct region){
         .name = text_of(name), .key = key_text, .offset = offset, .bytes = bytes, .fd = fd
     };
-    list_init(&r->node);
     pthread_mutex_lock(&t->lock);
     s = insert(t, r, e);
-    if (s != OK) {
-        t->count++; /* drop counts it */
-        drop(t, r);
-    }
     pthread_mutex_unlock(&t->lock);
+    if (s != OK)
+        free_region(r);
     return s;
 }
 
