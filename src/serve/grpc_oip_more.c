@@ -217,9 +217,7 @@ static struct shm_table *regions_of(struct grpc_rpc *g)
 {
     struct shm_table *t = g->conn->lane->server->regions;
     if (t == NULL)
-        grpc_fail(g, UNSUPPORTED,
-                  "this server takes nothing from shared memory; it is allowed by "
-                  "--allow-shared-memory");
+        grpc_fail(g, UNSUPPORTED, SHM_NOT_ALLOWED);
     return t;
 }
 
@@ -313,7 +311,7 @@ static void cuda_status(struct grpc_rpc *g, struct str message)
 
 static void cuda_register(struct grpc_rpc *g, struct str message)
 {
-    grpc_fail(g, UNSUPPORTED, "this server runs on the processor: there is no CUDA shared memory");
+    grpc_fail(g, UNSUPPORTED, SHM_NO_DEVICE);
 }
 
 static void cuda_unregister(struct grpc_rpc *g, struct str message)

@@ -232,9 +232,7 @@ static struct shm_table *regions_of(const struct http_request *r)
 {
     struct shm_table *t = r->conn->lane->server->regions;
     if (t == NULL)
-        http_answer_error(r, 501,
-                          "this server takes nothing from shared memory; it is allowed by "
-                          "--allow-shared-memory");
+        http_answer_error(r, 501, SHM_NOT_ALLOWED);
     return t;
 }
 
@@ -319,8 +317,7 @@ static void shm_unregister_region(const struct http_request *r, const struct rou
 static void no_cuda(const struct http_request *r, const struct route_parts *parts)
 {
     if (str_is(r->head->method, "POST"))
-        http_answer_error(r, 501,
-                          "this server runs on the processor: there is no CUDA shared memory");
+        http_answer_error(r, 501, SHM_NO_DEVICE);
     else
         http_answer(r, &(struct http_answer){
                            .code = 200, .content_type = "application/json", .body = STR("[]") });

@@ -13,6 +13,11 @@ struct shm_table;
 struct shm_table *shm_table_new(void);
 void shm_table_free(struct shm_table *t); /* NULL is fine */
 
+/* What is said to those who ask where no option allows it, and where they ask for a device's. */
+#define SHM_NOT_ALLOWED \
+    "this server takes nothing from shared memory; it is allowed by --allow-shared-memory"
+#define SHM_NO_DEVICE "this server runs on the processor: there is no CUDA shared memory"
+
 /* The object that shm_open calls key, from offset on. INVALID with words when there is none, it is too short, or the name is
  * taken. */
 status shm_register(struct shm_table *t, struct str name, struct str key, uint64_t offset,
