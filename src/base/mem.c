@@ -296,6 +296,14 @@ char *mem_strdup(const char *s)
     return or_die(strdup(s), strlen(s));
 }
 
+char *mem_strndup(const char *p, size_t n)
+{
+    char *text = mem_zalloc(n + 1);
+    if (n > 0)
+        memcpy(text, p, n);
+    return text;
+}
+
 void *mem_try(size_t size)
 {
     if (size > PTRDIFF_MAX || should_fail())

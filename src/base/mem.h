@@ -7,6 +7,7 @@
 void *mem_alloc(size_t size);               /* never NULL; contents undefined */
 void *mem_zalloc(size_t size);              /* never NULL; zeroed */
 char *mem_strdup(const char *s);            /* never NULL */
+char *mem_strndup(const char *p, size_t n); /* n bytes and a NUL; never NULL */
 void *mem_try(size_t size);                 /* NULL when memory is out */
 void *mem_resize_try(void *p, size_t size); /* NULL when memory is out, and p is then untouched */
 void *mem_try_aligned(size_t size, size_t align); /* align: a power of two; free with mem_free */

@@ -38,9 +38,7 @@ static void set_override(struct entry *en, struct str json)
     if (json.n == 0 && en->override == NULL)
         return;
     mem_free(en->override);
-    en->override = json.n > 0 ? mem_zalloc(json.n + 1) : NULL;
-    if (json.n > 0)
-        memcpy(en->override, json.p, json.n);
+    en->override = json.n > 0 ? mem_strndup(json.p, json.n) : NULL;
     for (int i = 0; i < en->count; i++)
         en->version[i]->was_tried = false;
 }
@@ -209,11 +207,9 @@ status repository_label(struct repository *r, struct str name, struct str label,
     drop_label(en, label);
     if (version != 0 && en->label_count == LABELS_MAX)
         return err_set(e, TOO_LARGE, "model '%s' has %d labels already", en->name, LABELS_MAX);
-    if (version != 0) {
-        char *own = mem_zalloc(label.n + 1);
-        memcpy(own, label.p, label.n);
-        en->label[en->label_count++] = (struct served_label){ own, version };
-    }
+    if (version != 0)
+        en->label[en->label_count++] =
+            (struct served_label){ mem_strndup(label.p, label.n), version };
     repository_publish(r);
     return OK;
 }

@@ -69,14 +69,6 @@ static struct region *find(struct shm_table *t, struct str name)
     return NULL;
 }
 
-static char *text_of(struct str s)
-{
-    char *text = mem_zalloc(s.n + 1);
-    if (s.n > 0)
-        memcpy(text, s.p, s.n);
-    return text;
-}
-
 static status open_object(const char *key, uint64_t offset, uint64_t bytes, int *fd, struct err *e)
 {
     struct stat st;
@@ -115,16 +107,18 @@ status shm_register(struct shm_table *t, struct str name, struct str key, uint64
         return err_set(e, INVALID,
                        "shared memory region '%.*s': not a name, or a key that is reserved",
                        STR_ARG(name));
-    char *key_text = text_of(key);
+    char *key_text = mem_strndup(key.p, key.n);
     status s = open_object(key_text, offset, bytes, &fd, e);
     if (s != OK) {
         mem_free(key_text);
         return s;
     }
     struct region *r = mem_zalloc(sizeof(*r));
-    *r = (struct region){
-        .name = text_of(name), .key = key_text, .offset = offset, .bytes = bytes, .fd = fd
-    };
+    *r = (struct region){ .name = mem_strndup(name.p, name.n),
+                          .key = key_text,
+                          .offset = offset,
+                          .bytes = bytes,
+                          .fd = fd };
     pthread_mutex_lock(&t->lock);
     s = insert(t, r, e);
     pthread_mutex_unlock(&t->lock);
