@@ -22,6 +22,13 @@ void buf_clear(struct buf *b); /* len 0, failure forgotten, memory kept */
 void buf_shrink(struct buf *b,
                 size_t keep); /* gives memory above `keep` bytes back; only when empty */
 
+static inline void buf_swap(struct buf *a, struct buf *b)
+{
+    struct buf was = *a;
+    *a = *b;
+    *b = was;
+}
+
 /* Room for n > 0 more bytes at data + len, or NULL (and failed is set). The caller adds to len what it wrote. */
 uint8_t *buf_reserve(struct buf *b, size_t n);
 void buf_append_slow(struct buf *b, const void *p, size_t n); /* buf_append, where it must grow */

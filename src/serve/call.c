@@ -225,11 +225,8 @@ static status put_reply(struct call *c, const struct infer_reply *r, struct err 
     c->compressed = out == &c->plain && out->len >= c->compress_from;
     if (c->compressed)
         return compress_bytes(c->reply_compression, buf_view(out), &c->reply, e);
-    if (out == &c->plain) {
-        struct buf swap = c->reply; /* too small to compress after all */
-        c->reply = c->plain;
-        c->plain = swap;
-    }
+    if (out == &c->plain) /* too small to compress after all */
+        buf_swap(&c->reply, &c->plain);
     return OK;
 }
 

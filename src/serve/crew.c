@@ -76,16 +76,10 @@ static void compress_reply(struct job *j, int worker)
     struct call *c = LIST_ENTRY(j, struct call, job);
     struct ask *a = c->detour_arg;
     struct err e = { "" };
-    struct buf swap = c->plain;
-    c->plain = c->reply;
-    c->reply = swap;
-    if (compress_bytes(c->reply_compression, buf_view(&c->plain), &c->reply, &e) == OK) {
-        c->compressed = true;
-    } else { /* as it is, then */
-        swap = c->plain;
-        c->plain = c->reply;
-        c->reply = swap;
-    }
+    buf_swap(&c->reply, &c->plain);
+    c->compressed = compress_bytes(c->reply_compression, buf_view(&c->plain), &c->reply, &e) == OK;
+    if (!c->compressed) /* as it is, then */
+        buf_swap(&c->reply, &c->plain);
     come_home(a);
 }
 

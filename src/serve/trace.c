@@ -253,9 +253,7 @@ static void *run(void *arg)
         while (!t->stopping && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
             continue;
         stopping = t->stopping;
-        struct buf swap = t->spans;
-        t->spans = taken;
-        taken = swap;
+        buf_swap(&t->spans, &taken);
         pthread_mutex_unlock(&t->lock);
         if (taken.len > 0)
             deliver(t, &taken);
