@@ -209,7 +209,6 @@ struct parse session_h2_cut(struct session *s, struct str bytes, struct answer *
     *out = (struct answer){ .refused = h->refused,
                             .code = h->code,
                             .words = buf_view(&h->words),
-                            .protocol = s->protocol,
                             .keep_alive = fault == OK && !h2_is_over(h->h2) };
     if (h->refused == OK) {
         struct parse p = cut_message(h, out);
