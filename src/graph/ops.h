@@ -36,6 +36,8 @@ extern const struct op ops_random[], ops_signal[], ops_linear_attention[], ops_n
         FIELD(type, q.out_scale, ATTR_F32), FIELD(type, q.out_zero, ATTR_OFFSET), \
         FIELD(type, q.residual_scale, ATTR_F32), FIELD(type, q.residual_zero, ATTR_OFFSET)
 
+/* Whether the optional input i is there. */
+bool has_input(const struct node *n, int i);
 bool is_integer8(dtype d);
 /* Checks a product's numbers and types where in[0] is of integers, or that there are none; gives the result's dtype. */
 status want_integers(const struct integers *q, const struct node *n, const struct type *in,
@@ -50,6 +52,10 @@ status want_dtype(const struct type *t, dtype d, const char *what, struct err *e
  * result (ops_matmul.c). */
 status want_residual(const struct node *n, const struct type *t, int index, dtype d,
                      const struct shape *shape, struct err *e);
+/* INVALID where the optional input `index` is there and is not a vector of `count` numbers: a bias, or the scale of
+ * integers in in[0] (ops_matmul.c). */
+status want_vector(const struct node *n, const struct type *in, int index, const char *what,
+                   int64_t count, struct err *e);
 /* The shape that the elements of a vector of at most SHAPE_MAX int32 or int64 say (ops_fill.c); -1 and 0 as they are. */
 status shape_from_elements(const struct tensor *t, struct shape *out, struct err *e);
 /* INVALID where inputs i (counts of boxes by image, int32 or int64) and i + 1 (offsets), which may be absent, are not of

@@ -1,7 +1,5 @@
 #include "graph/ops.h"
 
-#include <stdio.h>
-
 const char *const auto_pad_names[] = { "explicit", "same", "valid", NULL };
 
 /* Pads of one axis so that the output has ceil(in / stride) places; the odd one goes behind, as TensorFlow and Paddle
@@ -75,22 +73,6 @@ static status check_channels(const struct conv_attrs *a, const struct type *in, 
     return OK;
 }
 
-/* One number for each output channel, where the input is there. */
-static status check_vector(const struct node *n, const struct type *in, int index, const char *what,
-                           struct err *e)
-{
-    char text[SHAPE_TEXT_MAX], its[32];
-    const struct type *t = &in[index];
-    if (n->in_count <= index || n->in[index] == NULL)
-        return OK;
-    snprintf(its, sizeof(its), "its %s", what);
-    TRY(want_dtype(t, is_integer8(in[0].dtype) ? DTYPE_F32 : in[0].dtype, its, e));
-    if (t->shape.rank == 1 && t->shape.dim[0] == in[1].shape.dim[0])
-        return OK;
-    return err_set(e, INVALID, "expected a %s of shape [%lld], got %s", what,
-                   (long long)in[1].shape.dim[0], shape_text(&t->shape, text, sizeof(text)));
-}
-
 static status infer_conv(const struct node *n, const struct type *in, struct type *out,
                          struct err *e)
 {
@@ -102,8 +84,8 @@ static status infer_conv(const struct node *n, const struct type *in, struct typ
     TRY(want_dtype(&in[1], is_integer8(in[0].dtype) ? DTYPE_I8 : in[0].dtype, "its filter", e));
     TRY(want_integers(&a->q, n, in, CONV_RESIDUAL, CONV_SCALE, &result, e));
     TRY(check_channels(n->attrs, in, e));
-    TRY(check_vector(n, in, CONV_BIAS, "bias", e));
-    TRY(check_vector(n, in, CONV_SCALE, "scale", e));
+    TRY(want_vector(n, in, CONV_BIAS, "bias", in[1].shape.dim[0], e));
+    TRY(want_vector(n, in, CONV_SCALE, "scale", in[1].shape.dim[0], e));
     TRY(conv_window(n->attrs, &in[0].shape, &in[1].shape, &w, e));
     out[0] = (struct type){ result, SHAPE(in[0].shape.dim[0], in[1].shape.dim[0], w.out_h, w.out_w),
                             NULL };

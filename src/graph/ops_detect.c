@@ -7,11 +7,6 @@
 
 #define SIZE_LIMIT ((int64_t)1 << 31)
 
-static bool has_input(const struct node *n, int i)
-{
-    return n->in_count > i && n->in[i] != NULL;
-}
-
 static status want_boxes(const struct type *t, int rank, const char *what, struct err *e)
 {
     char text[SHAPE_TEXT_MAX];

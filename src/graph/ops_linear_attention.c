@@ -1,11 +1,6 @@
 #include "graph/attrs_linear_attention.h"
 #include "graph/ops.h"
 
-static bool given(const struct node *n, int i)
-{
-    return i < n->in_count && n->in[i] != NULL;
-}
-
 static status want_shape(const struct type *t, const struct shape *want, const char *what,
                          struct err *e)
 {
@@ -22,13 +17,13 @@ static status check_gates(const struct node *n, const struct type *in,
                           struct linear_attention_dims *d, struct err *e)
 {
     struct shape want = SHAPE(d->batch, d->tokens, d->kv_heads);
-    if (given(n, LINEAR_DECAY)) {
+    if (has_input(n, LINEAR_DECAY)) {
         const struct shape *g = &in[LINEAR_DECAY].shape;
         d->decay_by_key = g->rank == 3 && g->dim[2] != d->kv_heads;
         want.dim[2] = d->decay_by_key ? d->kv_heads * d->key : d->kv_heads;
         TRY(want_shape(&in[LINEAR_DECAY], &want, "its decay", e));
     }
-    if (!given(n, LINEAR_BETA))
+    if (!has_input(n, LINEAR_BETA))
         return OK;
     const struct shape *b = &in[LINEAR_BETA].shape;
     d->beta_by_head = b->rank == 3 && b->dim[2] == d->kv_heads;
@@ -59,7 +54,7 @@ status linear_attention_dims(const struct node *n, const struct type *in,
     TRY(want_dtype(&in[LINEAR_Q], DTYPE_F32, "its queries", e));
     TRY(want_shape(&in[LINEAR_K], &SHAPE(d->batch, d->tokens, keys), "its keys", e));
     TRY(want_shape(&in[LINEAR_V], &SHAPE(d->batch, d->tokens, v->dim[2]), "its values", e));
-    if (given(n, LINEAR_STATE))
+    if (has_input(n, LINEAR_STATE))
         TRY(want_shape(&in[LINEAR_STATE], &SHAPE(d->batch, d->kv_heads, d->key, d->value),
                        "its state", e));
     return check_gates(n, in, d, e);

@@ -54,7 +54,7 @@ status want_residual(const struct node *n, const struct type *t, int index, dtyp
                      const struct shape *shape, struct err *e)
 {
     char want[SHAPE_TEXT_MAX], got[SHAPE_TEXT_MAX];
-    if (n->in_count <= index || n->in[index] == NULL)
+    if (!has_input(n, index))
         return OK;
     TRY(want_dtype(t, d, "what is added", e));
     if (shape_eq(&t->shape, shape))
@@ -75,11 +75,6 @@ static bool is_scale(float x)
     return x > 0 && x < INFINITY;
 }
 
-static bool has(const struct node *n, int index)
-{
-    return n->in_count > index && n->in[index] != NULL;
-}
-
 status want_integers(const struct integers *q, const struct node *n, const struct type *in,
                      int residual, int scale, dtype *out, struct err *e)
 {
@@ -90,11 +85,11 @@ status want_integers(const struct integers *q, const struct node *n, const struc
     *out = integers ? made[q->result] : in[0].dtype;
     if (!integers && q->result != RESULT_F32)
         return err_set(e, INVALID, "an integer result of %s", dtype_name(in[0].dtype));
-    if (integers && !has(n, scale))
+    if (integers && !has_input(n, scale))
         return err_set(e, INVALID, "integers without a scale");
     if (q->result != RESULT_F32 && !is_scale(q->out_scale))
         return err_set(e, INVALID, "a result in units of %g", (double)q->out_scale);
-    if (!integers || !has(n, residual) || in[residual].dtype == DTYPE_F32)
+    if (!integers || !has_input(n, residual) || in[residual].dtype == DTYPE_F32)
         return OK;
     if (!is_integer8(in[residual].dtype) || q->result == RESULT_F32 || !is_scale(q->residual_scale))
         return err_set(e, INVALID, "%s cannot be added to a result of %s",
@@ -102,19 +97,18 @@ status want_integers(const struct integers *q, const struct node *n, const struc
     return OK;
 }
 
-/* One number for each column, where the input is there. */
-static status want_columns(const struct node *n, const struct type *in, int index, const char *what,
-                           int64_t columns, struct err *e)
+status want_vector(const struct node *n, const struct type *in, int index, const char *what,
+                   int64_t count, struct err *e)
 {
     char text[SHAPE_TEXT_MAX], its[32];
     const struct shape *s = &in[index].shape;
-    if (!has(n, index))
+    if (!has_input(n, index))
         return OK;
     snprintf(its, sizeof(its), "its %s", what);
     TRY(want_dtype(&in[index], is_integer8(in[0].dtype) ? DTYPE_F32 : in[0].dtype, its, e));
-    if (s->rank == 1 && s->dim[0] == columns)
+    if (s->rank == 1 && s->dim[0] == count)
         return OK;
-    return err_set(e, INVALID, "expected a %s of shape [%lld], got %s", what, (long long)columns,
+    return err_set(e, INVALID, "expected a %s of shape [%lld], got %s", what, (long long)count,
                    shape_text(s, text, sizeof(text)));
 }
 
@@ -134,8 +128,8 @@ static status infer_matmul(const struct node *n, const struct type *in, struct t
     TRY(want_integers(&m->q, n, in, MATMUL_RESIDUAL, MATMUL_SCALE, &result, e));
     if (integers && (in[1].shape.rank != 2 || d.trans_a || m->alpha != 1))
         return err_set(e, INVALID, "integers are multiplied as rows times one matrix");
-    TRY(want_columns(n, in, MATMUL_BIAS, "bias", d.n, e));
-    TRY(want_columns(n, in, MATMUL_SCALE, "scale", d.n, e));
+    TRY(want_vector(n, in, MATMUL_BIAS, "bias", d.n, e));
+    TRY(want_vector(n, in, MATMUL_SCALE, "scale", d.n, e));
     dtype added = integers ? in[MATMUL_RESIDUAL].dtype : in[0].dtype;
     TRY(want_residual(n, &in[MATMUL_RESIDUAL], MATMUL_RESIDUAL, added, &d.shape, e));
     out[0] = (struct type){ result, d.shape, NULL };

@@ -70,7 +70,7 @@ static status infer_beam_step(const struct node *n, const struct type *in, struc
         return err_set(e, INVALID, "%lld rows of scores, %lld ids and %lld scores so far",
                        (long long)rows, (long long)shape_numel(&in[0].shape),
                        (long long)shape_numel(&in[1].shape));
-    if (n->in_count > 5 && n->in[5] != NULL) {
+    if (has_input(n, 5)) {
         TRY(want_dtype(&in[5], DTYPE_I64, "its ids", e));
         if (!shape_eq(&in[5].shape, &in[2].shape))
             return err_set(e, INVALID, "its ids and its scores are not of one shape");

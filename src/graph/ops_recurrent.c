@@ -15,15 +15,10 @@ static status want_shape(const struct type *t, const struct shape *want, dtype d
                    shape_text(want, a, sizeof(a)), shape_text(&t->shape, b, sizeof(b)));
 }
 
-static bool is_there(const struct node *n, int i)
-{
-    return i < n->in_count && n->in[i] != NULL;
-}
-
 static status check_state(const struct node *n, const struct type *in, int i, int64_t rows,
                           int64_t width, const char *what, struct err *e)
 {
-    return is_there(n, i) ? want_shape(&in[i], &SHAPE(rows, width), in[0].dtype, what, e) : OK;
+    return has_input(n, i) ? want_shape(&in[i], &SHAPE(rows, width), in[0].dtype, what, e) : OK;
 }
 
 static status want_lengths(const struct type *t, int64_t count, struct err *e)
@@ -50,11 +45,11 @@ static status infer_rnn(const struct node *n, const struct type *in, struct type
         return err_set(e, TOO_LARGE, "a width of %lld", (long long)width);
     TRY(want_shape(&in[1], &SHAPE(g * width, width), in[0].dtype, "its weight", e));
     TRY(want_shape(&in[0], &SHAPE(steps, rows, g * width), in[0].dtype, "its steps", e));
-    if (is_there(n, 2))
+    if (has_input(n, 2))
         TRY(want_shape(&in[2], &SHAPE(g * width), in[0].dtype, "its bias", e));
     TRY(check_state(n, in, 3, rows, width, "its first h", e));
     TRY(check_state(n, in, 4, rows, width, "its first c", e));
-    if (is_there(n, 5))
+    if (has_input(n, 5))
         TRY(want_lengths(&in[5], rows, e));
     out[0] = (struct type){ in[0].dtype, SHAPE(steps, rows, width), NULL };
     out[1] = out[2] = (struct type){ in[0].dtype, SHAPE(rows, width), NULL };
@@ -66,7 +61,7 @@ static status infer_gru(const struct node *n, const struct type *in, struct type
 {
     TRY(want_rank(&in[0], 2, "its rows", e));
     int64_t sequences = in[0].shape.dim[0], width = in[0].shape.dim[1] / 3;
-    if (is_there(n, 2))
+    if (has_input(n, 2))
         TRY(want_offsets(&in[2], &sequences, e));
     TRY(want_dtype(&in[1], in[0].dtype, "its weight", e));
     if (in[0].shape.dim[1] % 3 != 0 || width > INT32_MAX ||
@@ -74,7 +69,7 @@ static status infer_gru(const struct node *n, const struct type *in, struct type
         return err_set(e, INVALID,
                        "rows of 3D and a weight of 3D * D elements expected, got %lld and %lld",
                        (long long)in[0].shape.dim[1], (long long)shape_numel(&in[1].shape));
-    if (is_there(n, 3)) {
+    if (has_input(n, 3)) {
         TRY(want_dtype(&in[3], in[0].dtype, "its bias", e));
         if (shape_numel(&in[3].shape) != 3 * width)
             return err_set(e, INVALID, "a bias of %lld elements expected", (long long)(3 * width));

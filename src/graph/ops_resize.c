@@ -16,11 +16,6 @@ const char *const grid_padding_names[] = { "zeros", "border", "reflection", NULL
 
 /* ---- inputs that decide on a shape ---- */
 
-static bool has_input(const struct node *n, int i)
-{
-    return n->in_count > i && n->in[i] != NULL;
-}
-
 static status known_ints(const struct type *t, const char *what, struct attr_ints *out,
                          struct err *e)
 {

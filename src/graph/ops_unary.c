@@ -33,6 +33,11 @@ status infer_same(const struct node *n, const struct type *in, struct type *out,
     return OK;
 }
 
+bool has_input(const struct node *n, int i)
+{
+    return n->in_count > i && n->in[i] != NULL;
+}
+
 status want_rank(const struct type *t, int rank, const char *what, struct err *e)
 {
     char shape[SHAPE_TEXT_MAX];
