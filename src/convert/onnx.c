@@ -4,7 +4,6 @@
 #include "import/onnx/onnx.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "codec/pb.h"
 #include "convert/recipe.h"
 #include "import/dir.h"
 #include "import/onnx/tensors.h"
@@ -16,6 +15,7 @@ enum proto_field {
     GRAPH_NODE = 1,
     GRAPH_INITIALIZER = 5,
     GRAPH_INPUT = 11,
+    PORT_NAME = 1,
     NODE_INPUT = 1,
     NODE_OUTPUT = 2,
     NODE_NAME = 3,
@@ -270,18 +270,11 @@ struct writer {
     struct arena *arena;
     struct buf nodes, initializers;
     uint64_t bytes; /* of the initialisers' numbers */
-    bool *quantised;
 };
 
 static void begin(struct buf *b)
 {
     buf_init(b, ONNX_BYTES_MAX);
-}
-
-static void put_message(struct buf *to, uint32_t field, struct buf *message)
-{
-    pb_put_bytes(to, field, buf_view(message));
-    buf_deinit(message);
 }
 
 static const char *text(struct writer *w, struct str s, const char *more)
@@ -300,7 +293,7 @@ static void put_tensor(struct writer *w, const char *name, int type, const struc
     pb_put_bytes(&t, TENSOR_NAME, str_of(name));
     pb_put_bytes(&t, TENSOR_RAW, (struct str){ data, bytes });
     w->bytes += bytes;
-    put_message(&w->initializers, GRAPH_INITIALIZER, &t);
+    proto_put_message(&w->initializers, GRAPH_INITIALIZER, &t);
 }
 
 static void put_attr(struct buf *node, const char *name, int64_t value)
@@ -310,7 +303,7 @@ static void put_attr(struct buf *node, const char *name, int64_t value)
     pb_put_bytes(&a, 1, str_of(name));
     pb_put_u64(&a, 3, (uint64_t)value);
     pb_put_u64(&a, 20, ATTR_INT);
-    put_message(node, NODE_ATTRIBUTE, &a);
+    proto_put_message(node, NODE_ATTRIBUTE, &a);
 }
 
 /* attr NULL: none. */
@@ -326,7 +319,7 @@ static void put_node(struct writer *w, const char *type, const char *const *in, 
     pb_put_bytes(&n, NODE_TYPE, str_of(type));
     if (attr != NULL)
         put_attr(&n, attr, value);
-    put_message(&w->nodes, GRAPH_NODE, &n);
+    proto_put_message(&w->nodes, GRAPH_NODE, &n);
 }
 
 static const char *back_of(struct writer *w, struct str name)
@@ -391,14 +384,6 @@ static void put_half_weight(struct writer *w, const struct weight *v)
     put_node(w, "Cast", &half, 1, text(w, v->name, ""), "to", TYPE_FLOAT);
 }
 
-static bool is_converted(const struct writer *w, struct str name)
-{
-    for (int i = 0; i < w->recipe->weight_count; i++)
-        if (str_eq(w->recipe->weight[i].name, name))
-            return true;
-    return false;
-}
-
 /* ---- one node with other inputs ---- */
 
 static const char *replaced(struct writer *w, int i, int input, struct str arg)
@@ -410,13 +395,7 @@ static const char *replaced(struct writer *w, int i, int input, struct str arg)
         if (r->site[k].op == i && r->site[k].input == input &&
             str_eq(arg, r->site[k].activation->name))
             return back_of(w, arg);
-    return is_converted(w, arg) ? back_of(w, arg) : NULL;
-}
-
-static void copy_field(struct pb *r, const uint8_t *from, struct buf *to)
-{
-    pb_skip(r);
-    buf_append(to, from, (size_t)(r->p - from));
+    return recipe_converts(w->recipe, arg) ? back_of(w, arg) : NULL;
 }
 
 static void copy_node(struct writer *w, int i, struct str message)
@@ -425,50 +404,34 @@ static void copy_node(struct writer *w, int i, struct str message)
     struct pb r;
     struct buf n;
     int input = 0;
-    if (constant_of(old) != NULL && is_converted(w, old->out[0]))
+    if (constant_of(old) != NULL && recipe_converts(w->recipe, old->out[0]))
         return;
     begin(&n);
     pb_init(&r, message);
     for (const uint8_t *from = r.p; pb_next(&r); from = r.p) {
         if (r.field != NODE_INPUT) {
-            copy_field(&r, from, &n);
+            proto_copy_field(&r, from, &n);
             continue;
         }
         struct str arg = pb_bytes(&r);
         const char *other = replaced(w, i, input++, arg);
         pb_put_bytes(&n, NODE_INPUT, other != NULL ? str_of(other) : arg);
     }
-    put_message(&w->nodes, GRAPH_NODE, &n);
+    proto_put_message(&w->nodes, GRAPH_NODE, &n);
 }
 
 /* ---- the graph ---- */
 
 static void put_before(struct writer *w, int i)
 {
-    const struct recipe *r = w->recipe;
-    for (int k = 0; k < r->site_count; k++) {
-        if (r->site[k].op != i)
-            continue;
-        for (int v = 0; v < r->activation_count; v++)
-            if (r->activation[v] == r->site[k].activation && !w->quantised[v]) {
-                put_activation(w, r->activation[v]);
-                w->quantised[v] = true;
-            }
-    }
+    for (struct activation *v; (v = recipe_due(w->recipe, i)) != NULL;)
+        put_activation(w, v);
 }
 
 /* Old files list initialisers among the inputs; a converted one is none any more. */
 static void copy_input(struct writer *w, struct str message, struct buf *out)
 {
-    struct pb r;
-    struct str name = { "", 0 };
-    pb_init(&r, message);
-    while (pb_next(&r))
-        if (r.field == 1)
-            name = pb_bytes(&r);
-        else
-            pb_skip(&r);
-    if (!is_converted(w, name))
+    if (!recipe_converts(w->recipe, proto_text(message, PORT_NAME)))
         pb_put_bytes(out, GRAPH_INPUT, message);
 }
 
@@ -476,7 +439,7 @@ static status copy_initializer(struct writer *w, const struct onnx_tensor *t, st
                                struct err *e)
 {
     const struct tensor *floats = map_get(&w->onnx->weight, t->name);
-    if (is_converted(w, t->name))
+    if (recipe_converts(w->recipe, t->name))
         return OK;
     if (t->external && floats == NULL)
         return err_set(e, UNSUPPORTED, "'%.*s' lies outside the model and is no float32",
@@ -521,12 +484,12 @@ static status write_graph(struct writer *w, struct str message, struct buf *out,
         } else if (r.field == GRAPH_INPUT) {
             copy_input(w, pb_bytes(&r), &rest);
         } else {
-            copy_field(&r, from, &rest);
+            proto_copy_field(&r, from, &rest);
         }
     }
     buf_append(&rest, w->nodes.data, w->nodes.len);
     buf_append(&rest, w->initializers.data, w->initializers.len);
-    put_message(out, MODEL_GRAPH, &rest);
+    proto_put_message(out, MODEL_GRAPH, &rest);
     return s;
 }
 
@@ -541,7 +504,7 @@ static status write_model(struct writer *w, const char *path, struct err *e)
         if (r.field == MODEL_GRAPH)
             s = write_graph(w, pb_bytes(&r), &out, e);
         else
-            copy_field(&r, from, &out);
+            proto_copy_field(&r, from, &out);
     if (s == OK && buf_check(&out) != OK)
         s = err_set(e, TOO_LARGE, "%s: more than 2 GiB, which is the most an ONNX file holds",
                     path);
@@ -556,7 +519,6 @@ static status write(void *state, precision how, const struct recipe *r, const ch
 {
     struct onnx *o = state;
     struct writer w = { .onnx = o, .recipe = r, .precision = how, .arena = o->arena };
-    w.quantised = arena_zalloc(o->arena, (size_t)r->activation_count + 1);
     begin(&w.nodes);
     begin(&w.initializers);
     status s = write_model(&w, arena_printf(o->arena, "%s/model.onnx", out), e);

@@ -4,7 +4,6 @@
  * Field numbers: framework.proto of Paddle. */
 #include "base/file.h"
 #include "base/limits.h"
-#include "codec/pb.h"
 #include "convert/recipe.h"
 #include "import/paddle/files.h"
 #include "import/paddle/params.h"
@@ -21,6 +20,7 @@ enum proto_field {
     OP_OUTPUTS = 2,
     OP_TYPE = 3,
     OP_ATTRS = 4,
+    VAR_NAME = 1,
     VAR_PARAMETER = 1,
     VAR_ARGUMENTS = 2,
 };
@@ -41,11 +41,6 @@ struct paddle {
     struct program program;
     struct params params;
 };
-
-static bool detect(const char *path)
-{
-    return paddle_detect(path);
-}
 
 static status read_all(struct paddle *p, const char *path, struct err *e)
 {
@@ -270,19 +265,11 @@ struct writer {
     struct buf vars, ops; /* of block 0, in their order */
     struct stored *param;
     int param_count, param_cap;
-    bool *quantised; /* by activation: its operators are there */
 };
 
 static const char *text(struct writer *w, struct str s, const char *more)
 {
     return arena_printf(w->arena, "%.*s%s", STR_ARG(s), more);
-}
-
-/* A sub-message that is built on the side. */
-static void put_message(struct buf *to, uint32_t field, struct buf *message)
-{
-    pb_put_bytes(to, field, buf_view(message));
-    buf_deinit(message);
 }
 
 static void begin(struct buf *b)
@@ -301,14 +288,14 @@ static void put_var(struct writer *w, const char *name, int type, const struct s
     pb_put_u64(&tensor, 1, (uint64_t)type);
     for (int i = 0; i < s->rank; i++)
         pb_put_u64(&tensor, 2, (uint64_t)s->dim[i]);
-    put_message(&lod, 1, &tensor);
+    proto_put_message(&lod, 1, &tensor);
     pb_put_u64(&lod, 2, 0);
     pb_put_u64(&kind, 1, VAR_LOD_TENSOR);
-    put_message(&kind, 3, &lod);
+    proto_put_message(&kind, 3, &lod);
     pb_put_bytes(&var, 1, str_of(name));
-    put_message(&var, 2, &kind);
+    proto_put_message(&var, 2, &kind);
     pb_put_u64(&var, 3, persistable);
-    put_message(&w->vars, BLOCK_VARS, &var);
+    proto_put_message(&w->vars, BLOCK_VARS, &var);
 }
 
 static void put_slot(struct buf *op, uint32_t field, const char *slot, const char *arg)
@@ -317,7 +304,7 @@ static void put_slot(struct buf *op, uint32_t field, const char *slot, const cha
     begin(&b);
     pb_put_bytes(&b, VAR_PARAMETER, str_of(slot));
     pb_put_bytes(&b, VAR_ARGUMENTS, str_of(arg));
-    put_message(op, field, &b);
+    proto_put_message(op, field, &b);
 }
 
 static void put_attr(struct buf *op, const char *name, int value)
@@ -327,7 +314,7 @@ static void put_attr(struct buf *op, const char *name, int value)
     pb_put_bytes(&b, 1, str_of(name));
     pb_put_u64(&b, 2, KIND_INT);
     pb_put_u64(&b, 3, (uint64_t)(int64_t)value);
-    put_message(op, OP_ATTRS, &b);
+    proto_put_message(op, OP_ATTRS, &b);
 }
 
 static void add_param(struct writer *w, const char *name, const struct tensor *t)
@@ -368,7 +355,7 @@ static void put_linear(struct writer *w, const char *type, const char *x, const 
     pb_put_bytes(&op, OP_TYPE, str_of(type));
     put_attr(&op, "bit_length", 8);
     put_attr(&op, "quant_axis", axis);
-    put_message(&w->ops, BLOCK_OPS, &op);
+    proto_put_message(&w->ops, BLOCK_OPS, &op);
 }
 
 static const struct shape *declared(const struct writer *w, struct str name)
@@ -425,15 +412,7 @@ static void put_half_weight(struct writer *w, const struct weight *v)
     pb_put_bytes(&op, OP_TYPE, str_of("cast"));
     put_attr(&op, "in_dtype", type);
     put_attr(&op, "out_dtype", TYPE_FP32);
-    put_message(&w->ops, BLOCK_OPS, &op);
-}
-
-static bool is_converted(const struct writer *w, struct str name)
-{
-    for (int i = 0; i < w->recipe->weight_count; i++)
-        if (str_eq(w->recipe->weight[i].name, name))
-            return true;
-    return false;
+    proto_put_message(&w->ops, BLOCK_OPS, &op);
 }
 
 /* ---- one operator with other inputs ---- */
@@ -446,7 +425,7 @@ static const char *replaced(struct writer *w, int i, struct str slot, struct str
         if (r->site[k].op == i && str_is(slot, r->site[k].slot) &&
             str_eq(arg, r->site[k].activation->name))
             return text(w, arg, ".quantized.dequantized");
-    return w->precision == PRECISION_INT8 && is_converted(w, arg)
+    return w->precision == PRECISION_INT8 && recipe_converts(w->recipe, arg)
                ? text(w, arg, ".quantized.dequantized")
                : NULL;
 }
@@ -455,14 +434,8 @@ static void copy_slot(struct writer *w, int i, struct str message, struct buf *o
 {
     struct pb r;
     struct buf b;
-    struct str slot = { "", 0 };
+    struct str slot = proto_text(message, VAR_PARAMETER);
     begin(&b);
-    pb_init(&r, message);
-    while (pb_next(&r))
-        if (r.field == VAR_PARAMETER)
-            slot = pb_bytes(&r);
-        else
-            pb_skip(&r);
     pb_put_bytes(&b, VAR_PARAMETER, slot);
     pb_init(&r, message);
     while (pb_next(&r)) {
@@ -474,14 +447,7 @@ static void copy_slot(struct writer *w, int i, struct str message, struct buf *o
         const char *other = replaced(w, i, slot, arg);
         pb_put_bytes(&b, VAR_ARGUMENTS, other != NULL ? str_of(other) : arg);
     }
-    put_message(op, OP_INPUTS, &b);
-}
-
-/* The field that r stands at, as it is. */
-static void copy_field(struct pb *r, const uint8_t *from, struct buf *to)
-{
-    pb_skip(r);
-    buf_append(to, from, (size_t)(r->p - from));
+    proto_put_message(op, OP_INPUTS, &b);
 }
 
 static void copy_op(struct writer *w, int i, struct str message)
@@ -494,37 +460,16 @@ static void copy_op(struct writer *w, int i, struct str message)
         if (r.field == OP_INPUTS)
             copy_slot(w, i, pb_bytes(&r), &op);
         else
-            copy_field(&r, from, &op);
-    put_message(&w->ops, BLOCK_OPS, &op);
+            proto_copy_field(&r, from, &op);
+    proto_put_message(&w->ops, BLOCK_OPS, &op);
 }
 
 /* ---- the block ---- */
 
 static void put_before(struct writer *w, int i)
 {
-    const struct recipe *r = w->recipe;
-    for (int k = 0; k < r->site_count; k++) {
-        if (r->site[k].op != i)
-            continue;
-        for (int v = 0; v < r->activation_count; v++)
-            if (r->activation[v] == r->site[k].activation && !w->quantised[v]) {
-                put_activation(w, r->activation[v]);
-                w->quantised[v] = true;
-            }
-    }
-}
-
-static struct str var_name(struct str message)
-{
-    struct pb r;
-    struct str name = { "", 0 };
-    pb_init(&r, message);
-    while (pb_next(&r))
-        if (r.field == 1)
-            name = pb_bytes(&r);
-        else
-            pb_skip(&r);
-    return name;
+    for (struct activation *v; (v = recipe_due(w->recipe, i)) != NULL;)
+        put_activation(w, v);
 }
 
 static void put_weights(struct writer *w)
@@ -548,15 +493,15 @@ static void write_block(struct writer *w, struct str message, struct buf *out)
             copy_op(w, i++, pb_bytes(&r));
         } else if (r.field == BLOCK_VARS) {
             struct str var = pb_bytes(&r);
-            if (!is_converted(w, var_name(var)))
+            if (!recipe_converts(w->recipe, proto_text(var, VAR_NAME)))
                 pb_put_bytes(&w->vars, BLOCK_VARS, var);
         } else {
-            copy_field(&r, from, &rest);
+            proto_copy_field(&r, from, &rest);
         }
     }
     buf_append(&rest, w->vars.data, w->vars.len);
     buf_append(&rest, w->ops.data, w->ops.len);
-    put_message(out, PROGRAM_BLOCKS, &rest);
+    proto_put_message(out, PROGRAM_BLOCKS, &rest);
 }
 
 static void write_program(struct writer *w, struct buf *out)
@@ -568,7 +513,7 @@ static void write_program(struct writer *w, struct buf *out)
         if (r.field == PROGRAM_BLOCKS && block++ == 0)
             write_block(w, pb_bytes(&r), out);
         else
-            copy_field(&r, from, out);
+            proto_copy_field(&r, from, out);
 }
 
 /* ---- parameters ---- */
@@ -619,7 +564,7 @@ static void keep_others(struct writer *w)
     for (int i = 0; i < b->var_count; i++) {
         const struct tensor *t =
             var_is_param(&b->var[i]) ? map_get(&w->paddle->params.by_name, b->var[i].name) : NULL;
-        if (t != NULL && !is_converted(w, b->var[i].name))
+        if (t != NULL && !recipe_converts(w->recipe, b->var[i].name))
             add_param(w, text(w, b->var[i].name, ""), t);
     }
 }
@@ -662,7 +607,6 @@ static status write(void *state, precision how, const struct recipe *r, const ch
 {
     struct paddle *p = state;
     struct writer w = { .paddle = p, .recipe = r, .precision = how, .arena = p->arena };
-    w.quantised = arena_zalloc(p->arena, (size_t)r->activation_count + 1);
     begin(&w.vars);
     begin(&w.ops);
     status s = write_both(&w, out, report, e);
@@ -671,4 +615,5 @@ static status write(void *state, precision how, const struct recipe *r, const ch
     return s;
 }
 
-const struct format convert_paddle = { "ProgramDesc", detect, open_all, list, write, close_all };
+const struct format convert_paddle = { "ProgramDesc", paddle_detect, open_all,
+                                       list,          write,         close_all };

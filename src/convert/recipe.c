@@ -46,13 +46,32 @@ void recipe_add_site(struct recipe *r, const struct site *s)
     r->site[r->site_count++] = *s;
 }
 
-void recipe_add_weight(struct recipe *r, const struct weight *w)
+bool recipe_converts(const struct recipe *r, struct str name)
 {
     for (int i = 0; i < r->weight_count; i++)
-        if (str_eq(r->weight[i].name, w->name))
-            return;
+        if (str_eq(r->weight[i].name, name))
+            return true;
+    return false;
+}
+
+void recipe_add_weight(struct recipe *r, const struct weight *w)
+{
+    if (recipe_converts(r, w->name))
+        return;
     r->weight = grown(r->arena, r->weight, r->weight_count, &r->weight_cap, sizeof(*r->weight));
     r->weight[r->weight_count++] = *w;
+}
+
+struct activation *recipe_due(const struct recipe *r, int op)
+{
+    for (int k = 0; k < r->site_count; k++) {
+        struct activation *v = r->site[k].activation;
+        if (r->site[k].op != op || v->written)
+            continue;
+        v->written = true;
+        return v;
+    }
+    return NULL;
 }
 
 /* ---- weights ---- */
@@ -86,4 +105,31 @@ uint16_t *weight_halve(const struct weight *w, precision p, struct arena *a)
     for (int64_t i = 0; i < count; i++)
         half[i] = p == PRECISION_FP16 ? f32_to_f16(float_at(x, i)) : f32_to_bf16(float_at(x, i));
     return half;
+}
+
+/* ---- protobuf ---- */
+
+void proto_put_message(struct buf *to, uint32_t field, struct buf *message)
+{
+    pb_put_bytes(to, field, buf_view(message));
+    buf_deinit(message);
+}
+
+void proto_copy_field(struct pb *r, const uint8_t *from, struct buf *to)
+{
+    pb_skip(r);
+    buf_append(to, from, (size_t)(r->p - from));
+}
+
+struct str proto_text(struct str message, uint32_t field)
+{
+    struct pb r;
+    struct str text = { "", 0 };
+    pb_init(&r, message);
+    while (pb_next(&r))
+        if (r.field == field)
+            text = pb_bytes(&r);
+        else
+            pb_skip(&r);
+    return text;
 }

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "base/str.h"
+#include "codec/pb.h"
 #include "convert/convert.h"
 
 #include <stdbool.h>
@@ -18,6 +19,7 @@ struct activation {
     uint64_t *bins;  /* magnitudes, up to the largest; NULL: none are counted */
     float step;      /* decided: a number x is step * (q - zero) */
     int32_t zero;
+    bool written; /* what quantises it */
 };
 
 /* A constant that is stored in another way. */
@@ -52,6 +54,11 @@ struct activation *recipe_activation(struct recipe *r, struct str name);
 bool recipe_has(const struct recipe *r, struct str name);
 void recipe_add_site(struct recipe *r, const struct site *s);
 void recipe_add_weight(struct recipe *r, const struct weight *w);
+/* Whether the constant of this name is stored in another way. */
+bool recipe_converts(const struct recipe *r, struct str name);
+/* The next activation that operator op reads quantised and that nothing quantises so far; it counts as written from now
+ * on. NULL: none. */
+struct activation *recipe_due(const struct recipe *r, int op);
 
 /* Runs the model at path on the samples and decides on every activation's step and zero. */
 status recipe_calibrate(struct recipe *r, const char *path, const struct convert_options *opt,
@@ -68,6 +75,12 @@ void weight_quantise(const struct weight *w, struct arena *a, struct quantised *
 uint16_t *weight_halve(const struct weight *w, precision p, struct arena *a);
 /* Weights of fewer elements are not worth an operator each. */
 #define HALVE_ELEMENTS 256
+
+/* Both formats are protobuf: a sub-message that was built on the side (and is freed); the field that r stands at, which
+ * begins at `from`, as it is; the text in a field of a message, empty where there is none. */
+void proto_put_message(struct buf *to, uint32_t field, struct buf *message);
+void proto_copy_field(struct pb *r, const uint8_t *from, struct buf *to);
+struct str proto_text(struct str message, uint32_t field);
 
 /* A format that models are written in. */
 struct format {
