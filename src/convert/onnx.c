@@ -8,8 +8,6 @@
 #include "import/dir.h"
 #include "import/onnx/tensors.h"
 
-#include <string.h>
-
 enum proto_field {
     MODEL_GRAPH = 7,
     GRAPH_NODE = 1,
@@ -49,21 +47,6 @@ struct onnx {
     struct map weight; /* name -> struct tensor: float initialisers and Constants */
 };
 
-static const char *find_file(const char *path, struct arena *a)
-{
-    struct dir_list l;
-    const char *found = path;
-    if (!file_is_dir(path) || dir_read(path, a, &l, NULL) != OK)
-        return path;
-    for (int i = 0; i < l.count; i++)
-        if (str_ends(str_of(l.name[i]), ".onnx")) {
-            found = arena_printf(a, "%s/%s", path, l.name[i]);
-            if (strcmp(l.name[i], "model.onnx") == 0)
-                break;
-        }
-    return found;
-}
-
 /* The tensor of a Constant node; NULL: n is none. */
 static const struct onnx_tensor *constant_of(const struct onnx_node *n)
 {
@@ -86,8 +69,8 @@ static status read_weight(struct onnx *o, struct str name, const struct onnx_ten
 
 static status read_all(struct onnx *o, const char *path, struct err *e)
 {
-    o->file = find_file(path, o->arena);
     map_init(&o->weight, o->arena);
+    TRY(onnx_find_file(path, o->arena, &o->file, e));
     TRY(file_map_open(o->file, ONNX_BYTES_MAX, &o->map, e));
     o->bytes = (struct str){ (const char *)file_map_data(o->map), file_map_size(o->map) };
     o->tensors = (struct onnx_tensors){ .dir = dir_of(path, o->arena), .arena = o->arena };

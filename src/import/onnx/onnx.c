@@ -47,18 +47,22 @@ bool onnx_detect(const char *path)
     return yes;
 }
 
-static status find(struct load *l, const char *path, struct err *e)
+status onnx_find_file(const char *path, struct arena *a, const char **out, struct err *e)
 {
     const char *names;
-    l->dir = dir_of(path, &l->arena);
-    l->file = path;
+    *out = path;
     if (!file_is_dir(path))
         return OK;
-    l->file = find_file(path, &l->arena, &names);
-    return l->file != NULL
-               ? OK
-               : err_set(e, INVALID, "%s: several models (%s); name the one that is meant", path,
-                         names);
+    *out = find_file(path, a, &names);
+    return *out != NULL ? OK
+                        : err_set(e, INVALID, "%s: several models (%s); name the one that is meant",
+                                  path, names);
+}
+
+static status find(struct load *l, const char *path, struct err *e)
+{
+    l->dir = dir_of(path, &l->arena);
+    return onnx_find_file(path, &l->arena, &l->file, e);
 }
 
 static status read_model(struct load *l, struct imported *out, struct err *e)
