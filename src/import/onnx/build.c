@@ -71,6 +71,14 @@ status build1(struct onnx_site *s, const char *op, struct value *x, struct value
     return onnx_add1(s, op, &x, 1, out);
 }
 
+status import_plain(struct onnx_site *s)
+{
+    struct value *x, *out;
+    TRY(onnx_in(s, 0, &x));
+    TRY(build1(s, s->row->canonical, x, &out));
+    return onnx_bind(s, 0, out);
+}
+
 status build_affine(struct onnx_site *s, struct value *x, double scale, double bias,
                     struct value **out)
 {

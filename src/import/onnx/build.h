@@ -4,6 +4,9 @@
 
 #include "import/onnx/site.h"
 
+/* What a row names whose operator is one of ours, of one input. */
+status import_plain(struct onnx_site *s);
+
 /* Two tensors, broadcast. */
 status build2(struct onnx_site *s, const char *op, struct value *a, struct value *b,
               struct value **out);

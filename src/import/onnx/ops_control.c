@@ -417,7 +417,7 @@ static status import_scan(struct onnx_site *s)
     return OK;
 }
 
-/* ---- optional values: one that is there, or a name that is left out ---- */
+/* ---- optional values: one that is there, which is its own optional, or a name that is left out ---- */
 
 static status import_has_element(struct onnx_site *s)
 {
@@ -428,20 +428,11 @@ static status import_has_element(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
-/* Optional too: a value that is there is its own optional. */
-static status import_get_element(struct onnx_site *s)
-{
-    struct value *x, *out;
-    TRY(onnx_in(s, 0, &x));
-    TRY(build1(s, "identity", x, &out));
-    return onnx_bind(s, 0, out);
-}
-
 // clang-format off
 const struct onnx_row onnx_control[] = {
     { "OptionalHasElement", NULL,       import_has_element },
-    { "OptionalGetElement", "identity", import_get_element },
-    { "Optional",           "identity", import_get_element },
+    { "OptionalGetElement", "identity", import_plain },
+    { "Optional",           "identity", import_plain },
     { "If",   "if",    import_if },
     { "Loop", "while", import_loop },
     { "Scan", "while", import_scan },

@@ -10,14 +10,6 @@
 
 /* ---- one tensor ---- */
 
-static status import_plain(struct onnx_site *s)
-{
-    struct value *x, *out;
-    TRY(onnx_in(s, 0, &x));
-    TRY(onnx_add1(s, s->row->canonical, &x, 1, &out));
-    return onnx_bind(s, 0, out);
-}
-
 static status import_truth(struct onnx_site *s)
 {
     struct value *x, *out;

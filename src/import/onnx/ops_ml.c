@@ -465,17 +465,8 @@ static status import_tree_classifier(struct onnx_site *s)
     return onnx_bind(s, 1, out);
 }
 
-/* ---- what makes dictionaries ---- */
-
-/* A list of dictionaries from class to probability has no tensor: the probabilities stay, in the order of the classes. */
-static status import_zip_map(struct onnx_site *s)
-{
-    struct value *x, *out;
-    TRY(onnx_in(s, 0, &x));
-    TRY(build1(s, "identity", x, &out));
-    return onnx_bind(s, 0, out);
-}
-
+/* ZipMap makes a list of dictionaries from class to probability, which has no tensor: the probabilities stay, in the order
+ * of the classes. */
 // clang-format off
 const struct onnx_row onnx_ml[] = {
     { "Scaler",                 "mul",      import_scaler },
@@ -488,7 +479,7 @@ const struct onnx_row onnx_ml[] = {
     { "LinearClassifier",       "matmul",   import_linear_classifier },
     { "TreeEnsembleRegressor",  "trees",    import_tree_regressor },
     { "TreeEnsembleClassifier", "trees",    import_tree_classifier },
-    { "ZipMap",                 "identity", import_zip_map },
+    { "ZipMap",                 "identity", import_plain },
     { 0 },
 };
 // clang-format on
