@@ -256,15 +256,22 @@ status build_reshape_to(struct onnx_site *s, struct value *x, struct value *shap
     return OK;
 }
 
-status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out)
+status build_range(struct onnx_site *s, struct value *end, struct value *step, struct value **out)
 {
-    struct value *dim, *zero, *one, *end;
     static const int64_t numbers[2] = { 0, 1 };
-    TRY(build_dim(s, x, axis, &dim));
-    TRY(onnx_add_reshape(s, dim, &(struct attr_ints){ 0 }, &end));
+    struct value *zero;
     TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[0], &zero));
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[1], &one));
-    TRY(onnx_add1(s, "range", (struct value *[]){ zero, end, one }, 3, out));
+    if (step == NULL)
+        TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &numbers[1], &step));
+    TRY(onnx_add1(s, "range", (struct value *[]){ zero, end, step }, 3, out));
     (*out)->shape = SHAPE(-1);
     return OK;
+}
+
+status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out)
+{
+    struct value *dim, *end;
+    TRY(build_dim(s, x, axis, &dim));
+    TRY(onnx_add_reshape(s, dim, &(struct attr_ints){ 0 }, &end));
+    return build_range(s, end, NULL, out);
 }

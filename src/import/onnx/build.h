@@ -46,6 +46,8 @@ status build_gather(struct onnx_site *s, struct value *x, struct value *index, i
 status build_shape(struct onnx_site *s, struct value *x, struct value **out);
 /* int64 [1]: one dimension of x; negative counts from the end. */
 status build_dim(struct onnx_site *s, struct value *x, int axis, struct value **out);
+/* 0, step, ... below end: int64 scalars. step NULL: 1. */
+status build_range(struct onnx_site *s, struct value *end, struct value *step, struct value **out);
 /* int64 [size]: 0, 1, ... up to the size of a dimension of x. */
 status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out);
 /* x under the shape that another value holds. rank: -1 where it is not known. */

@@ -25,6 +25,15 @@ static status import_gather_elements(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
+/* v [n] as [1, n, 1, ...] with n at `at` of `rank` dimensions. */
+static status laid_along(struct onnx_site *s, struct value *v, int rank, int at, struct value **out)
+{
+    struct attr_ints shape = { .count = rank };
+    for (int i = 0; i < rank; i++)
+        shape.v[i] = i == at ? -1 : 1;
+    return onnx_add_reshape(s, v, &shape, out);
+}
+
 /* Rows of an index within each batch become rows that name the batch too. */
 static status name_batches(struct onnx_site *s, int64_t batches, struct value **index)
 {
@@ -38,11 +47,8 @@ static status name_batches(struct onnx_site *s, int64_t batches, struct value **
     TRY(build_cast(s, *index, DTYPE_I64, index));
     TRY(build_slice(s, *index, -1, 0, 1, &like));
     for (int i = 0; i < batches; i++) {
-        struct attr_ints shape = { .count = rank };
-        for (int k = 0; k < rank; k++)
-            shape.v[k] = k == i ? -1 : 1;
         TRY(build_places(s, *index, i, &part[i]));
-        TRY(onnx_add_reshape(s, part[i], &shape, &part[i]));
+        TRY(laid_along(s, part[i], rank, i, &part[i]));
         TRY(onnx_add1(s, "expand_as", (struct value *[]){ part[i], like }, 2, &part[i]));
         part[i]->shape = like->shape;
     }
@@ -221,15 +227,6 @@ static status import_unique(struct onnx_site *s)
         TRY(onnx_bind(s, i, n->out[i]));
     }
     return OK;
-}
-
-/* v [n] as [1, n, 1, ...] with n at `at` of `rank` dimensions. */
-static status laid_along(struct onnx_site *s, struct value *v, int rank, int at, struct value **out)
-{
-    struct attr_ints shape = { .count = rank };
-    for (int i = 0; i < rank; i++)
-        shape.v[i] = i == at ? -1 : 1;
-    return onnx_add_reshape(s, v, &shape, out);
 }
 
 /* The first `length` of each batch, turned round. */

@@ -32,18 +32,6 @@ static status scalar_in(struct onnx_site *s, struct value *v, struct value **out
     return onnx_add_reshape(s, v, &(struct attr_ints){ 0 }, out);
 }
 
-/* 0, step, ... below end: scalars all. */
-static status build_range(struct onnx_site *s, struct value *end, struct value *step,
-                          struct value **out)
-{
-    static const int64_t none = 0;
-    struct value *zero;
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &none, &zero));
-    TRY(onnx_add1(s, "range", (struct value *[]){ zero, end, step }, 3, out));
-    (*out)->shape = SHAPE(-1);
-    return OK;
-}
-
 /* The length of a frame: said, or the window's, or the whole signal. */
 static status frame_length(struct onnx_site *s, struct value *signal, struct value *window,
                            struct value **out)
@@ -59,15 +47,13 @@ static status frame_length(struct onnx_site *s, struct value *signal, struct val
 static status frame_places(struct onnx_site *s, struct value *signal, struct value *length,
                            struct value *step, struct value **out)
 {
-    static const int64_t next = 1;
-    struct value *total, *room, *end, *begin, *within, *one;
+    struct value *total, *room, *end, *begin, *within;
     TRY(build_dim(s, signal, 1, &total));
     TRY(scalar_in(s, total, &total));
     TRY(build2(s, "sub", total, length, &room));
     TRY(build_affine(s, room, 1, 1, &end));
     TRY(build_range(s, end, step, &begin));
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &next, &one));
-    TRY(build_range(s, length, one, &within));
+    TRY(build_range(s, length, NULL, &within));
     TRY(build_unsqueeze(s, begin, &(struct attr_ints){ 1, { 1 } }, &begin));
     return build2(s, "add", begin, within, out);
 }
@@ -106,8 +92,7 @@ static const struct {
 
 static status import_window(struct onnx_site *s)
 {
-    static const int64_t next = 1;
-    struct value *size, *one, *at, *n, *turn, *cos, *out;
+    struct value *size, *at, *n, *turn, *cos, *out;
     dtype d;
     size_t row = 0;
     TRY(onnx_in(s, 0, &size));
@@ -115,8 +100,7 @@ static status import_window(struct onnx_site *s)
     while (row + 1 < ARRAY_LEN(windows) && !str_is(s->node->type, windows[row].type))
         row++;
     TRY(scalar_in(s, size, &size));
-    TRY(onnx_add_constant(s, DTYPE_I64, &(struct shape){ 0 }, &next, &one));
-    TRY(build_range(s, size, one, &at));
+    TRY(build_range(s, size, NULL, &at));
     TRY(build_cast(s, at, DTYPE_F64, &at));
     TRY(build_affine(s, size, 1, onnx_bool(s, "periodic", true) ? 0 : -1, &n));
     TRY(build_cast(s, n, DTYPE_F64, &n));
