@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "codec/pb.h"
+#include "import/onnx/narrow.h"
 
 #include <string.h>
 
@@ -456,9 +457,7 @@ bool onnx_dtype(int32_t data_type, dtype *out)
         { 1, DTYPE_F32 },   { 2, DTYPE_U8 },   { 3, DTYPE_I8 },   { 4, DTYPE_U16 },
         { 5, DTYPE_I16 },   { 6, DTYPE_I32 },  { 7, DTYPE_I64 },  { 9, DTYPE_BOOL },
         { 10, DTYPE_F16 },  { 11, DTYPE_F64 }, { 12, DTYPE_U32 }, { 13, DTYPE_U64 },
-        { 16, DTYPE_BF16 }, { 17, DTYPE_F32 }, { 18, DTYPE_F32 }, { 19, DTYPE_F32 },
-        { 20, DTYPE_F32 },  { 21, DTYPE_U8 },  { 22, DTYPE_I8 },  { 23, DTYPE_F32 },
-        { 24, DTYPE_F32 },  { 25, DTYPE_U8 },  { 26, DTYPE_I8 },
+        { 16, DTYPE_BF16 },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         if (rows[i].data_type == data_type) {
@@ -466,7 +465,10 @@ bool onnx_dtype(int32_t data_type, dtype *out)
             return true;
         }
     }
-    return false;
+    const struct onnx_narrow *narrow = onnx_narrow_find(data_type);
+    if (narrow != NULL)
+        *out = narrow->held;
+    return narrow != NULL;
 }
 
 const struct onnx_attr *onnx_attr_find(const struct onnx_node *n, const char *name)
