@@ -390,14 +390,6 @@ static status read_steps(struct site *s, struct steps *r)
     return OK;
 }
 
-static status scalar_constant(struct site *s, struct graph *g, int64_t v, struct value **out)
-{
-    int64_t *number = arena_alloc(&g->arena, sizeof(*number));
-    *number = v;
-    struct tensor t = { .dtype = DTYPE_I64, .shape = { .rank = 0 }, .data = number };
-    return graph_add_constant(g, NULL, &t, out, s->err);
-}
-
 /* How long the sequences are: the first dimension of the first. */
 static status count_steps(struct site *s, struct value *x, struct value **out)
 {
@@ -425,7 +417,7 @@ static status open_steps(struct steps *r)
     struct site *s = r->in.site;
     struct value *zero, *length, *below, *v;
     static const struct shape scalar = { .rank = 0 };
-    TRY(scalar_constant(s, s->graph, 0, &zero));
+    TRY(site_number(s, DTYPE_I64, 0, 0, &zero));
     TRY(count_steps(s, r->x[0], &length));
     TRY(site_add1(s, "less", (struct value *[]){ zero, length }, 2, &below));
     below->dtype = DTYPE_BOOL;
