@@ -194,7 +194,6 @@ static status import_shape(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-/* A scalar in 2.5 and later, [1] before: as the program declares it. */
 static status import_size(struct site *s)
 {
     struct value *x, *out;
@@ -202,10 +201,7 @@ static status import_size(struct site *s)
     TRY(site_add1(s, "numel", &x, 1, &out));
     out->dtype = DTYPE_I64;
     out->shape = (struct shape){ .rank = 0 };
-    const struct var_desc *d = site_declared(s, "Out");
-    if (d != NULL && d->shape.rank == 1)
-        TRY(site_add_reshape(s, out, &(struct attr_ints){ 1, { 1 } }, &out));
-    return site_bind(s, "Out", out);
+    return site_bind_one(s, "Out", out);
 }
 
 static status import_range(struct site *s)

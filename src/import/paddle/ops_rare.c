@@ -132,10 +132,7 @@ static status bind_all(struct site *s, struct value *truths, int32_t mode)
 {
     struct value *out;
     TRY(reduce(s, truths, &(struct reduce_attrs){ .mode = mode }, &out));
-    const struct var_desc *v = site_declared(s, "Out");
-    if (v != NULL && v->shape.rank == 1) /* [1] in older files */
-        TRY(site_add_reshape(s, out, &(struct attr_ints){ 1, { 1 } }, &out));
-    return site_bind(s, "Out", out);
+    return site_bind_one(s, "Out", out);
 }
 
 static status import_allclose(struct site *s)
@@ -173,10 +170,7 @@ static status import_whole_norm(struct site *s)
     int32_t mode = str_is(s->op->type, "l1_norm") ? REDUCE_L1 : REDUCE_SUM_SQUARE;
     TRY(site_in(s, "X", &x));
     TRY(reduce(s, x, &(struct reduce_attrs){ .mode = mode }, &out));
-    const struct var_desc *v = site_declared(s, "Out");
-    if (v != NULL && v->shape.rank == 1)
-        TRY(site_add_reshape(s, out, &(struct attr_ints){ 1, { 1 } }, &out));
-    return site_bind(s, "Out", out);
+    return site_bind_one(s, "Out", out);
 }
 
 /* clip_by_norm: x, or, where it is longer than max_norm, as long as that: x / max(1, |x| / max_norm). */

@@ -65,16 +65,13 @@ static status import_reduce(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-/* mean: of all elements, to one ([1] in old files, a scalar in newer ones). */
+/* mean: of all elements, to one. */
 static status import_mean(struct site *s)
 {
     struct value *x, *out;
     TRY(site_in(s, "X", &x));
     TRY(add_reduce(s, x, &(struct reduce_attrs){ .mode = REDUCE_MEAN }, &out));
-    const struct var_desc *v = site_declared(s, "Out");
-    if (v != NULL && v->shape.rank == 1)
-        TRY(site_add_reshape(s, out, &(struct attr_ints){ 1, { 1 } }, &out));
-    return site_bind(s, "Out", out);
+    return site_bind_one(s, "Out", out);
 }
 
 static status import_logsumexp(struct site *s)

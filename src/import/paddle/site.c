@@ -262,6 +262,14 @@ status site_bind(struct site *s, const char *slot, struct value *v)
     return site_bind_at(s, slot, 0, v);
 }
 
+status site_bind_one(struct site *s, const char *slot, struct value *v)
+{
+    const struct var_desc *d = site_declared(s, slot);
+    if (d != NULL && d->shape.rank == 1)
+        TRY(site_add_reshape(s, v, &(struct attr_ints){ 1, { 1 } }, &v));
+    return site_bind(s, slot, v);
+}
+
 status site_bind_at(struct site *s, const char *slot, int i, struct value *v)
 {
     if (i >= site_out_count(s, slot))

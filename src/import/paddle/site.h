@@ -96,7 +96,9 @@ status site_cast(struct site *s, struct value *x, dtype to, struct value **out);
 /* The output variable in this slot is v from now on. v comes fresh from a node of this operator,
  * and gets its name, declared type and, by the row's rule, LoD. An absent slot binds nothing. */
 status site_bind(struct site *s, const char *slot, struct value *v);
-/* The same for the i-th variable of a slot that may hold several. */
+/* The same for one element: a scalar in 2.5 and later, [1] before, as the program declares it. */
+status site_bind_one(struct site *s, const char *slot, struct value *v);
+/* site_bind for the i-th variable of a slot that may hold several. */
 status site_bind_at(struct site *s, const char *slot, int i, struct value *v);
 int site_out_count(const struct site *s, const char *slot); /* variables in an output slot */
 /* Binds a variable that no operator makes: a feed, a parameter. */
