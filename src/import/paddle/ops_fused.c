@@ -10,24 +10,17 @@
 
 /* ---- pieces ---- */
 
-static status add2(struct site *s, const char *op, struct value *a, struct value *b,
-                   struct value **out)
-{
-    struct value *in[] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 /* x + y, or x where there is no y. */
 static status add_to(struct site *s, struct value *x, struct value *y, struct value **out)
 {
     *out = x;
-    return y != NULL ? add2(s, "add", x, y, out) : OK;
+    return y != NULL ? site_add2(s, "add", x, y, out) : OK;
 }
 
 static status product(struct site *s, struct value *a, struct value *b, struct matmul_attrs attrs,
                       struct value **out)
 {
-    TRY(add2(s, "matmul", a, b, out));
+    TRY(site_add2(s, "matmul", a, b, out));
     *(struct matmul_attrs *)node_attrs((*out)->producer) = attrs;
     return OK;
 }
@@ -186,7 +179,7 @@ static status import_squared_mat_sub(struct site *s)
     TRY(site_add1(s, "square", &x, 1, &xx));
     TRY(site_add1(s, "square", &y, 1, &yy));
     TRY(product(s, xx, yy, (struct matmul_attrs){ .alpha = 1 }, &own));
-    TRY(add2(s, "sub", all, own, &out));
+    TRY(site_add2(s, "sub", all, own, &out));
     TRY(site_add1(s, "affine", &out, 1, &out));
     ((struct affine_attrs *)node_attrs(out->producer))->scale = (float)attr_f64(s, "scalar", 1);
     return site_bind(s, "Out", out);
@@ -201,7 +194,7 @@ static status import_skip_layernorm(struct site *s)
     TRY(site_in(s, "Y", &y));
     TRY(site_in(s, "Scale", &scale));
     TRY(site_in(s, "Bias", &bias));
-    TRY(add2(s, "add", x, y, &sum));
+    TRY(site_add2(s, "add", x, y, &sum));
     TRY(layer_norm(s, sum, scale, bias, attr_i32(s, "begin_norm_axis", x->shape.rank - 1),
                    attr_f64(s, "epsilon", 1e-5), &out));
     return site_bind(s, "Out", out);
@@ -218,7 +211,7 @@ static status import_fc_layernorm(struct site *s)
     TRY(site_in_optional(s, "Scale", &scale));
     TRY(fc(s, x, attr_i32(s, "x_num_col_dims", 1), w, bias0, &out));
     TRY(activate(s, out, attr_str(s, "activation_type", ""), &out));
-    TRY(add2(s, "add", out, y, &out));
+    TRY(site_add2(s, "add", out, y, &out));
     TRY(layer_norm(s, out, scale, bias1, attr_i32(s, "begin_norm_axis", 1),
                    attr_f64(s, "epsilon", 1e-5), &out));
     return site_bind(s, "Out", out);
@@ -239,11 +232,11 @@ static status import_embedding_layernorm(struct site *s)
         struct value *id = ids[i];
         if (id->shape.rank == 3)
             TRY(reshape(s, id, (struct attr_ints){ 2, { 0, 0 } }, &id));
-        TRY(add2(s, "embedding", id, table[i], &row));
+        TRY(site_add2(s, "embedding", id, table[i], &row));
         row->dtype = table[i]->dtype;
         sum = sum == NULL ? row : sum;
         if (sum != row)
-            TRY(add2(s, "add", sum, row, &sum));
+            TRY(site_add2(s, "add", sum, row, &sum));
     }
     TRY(layer_norm(s, sum, scale, bias, 2, attr_f64(s, "epsilon", 1e-5), &out));
     return site_bind(s, "Out", out);
@@ -259,7 +252,7 @@ static status import_residual_layernorm(struct site *s)
     TRY(site_in_optional(s, "LnBias", &shift));
     TRY(add_to(s, x, bias, &out));
     TRY(undrop(s, out, "dropout_rate", "dropout_implementation", &out));
-    TRY(add2(s, "add", residual, out, &out));
+    TRY(site_add2(s, "add", residual, out, &out));
     TRY(layer_norm(s, out, scale, shift, -1, attr_f64(s, "ln_epsilon", 1e-5), &out));
     return site_bind(s, "Y", out);
 }
@@ -355,7 +348,7 @@ static status import_fused_attention(struct site *s)
     TRY(fc(s, out, 2, w, bias, &out));
     TRY(undrop(s, out, "dropout_rate", "dropout_implementation", &out));
     if (attr_bool(s, "add_residual", true))
-        TRY(add2(s, "add", x, out, &out));
+        TRY(site_add2(s, "add", x, out, &out));
     if (!pre)
         TRY(layer_norm(s, out, scale, shift, -1, attr_f64(s, "ln_epsilon", 1e-5), &out));
     return bind_copy(s, "Y", out);
@@ -380,7 +373,7 @@ static status import_fused_feedforward(struct site *s)
     TRY(undrop(s, out, "dropout1_rate", "dropout1_implementation", &out));
     TRY(fc(s, out, x->shape.rank - 1, w2, b2, &out));
     TRY(undrop(s, out, "dropout2_rate", "dropout2_implementation", &out));
-    TRY(add2(s, "add", x, out, &out));
+    TRY(site_add2(s, "add", x, out, &out));
     if (!pre)
         TRY(layer_norm(s, out, scale, shift, -1, attr_f64(s, "ln2_epsilon", 1e-5), &out));
     return site_bind(s, "Out", out);
@@ -455,12 +448,12 @@ static status import_lstm_unit(struct site *s)
         }
         TRY(site_add1(s, i < 3 ? "sigmoid" : "tanh", &gate[i], 1, &gate[i]));
     }
-    TRY(add2(s, "mul", gate[1], before, &kept));
-    TRY(add2(s, "mul", gate[0], gate[3], &fresh));
-    TRY(add2(s, "add", kept, fresh, &c));
+    TRY(site_add2(s, "mul", gate[1], before, &kept));
+    TRY(site_add2(s, "mul", gate[0], gate[3], &fresh));
+    TRY(site_add2(s, "add", kept, fresh, &c));
     TRY(site_bind(s, "C", c));
     TRY(site_add1(s, "tanh", &c, 1, &h));
-    TRY(add2(s, "mul", gate[2], h, &h));
+    TRY(site_add2(s, "mul", gate[2], h, &h));
     return site_bind(s, "H", h);
 }
 
@@ -470,7 +463,7 @@ static status pool_rows(struct site *s, struct value *x, int32_t mode, struct va
 {
     if (x->lod_levels == 0)
         return site_fault(s, INVALID, "its input '%s' has no LoD", x->name);
-    TRY(add2(s, "seq_pool", x, x->lod[x->lod_levels - 1], out));
+    TRY(site_add2(s, "seq_pool", x, x->lod[x->lod_levels - 1], out));
     *(struct seq_pool_attrs *)node_attrs((*out)->producer) =
         (struct seq_pool_attrs){ .mode = mode, .pad_value = (float)attr_f64(s, "pad_value", 0) };
     return OK;
@@ -546,7 +539,7 @@ static status import_seqconv_relu(struct site *s)
         (struct seq_conv_attrs){ .context_start = attr_i32(s, "contextStart", 0),
                                  .context_length = attr_i32(s, "contextLength", 1) };
     TRY(flat(s, bias, &bias));
-    TRY(add2(s, "add", out, bias, &out));
+    TRY(site_add2(s, "add", out, bias, &out));
     TRY(site_add1(s, "relu", &out, 1, &out));
     return site_bind(s, "Out", out);
 }

@@ -81,13 +81,6 @@ static status import_affine_channel(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-static status add_pair(struct site *s, const char *op, struct value *a, struct value *b,
-                       struct value **out)
-{
-    struct value *in[2] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 /* (x - sum / size) * sqrt(size / square_sum), then optionally scaled and shifted. */
 static status import_data_norm(struct site *s)
 {
@@ -98,17 +91,17 @@ static status import_data_norm(struct site *s)
     TRY(site_in(s, "BatchSquareSum", &squares));
     if (attr_i32(s, "slot_dim", -1) > 0)
         return site_fault(s, UNSUPPORTED, "slot_dim %d", attr_i32(s, "slot_dim", -1));
-    TRY(add_pair(s, "div", sum, size, &mean));
-    TRY(add_pair(s, "div", size, squares, &scale));
+    TRY(site_add2(s, "div", sum, size, &mean));
+    TRY(site_add2(s, "div", size, squares, &scale));
     TRY(site_add1(s, "sqrt", &scale, 1, &scale));
-    TRY(add_pair(s, "sub", x, mean, &y));
-    TRY(add_pair(s, "mul", y, scale, &y));
+    TRY(site_add2(s, "sub", x, mean, &y));
+    TRY(site_add2(s, "mul", y, scale, &y));
     if (attr_bool(s, "enable_scale_and_shift", false)) {
         struct value *by, *more;
         TRY(site_in(s, "scale_w", &by));
         TRY(site_in(s, "bias", &more));
-        TRY(add_pair(s, "mul", y, by, &y));
-        TRY(add_pair(s, "add", y, more, &y));
+        TRY(site_add2(s, "mul", y, by, &y));
+        TRY(site_add2(s, "add", y, more, &y));
     }
     return site_bind(s, "Y", y);
 }

@@ -12,13 +12,6 @@ static status add_product(struct site *s, struct value *x, struct value *y, floa
     return OK;
 }
 
-static status add2(struct site *s, const char *op, struct value *a, struct value *b,
-                   struct value **out)
-{
-    struct value *in[] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 static status import_product(struct site *s, const char *y_slot)
 {
     struct value *x, *y, *out;
@@ -51,7 +44,7 @@ static status import_dot(struct site *s)
     struct value *x, *y, *product, *out;
     TRY(site_in(s, "X", &x));
     TRY(site_in(s, "Y", &y));
-    TRY(add2(s, "mul", x, y, &product));
+    TRY(site_add2(s, "mul", x, y, &product));
     TRY(site_add1(s, "reduce", &product, 1, &out));
     *(struct reduce_attrs *)node_attrs(out->producer) =
         (struct reduce_attrs){ .mode = REDUCE_SUM,
@@ -79,7 +72,7 @@ static status import_addmm(struct site *s)
     TRY(site_in(s, "Y", &y));
     TRY(add_product(s, x, y, (float)attr_f64(s, "Alpha", 1), &product));
     TRY(scaled(s, add, attr_f64(s, "Beta", 1), &add));
-    TRY(add2(s, "add", product, add, &out));
+    TRY(site_add2(s, "add", product, add, &out));
     return site_bind(s, "Out", out);
 }
 

@@ -341,13 +341,6 @@ static status import_cvm(struct site *s)
     return site_bind(s, "Y", out);
 }
 
-static status add2(struct site *s, const char *op, struct value *a, struct value *b,
-                   struct value **out)
-{
-    struct value *in[] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 /* Look-up of all ids of a row, side by side, then the sum of each sequence's rows. */
 static status import_embedding_pool(struct site *s)
 {
@@ -356,7 +349,7 @@ static status import_embedding_pool(struct site *s)
     TRY(ragged_in(s, "Ids", ids));
     if (!str_is(attr_str(s, "combiner", "sum"), "sum"))
         return site_fault(s, UNSUPPORTED, "a combiner other than 'sum'");
-    TRY(add2(s, "embedding", ids[0], table, &rows));
+    TRY(site_add2(s, "embedding", ids[0], table, &rows));
     int64_t padding = attr_i64(s, "padding_idx", -1);
     *(struct embedding_attrs *)node_attrs(rows->producer) =
         (struct embedding_attrs){ .has_padding = padding != -1, .padding_id = padding };
@@ -365,7 +358,7 @@ static status import_embedding_pool(struct site *s)
     TRY(site_add1(s, "flatten", &rows, 1, &flat));
     *(struct flatten_attrs *)node_attrs(flat->producer) = (struct flatten_attrs){ 1, -1 };
     flat->shape.rank = 2;
-    TRY(add2(s, "seq_pool", flat, ids[1], &out));
+    TRY(site_add2(s, "seq_pool", flat, ids[1], &out));
     return site_bind(s, "Out", out);
 }
 

@@ -199,13 +199,6 @@ static status import_partial_concat(struct site *s)
     return site_bind(s, "Out", out);
 }
 
-static status add2(struct site *s, const char *op, struct value *a, struct value *b,
-                   struct value **out)
-{
-    struct value *in[] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 static status import_partial_sum(struct site *s)
 {
     struct value **parts, *out;
@@ -213,7 +206,7 @@ static status import_partial_sum(struct site *s)
     TRY(partial(s, &parts, &count));
     out = parts[0];
     for (int i = 1; i < count; i++)
-        TRY(add2(s, "add", out, parts[i], &out));
+        TRY(site_add2(s, "add", out, parts[i], &out));
     return site_bind(s, "Out", out);
 }
 
@@ -257,14 +250,14 @@ static status import_cos_sim(struct site *s)
     struct value *x, *y, *dot, *nx, *ny, *norms, *out;
     TRY(site_in(s, "X", &x));
     TRY(site_in(s, "Y", &y));
-    TRY(add2(s, "mul", x, y, &dot));
+    TRY(site_add2(s, "mul", x, y, &dot));
     TRY(reduce_last(s, dot, REDUCE_SUM, &dot));
     TRY(reduce_last(s, x, REDUCE_L2, &nx));
     TRY(reduce_last(s, y, REDUCE_L2, &ny));
     TRY(bind_if_asked(s, "XNorm", nx));
     TRY(bind_if_asked(s, "YNorm", ny));
-    TRY(add2(s, "mul", nx, ny, &norms));
-    TRY(add2(s, "div", dot, norms, &out));
+    TRY(site_add2(s, "mul", nx, ny, &norms));
+    TRY(site_add2(s, "div", dot, norms, &out));
     return site_bind(s, "Out", out);
 }
 
@@ -275,11 +268,11 @@ static status import_batch_fc(struct site *s)
     TRY(site_in(s, "Input", &x));
     TRY(site_in(s, "W", &w));
     TRY(site_in(s, "Bias", &bias));
-    TRY(add2(s, "matmul", x, w, &out));
+    TRY(site_add2(s, "matmul", x, w, &out));
     ((struct matmul_attrs *)node_attrs(out->producer))->alpha = 1;
     TRY(site_add1(s, "unsqueeze", &bias, 1, &bias));
     ((struct axes_attrs *)node_attrs(bias->producer))->axes = (struct attr_ints){ 1, { 1 } };
-    TRY(add2(s, "add", out, bias, &out));
+    TRY(site_add2(s, "add", out, bias, &out));
     return site_bind(s, "Out", out);
 }
 
@@ -291,16 +284,16 @@ static status import_bilinear(struct site *s)
     TRY(site_in(s, "Y", &y));
     TRY(site_in(s, "Weight", &w));
     TRY(site_in_optional(s, "Bias", &bias));
-    TRY(add2(s, "matmul", x, w, &out));
+    TRY(site_add2(s, "matmul", x, w, &out));
     ((struct matmul_attrs *)node_attrs(out->producer))->alpha = 1;
-    TRY(add2(s, "mul", out, y, &out));
+    TRY(site_add2(s, "mul", out, y, &out));
     TRY(site_add1(s, "reduce", &out, 1, &out));
     *(struct reduce_attrs *)node_attrs(out->producer) =
         (struct reduce_attrs){ .mode = REDUCE_SUM, .axes = { 1, { -1 } } };
     TRY(site_add1(s, "transpose", &out, 1, &out));
     ((struct transpose_attrs *)node_attrs(out->producer))->perm = (struct attr_ints){ 2, { 1, 0 } };
     if (bias != NULL)
-        TRY(add2(s, "add", out, bias, &out));
+        TRY(site_add2(s, "add", out, bias, &out));
     return site_bind(s, "Out", out);
 }
 
@@ -321,7 +314,7 @@ static status import_label_smooth(struct site *s)
     if (prior != NULL) {
         TRY(site_add1(s, "affine", &prior, 1, &prior));
         ((struct affine_attrs *)node_attrs(prior->producer))->scale = (float)epsilon;
-        TRY(add2(s, "add", out, prior, &out));
+        TRY(site_add2(s, "add", out, prior, &out));
     }
     return site_bind(s, "Out", out);
 }

@@ -10,13 +10,6 @@
 
 /* ---- pieces ---- */
 
-static status add2(struct site *s, const char *op, struct value *a, struct value *b,
-                   struct value **out)
-{
-    struct value *in[] = { a, b };
-    return site_add1(s, op, in, 2, out);
-}
-
 static status add1(struct site *s, const char *op, struct value *x, struct value **out)
 {
     return site_add1(s, op, &x, 1, out);
@@ -66,7 +59,7 @@ static status import_dropout_add(struct site *s)
     TRY(site_in(s, "y", &y));
     if (!str_is(attr_str(s, "mode", "downscale_in_infer"), "upscale_in_train"))
         TRY(affine(s, x, 1 - p, 0, &x));
-    TRY(add2(s, "add", x, y, &out));
+    TRY(site_add2(s, "add", x, y, &out));
     return site_bind(s, "out", out);
 }
 
@@ -75,7 +68,7 @@ static status import_dropout_add(struct site *s)
 static status tell(struct site *s, const char *op, struct value *a, struct value *b,
                    struct value **out)
 {
-    TRY(add2(s, op, a, b, out));
+    TRY(site_add2(s, op, a, b, out));
     (*out)->dtype = DTYPE_BOOL;
     return OK;
 }
@@ -103,7 +96,7 @@ static status close_to(struct site *s, struct value *x, struct value *y, struct 
     double rtol, atol;
     TRY(read_tolerance(s, "rtol", 1e-5, &rtol));
     TRY(read_tolerance(s, "atol", 1e-8, &atol));
-    TRY(add2(s, "sub", x, y, &gap));
+    TRY(site_add2(s, "sub", x, y, &gap));
     TRY(add1(s, "abs", gap, &gap));
     TRY(add1(s, "abs", y, &room));
     TRY(affine(s, room, rtol, atol, &room));
@@ -184,8 +177,8 @@ static status import_clip_by_norm(struct site *s)
     TRY(reduce(s, x, &(struct reduce_attrs){ .mode = REDUCE_L2 }, &norm));
     TRY(affine(s, norm, 1 / most, 0, &norm));
     TRY(affine(s, norm, 0, 1, &one));
-    TRY(add2(s, "max", norm, one, &norm));
-    TRY(add2(s, "div", x, norm, &out));
+    TRY(site_add2(s, "max", norm, one, &norm));
+    TRY(site_add2(s, "div", x, norm, &out));
     return site_bind(s, "Out", out);
 }
 
@@ -201,9 +194,9 @@ static status import_rms_norm(struct site *s)
         return site_fault(s, UNSUPPORTED, "quant_scale");
     in[0] = x;
     if (bias != NULL)
-        TRY(add2(s, "add", in[0], bias, &in[0]));
+        TRY(site_add2(s, "add", in[0], bias, &in[0]));
     if (residual != NULL)
-        TRY(add2(s, "add", in[0], residual, &in[0]));
+        TRY(site_add2(s, "add", in[0], residual, &in[0]));
     TRY(site_add1(s, "rms_norm", in, in[2] != NULL ? 3 : 2, &out));
     *(struct layer_norm_attrs *)node_attrs(out->producer) =
         (struct layer_norm_attrs){ .begin = attr_i32(s, "begin_norm_axis", -1),
@@ -315,7 +308,7 @@ static status import_softmax_mask(struct site *s)
     struct value *x, *mask, *sum;
     TRY(site_in(s, "X", &x));
     TRY(site_in(s, "Mask", &mask));
-    TRY(add2(s, "add", x, mask, &sum));
+    TRY(site_add2(s, "add", x, mask, &sum));
     return bind_softmax(s, sum);
 }
 
@@ -366,16 +359,16 @@ static status import_flash_attn(struct site *s)
     int64_t size = q->shape.dim[3];
     if (size < 1)
         return site_fault(s, UNSUPPORTED, "the size of its heads is not known");
-    TRY(add2(s, "matmul", q, k, &score));
+    TRY(site_add2(s, "matmul", q, k, &score));
     *(struct matmul_attrs *)node_attrs(score->producer) =
         (struct matmul_attrs){ .trans_b = true, .alpha = 1 / sqrtf((float)size) };
     if (mask != NULL)
-        TRY(add2(s, "add", score, mask, &score));
+        TRY(site_add2(s, "add", score, mask, &score));
     if (attr_bool(s, "causal", false))
         TRY(causal(s, score, &score));
     TRY(add1(s, "softmax", score, &score));
     ((struct axis_attrs *)node_attrs(score->producer))->axis = -1;
-    TRY(add2(s, "matmul", score, v, &out));
+    TRY(site_add2(s, "matmul", score, v, &out));
     ((struct matmul_attrs *)node_attrs(out->producer))->alpha = 1;
     TRY(add1(s, "transpose", out, &out));
     ((struct transpose_attrs *)node_attrs(out->producer))->perm =
@@ -396,7 +389,7 @@ static status import_graph_send_recv(struct site *s)
     struct attr_ints size = attr_i64s(s, "out_size");
     if (!str_is(attr_str(s, "reduce_op", "SUM"), "SUM") || (size.count > 0 && size.v[0] > 0))
         return site_fault(s, UNSUPPORTED, "a reduce_op other than SUM, or an out_size");
-    TRY(add2(s, "gather", x, from, &rows));
+    TRY(site_add2(s, "gather", x, from, &rows));
     TRY(affine(s, x, 0, 0, &zeros));
     in[0] = zeros;
     in[1] = to;

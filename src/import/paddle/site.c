@@ -175,6 +175,13 @@ status site_add1(struct site *s, const char *name, struct value *const *in, int 
     return OK;
 }
 
+status site_add2(struct site *s, const char *op, struct value *a, struct value *b,
+                 struct value **out)
+{
+    struct value *in[] = { a, b };
+    return site_add1(s, op, in, 2, out);
+}
+
 static int64_t reshaped_dim(const struct value *x, const struct attr_ints *to, int i)
 {
     if (to->v[i] != 0)

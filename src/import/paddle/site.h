@@ -82,6 +82,9 @@ status site_add_outs(struct site *s, const char *op, struct value *const *in, in
  * better is known. */
 status site_add1(struct site *s, const char *op, struct value *const *in, int in_count,
                  struct value **out);
+/* site_add1 of two inputs. */
+status site_add2(struct site *s, const char *op, struct value *a, struct value *b,
+                 struct value **out);
 /* x under another shape (0 keeps a dimension, one -1 takes what is left). */
 status site_add_reshape(struct site *s, struct value *x, const struct attr_ints *shape,
                         struct value **out);
