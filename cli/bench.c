@@ -256,21 +256,12 @@ static void put_server(const struct bench_args *args, const struct load_result *
         ms(r->latency->min), ms(r->latency->max));
 }
 
-static const char *protocol_of(const struct bench_args *args)
-{
-    if (strcmp(args->encoding, "json") != 0)
-        return args->protocol;
-    if (strcmp(args->protocol, "http") == 0)
-        return "http-json";
-    return strcmp(args->protocol, "kserve-http") == 0 ? "kserve-http-json" : args->protocol;
-}
-
 static status load_with(const struct bench_args *args, const struct infer_request *request,
                         int request_count, struct buf *b, struct err *e)
 {
     struct load_options opt = {
         .endpoint = str_of(args->words.word[0]),
-        .protocol = str_of(protocol_of(args)),
+        .protocol = str_of(feeds_protocol(args->protocol, args->encoding)),
         .model = args->model,
         .rate = args->rate,
         .remote = &args->remote,

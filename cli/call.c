@@ -50,15 +50,6 @@ static const struct command command = {
     .positional_max = 1,
 };
 
-static const char *protocol_of(const struct call_args *args)
-{
-    if (strcmp(args->encoding, "json") != 0)
-        return args->protocol;
-    if (strcmp(args->protocol, "http") == 0)
-        return "http-json";
-    return strcmp(args->protocol, "kserve-http") == 0 ? "kserve-http-json" : args->protocol;
-}
-
 /* All tensors of all outputs, one after another. */
 static struct named_tensor *flatten(const struct infer_reply *r, struct arena *a, int *count)
 {
@@ -96,7 +87,8 @@ static status call(const struct call_args *args, struct arena *a, struct err *e)
     struct arrays file;
     struct infer_request request;
     struct infer_reply reply;
-    TRY(client_open(str_of(args->words.word[0]), str_of(protocol_of(args)), &client, e));
+    TRY(client_open(str_of(args->words.word[0]),
+                    str_of(feeds_protocol(args->protocol, args->encoding)), &client, e));
     client_set_timeout_ms(client, args->timeout_ms);
     client_set_model(client, args->model);
     status s = client_set_remote(client, &args->remote, e);

@@ -120,3 +120,12 @@ status feeds_open(const struct feeds_args *args, struct arena *a, struct arrays 
         arrays_close(file);
     return s;
 }
+
+const char *feeds_protocol(const char *protocol, const char *encoding)
+{
+    if (strcmp(encoding, "json") != 0)
+        return protocol;
+    if (strcmp(protocol, "http") == 0)
+        return "http-json";
+    return strcmp(protocol, "kserve-http") == 0 ? "kserve-http-json" : protocol;
+}

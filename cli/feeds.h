@@ -21,6 +21,9 @@ struct feeds_args {
 status feeds_open(const struct feeds_args *args, struct arena *a, struct arrays *file,
                   struct infer_request *out, struct err *e);
 
+/* The client's name of a protocol whose requests are encoded so: "http-json" of "http" and "json". */
+const char *feeds_protocol(const char *protocol, const char *encoding);
+
 /* Option rows that every verb with a struct feeds_args at `at` has. */
 // clang-format off
 #define FEEDS_OPTIONS(at)                                                                                                            \
