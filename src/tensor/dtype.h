@@ -50,3 +50,5 @@ float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
 float bf16_to_f32(uint16_t h);
 uint16_t f32_to_bf16(float f);
+/* Cut as x86 cuts it also where C leaves it open: beyond int64, and of NaN, INT64_MIN. */
+int64_t f64_to_i64(double x);

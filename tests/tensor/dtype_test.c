@@ -168,6 +168,15 @@ static void nan_stays_nan(void **state)
     }
 }
 
+static void what_no_int64_holds_is_the_smallest(void **state)
+{
+    assert_int_equal(f64_to_i64(-2.9), -2);
+    assert_int_equal(f64_to_i64(-0x1p63), INT64_MIN);
+    assert_int_equal(f64_to_i64(0x1p63), INT64_MIN);
+    assert_int_equal(f64_to_i64((double)-INFINITY), INT64_MIN);
+    assert_int_equal(f64_to_i64((double)NAN), INT64_MIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +188,7 @@ int main(void)
         cmocka_unit_test(bf16_values_come_back),
         cmocka_unit_test(bf16_rounds_to_even),
         cmocka_unit_test(nan_stays_nan),
+        cmocka_unit_test(what_no_int64_holds_is_the_smallest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,12 +17,6 @@ static status read_dtype(struct site *s, const char *name, dtype otherwise, dtyp
     return site_fault(s, UNSUPPORTED, "attribute '%s' is type %d of VarType", name, code);
 }
 
-/* As x86 cuts it, also where C leaves it open. */
-static int64_t whole(double x)
-{
-    return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
-}
-
 /* The number to fill with: text where there is some, since a float does not hold every integer. */
 static status read_value(struct site *s, double *value, int64_t *integer)
 {
@@ -35,7 +29,7 @@ static status read_value(struct site *s, double *value, int64_t *integer)
         *value = str_is(text, "nan") ? (double)NAN : str_is(text, "inf") ? HUGE_VAL : -HUGE_VAL;
     }
     if (text.n == 0 || !str_to_i64(text, integer))
-        *integer = whole(*value);
+        *integer = f64_to_i64(*value);
     return OK;
 }
 
@@ -114,7 +108,7 @@ static void put_value(dtype d, const struct attr_desc *a, int i, void *to)
 {
     bool is_int = a->ints != NULL;
     double f = is_int ? (double)a->ints[i] : a->floats[i];
-    int64_t n = is_int ? a->ints[i] : whole(f);
+    int64_t n = is_int ? a->ints[i] : f64_to_i64(f);
     float narrow = (float)f;
     switch (d) {
     case DTYPE_F32: memcpy((float *)to + i, &narrow, sizeof(narrow)); break;

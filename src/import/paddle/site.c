@@ -115,7 +115,7 @@ status site_offsets(struct site *s, const char *slot, struct value **out)
 
 static void put_number(dtype d, double number, void *to)
 {
-    int64_t i = number >= -0x1p63 && number < 0x1p63 ? (int64_t)number : INT64_MIN;
+    int64_t i = f64_to_i64(number);
     float f = (float)number;
     uint16_t h = d == DTYPE_F16 ? f32_to_f16(f) : f32_to_bf16(f);
     switch (d) {

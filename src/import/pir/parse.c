@@ -151,8 +151,7 @@ static void push_number(struct parse *p, struct pir_attr *out, const struct pir_
     int64_t *i = PUSH(p, out->ints, n);
     double *f = PUSH(p, out->floats, m);
     if (i != NULL && f != NULL) {
-        bool fits = item->f >= -0x1p63 && item->f < 0x1p63;
-        *i = !is_float_kind(item->kind) ? item->i : fits ? (int64_t)item->f : INT64_MIN;
+        *i = is_float_kind(item->kind) ? f64_to_i64(item->f) : item->i;
         *f = is_float_kind(item->kind) ? item->f : (double)item->i;
         out->count++;
     }

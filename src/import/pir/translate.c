@@ -437,9 +437,7 @@ static status note_full(struct translate *t)
         return no_memory(t);
     bool is_float = is_kind(value, "a_f32") || is_kind(value, "a_f64");
     *f = is_float ? value->f : (double)value->i;
-    *i = !is_float                                  ? value->i
-         : value->f >= -0x1p63 && value->f < 0x1p63 ? (int64_t)value->f
-                                                    : INT64_MIN;
+    *i = is_float ? f64_to_i64(value->f) : value->i;
     k->is_float = is_float_type(x->data_type);
     x->known = k;
     return OK;
