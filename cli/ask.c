@@ -59,14 +59,13 @@ static status talk(const struct ask *q, const char *authorization, struct transp
 
 status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e)
 {
-    static const struct remote plain;
     struct endpoint at;
     struct transport to;
     struct remote_link link;
     uint64_t deadline_ns =
         clock_ns() + (uint64_t)(q->timeout_ms > 0 ? q->timeout_ms : 600000) * 1000000;
     TRY(endpoint_parse(str_of(q->at), &at, e));
-    TRY(remote_open(q->remote != NULL ? q->remote : &plain, &link, e));
+    TRY(remote_open(q->remote, &link, e));
     const struct transport_options opt = { link.tls, "http/1.1" };
     status s = transport_connect(&at, &opt, deadline_ns, &to, e);
     if (s == OK)

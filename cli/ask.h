@@ -12,7 +12,7 @@ struct ask {
     const char *path;
     struct str body; /* JSON */
     int64_t timeout_ms;
-    const struct remote *remote; /* NULL: in the clear, without a key */
+    const struct remote *remote;
 };
 
 /* The answer's body goes to `out`, its number to *code. Fails where no answer comes; what the answer says is the
