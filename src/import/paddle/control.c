@@ -317,6 +317,14 @@ static status capture_before(const struct inner *in, struct scope *branch,
     return OK;
 }
 
+/* What a block makes under a name. */
+static status made_inside(struct site *s, struct scope *scope, struct str name, struct value **out)
+{
+    TRY(scope_resolve(scope, name, out, s->err));
+    return *out != NULL ? OK
+                        : site_fault(s, INVALID, "its block does not make '%.*s'", STR_ARG(name));
+}
+
 static status lower_conditional(struct lower *l, struct site *s)
 {
     struct inner in;
@@ -337,10 +345,7 @@ static status lower_conditional(struct lower *l, struct site *s)
         TRY(value_before(&in, in.written.name[i], &before[i]));
     TRY(lower_block(l, &scope, in.block));
     for (int i = 0; i < in.written.count; i++) {
-        TRY(scope_resolve(&scope, in.written.name[i], &after[i], s->err));
-        if (after[i] == NULL)
-            return site_fault(s, INVALID, "its block does not make '%.*s'",
-                              STR_ARG(in.written.name[i]));
+        TRY(made_inside(s, &scope, in.written.name[i], &after[i]));
         TRY(ragged_nothing(&in, before[i], after[i]));
         TRY(add_ragged(&in, &outputs, after[i]));
     }
@@ -457,14 +462,6 @@ static status take_rows(struct steps *r)
     return OK;
 }
 
-static status made_in_step(struct steps *r, struct str name, struct value **out)
-{
-    TRY(scope_resolve(&r->scope, name, out, r->in.site->err));
-    return *out != NULL
-               ? OK
-               : site_fault(r->in.site, INVALID, "its block does not make '%.*s'", STR_ARG(name));
-}
-
 /* What the body gives: whether there is a next step, the counter, the states, the longer lists. */
 static status close_steps(struct steps *r)
 {
@@ -477,12 +474,12 @@ static status close_steps(struct steps *r)
     TRY(add_value(&r->in, &r->outputs, again));
     TRY(add_value(&r->in, &r->outputs, next));
     for (int i = 0; i < r->state_count; i++) {
-        TRY(made_in_step(r, r->after->strings[i], &v));
+        TRY(made_inside(s, &r->scope, r->after->strings[i], &v));
         TRY(add_value(&r->in, &r->outputs, v));
     }
     for (int i = 0; i < r->out_count; i++) {
         struct value *list = r->inputs.v[1 + r->state_count + i];
-        TRY(made_in_step(r, op_slot_out(s->op, "outputs")->arg[i], &v));
+        TRY(made_inside(s, &r->scope, op_slot_out(s->op, "outputs")->arg[i], &v));
         TRY(site_add1(&r->inside, "append", (struct value *[]){ list, v }, 2, &v));
         TRY(add_value(&r->in, &r->outputs, v));
     }
