@@ -227,10 +227,10 @@ static status list(void *state, precision how, struct recipe *r, struct err *e)
     if (how == PRECISION_BF16 && o->model.opset < OPSET_CHANNELS)
         return err_set(e, UNSUPPORTED, "%s: opset %lld has no bfloat16; fp16 does", o->file,
                        (long long)o->model.opset);
-    if (how != PRECISION_INT8)
+    if (how != PRECISION_INT8) {
         list_halves(o, r);
-    if (how != PRECISION_INT8)
         return OK;
+    }
     if (o->model.opset < OPSET_QUANTIZE)
         return err_set(e, UNSUPPORTED,
                        "%s: opset %lld has no QuantizeLinear; export with %d or more", o->file,

@@ -240,11 +240,13 @@ static status list(void *state, precision how, struct recipe *r, struct err *e)
 {
     struct paddle *p = state;
     r->symmetric = true;
-    if (how != PRECISION_INT8)
+    if (how != PRECISION_INT8) {
         list_halves(p, r);
-    for (int i = 0; how == PRECISION_INT8 && i < p->program.block[0].op_count; i++)
+        return OK;
+    }
+    for (int i = 0; i < p->program.block[0].op_count; i++)
         list_product(p, i, r);
-    for (int i = 0; how == PRECISION_INT8 && i < p->program.block[0].op_count; i++)
+    for (int i = 0; i < p->program.block[0].op_count; i++)
         list_sum(p, i, r);
     return OK;
 }
