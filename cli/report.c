@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "codec/html.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,19 +15,6 @@
 #define LEFT       64
 #define BOTTOM     30
 #define TOP        12
-
-static void put_escaped(struct buf *b, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        switch (s.p[i]) {
-        case '<': buf_str(b, "&lt;"); break;
-        case '>': buf_str(b, "&gt;"); break;
-        case '&': buf_str(b, "&amp;"); break;
-        case '"': buf_str(b, "&quot;"); break;
-        default: buf_byte(b, (uint8_t)s.p[i]);
-        }
-    }
-}
 
 static double ms(uint64_t ns)
 {
@@ -221,7 +209,7 @@ static void put_table(struct buf *b, const struct load_options *o, const struct 
     buf_str(b, "</table>");
     if (r->errors > 0) {
         buf_str(b, "<p>The first error: ");
-        put_escaped(b, str_of(r->first_error.text));
+        html_put_text(b, str_of(r->first_error.text));
         buf_str(b, "</p>");
     }
 }
@@ -240,9 +228,9 @@ status report_write(const char *path, const struct load_options *o, const struct
                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>oar bench</title>"
                "<style>%s</style><h1>oar bench ",
                style);
-    put_escaped(&b, o->endpoint);
+    html_put_text(&b, o->endpoint);
     buf_str(&b, " over ");
-    put_escaped(&b, o->protocol);
+    html_put_text(&b, o->protocol);
     buf_printf(&b, "</h1><p>%s, %.3g s, oar " OAR_VERSION ", %s loop</p>", stamp, r->seconds,
                o->rate > 0 ? "open" : "closed");
     put_table(&b, o, r);

@@ -1,5 +1,6 @@
 /* GET /: what is served here, for whoever asks: a page for browsers, whose counters stay fresh, JSON where the client accepts
  * that alone, plain text for curl. Each model comes with a line for curl that works as it stands. */
+#include "codec/html.h"
 #include "codec/json.h"
 #include "serve/http.h"
 #include "serve/metrics.h"
@@ -181,20 +182,6 @@ static void put_json(struct buf *b, const char *address, const struct table *t)
 
 /* ---- HTML ---- */
 
-static void put_escaped(struct buf *b, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        switch (s.p[i]) {
-        case '<': buf_str(b, "&lt;"); break;
-        case '>': buf_str(b, "&gt;"); break;
-        case '&': buf_str(b, "&amp;"); break;
-        case '"': buf_str(b, "&quot;"); break;
-        case '\'': buf_str(b, "&#39;"); break;
-        default: buf_byte(b, (uint8_t)s.p[i]);
-        }
-    }
-}
-
 static const char page_head[] =
     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
     "content=\"width=device-width\"><title>oar</title><style>"
@@ -226,7 +213,7 @@ static void put_html_ports(struct buf *b, const char *what, const struct port *p
     char shape[SHAPE_TEXT_MAX];
     for (int i = 0; i < count; i++) {
         buf_printf(b, "<tr><td class=\"s\">%s</td><td><code>", what);
-        put_escaped(b, str_of(p[i].alias));
+        html_put_text(b, str_of(p[i].alias));
         buf_printf(b, "</code></td><td>%s</td><td>%s%s</td></tr>", dtype_oip(p[i].dtype),
                    shape_text(&p[i].shape, shape, sizeof(shape)), p[i].ragged ? ", ragged" : "");
     }
@@ -236,9 +223,9 @@ static void put_html_version(struct buf *b, const struct served *v)
 {
     buf_printf(b, "<tr><td class=\"s\">version %lld</td><td>%s</td><td colspan=\"2\" id=\"c:",
                (long long)v->version, model_state_text(v->state));
-    put_escaped(b, str_of(v->name));
+    html_put_text(b, str_of(v->name));
     buf_printf(b, ":%lld\">", (long long)v->version);
-    put_escaped(b, str_of(v->reason));
+    html_put_text(b, str_of(v->reason));
     buf_str(b, "</td></tr>");
 }
 
@@ -247,7 +234,7 @@ static void put_html_model(struct buf *b, const char *address, const struct serv
     struct buf line;
     int count;
     buf_str(b, "<h2>");
-    put_escaped(b, str_of(m->name));
+    html_put_text(b, str_of(m->name));
     buf_str(b, "</h2><table>");
     for (int i = 0; i < m->version_count; i++)
         put_html_version(b, &m->version[i]);
@@ -262,7 +249,7 @@ static void put_html_model(struct buf *b, const char *address, const struct serv
     buf_init(&line, PAGE_BYTES);
     put_curl(&line, address, m->current);
     buf_str(b, "</table><pre>");
-    put_escaped(b, buf_view(&line));
+    html_put_text(b, buf_view(&line));
     buf_str(b, "</pre>");
     buf_deinit(&line);
 }
