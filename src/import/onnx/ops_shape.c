@@ -400,14 +400,21 @@ static status import_tile(struct onnx_site *s)
     return onnx_bind(s, 0, out);
 }
 
-/* The same with a diagonal that only a run tells: an element stays where column - row is on its side. */
-static status trilu_by(struct onnx_site *s, struct value *x, struct value *diagonal, bool upper)
+/* int64 [rows, columns] of the last two dimensions: column - row. */
+static status right_of_diagonal(struct onnx_site *s, struct value *x, struct value **out)
 {
-    struct value *row, *column, *distance, *stays, *zero, *out;
+    struct value *row, *column;
     TRY(build_places(s, x, -2, &row));
     TRY(build_places(s, x, -1, &column));
     TRY(build_unsqueeze(s, row, &(struct attr_ints){ 1, { 1 } }, &row));
-    TRY(build2(s, "sub", column, row, &distance));
+    return build2(s, "sub", column, row, out);
+}
+
+/* Trilu with a diagonal that only a run tells: an element stays where column - row is on its side. */
+static status trilu_by(struct onnx_site *s, struct value *x, struct value *diagonal, bool upper)
+{
+    struct value *distance, *stays, *zero, *out;
+    TRY(right_of_diagonal(s, x, &distance));
     TRY(onnx_add_reshape(s, diagonal, &(struct attr_ints){ 0 }, &diagonal));
     TRY(build2(s, upper ? "greater_equal" : "less_equal", distance, diagonal, &stays));
     TRY(onnx_add_scalar_like(s, x, 0, &zero));
@@ -436,16 +443,13 @@ static status import_trilu(struct onnx_site *s)
 /* 1 where column - row is k. */
 static status import_eye_like(struct onnx_site *s)
 {
-    struct value *x, *row, *column, *distance, *out;
+    struct value *x, *distance, *out;
     dtype d;
     TRY(onnx_in(s, 0, &x));
     TRY(onnx_type_attr(s, "dtype", x->dtype, &d));
     if (x->shape.rank != 2)
         return onnx_fault(s, INVALID, "expected a matrix, got %d dimensions", x->shape.rank);
-    TRY(build_places(s, x, 0, &row));
-    TRY(build_places(s, x, 1, &column));
-    TRY(build_unsqueeze(s, row, &(struct attr_ints){ 1, { 1 } }, &row));
-    TRY(build2(s, "sub", column, row, &distance));
+    TRY(right_of_diagonal(s, x, &distance));
     TRY(build_by(s, "equal", distance, (double)onnx_i32(s, "k", 0), &out));
     TRY(build_cast(s, out, d, &out));
     return onnx_bind(s, 0, out);
