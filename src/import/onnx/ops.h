@@ -20,5 +20,5 @@ const struct onnx_row *onnx_row_find(struct str domain, struct str type); /* NUL
 const struct onnx_row *onnx_row_at(size_t index, const char **domain);
 
 /* Each family ends with a row without type. */
-extern const struct onnx_row onnx_math[], onnx_shape[], onnx_image[], onnx_reduce[], onnx_index[],
-    onnx_neural[], onnx_quant[], onnx_rnn[], onnx_control[], onnx_ml[], onnx_signal[];
+extern const struct onnx_row onnx_math[], onnx_shape[], onnx_window[], onnx_image[], onnx_reduce[],
+    onnx_index[], onnx_neural[], onnx_quant[], onnx_rnn[], onnx_control[], onnx_ml[], onnx_signal[];
