@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import os
 import random
-import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, TypeVar
 
 from . import _oar
 from .errors import InvalidArgument, OarError, Unavailable
@@ -20,6 +18,7 @@ FIRST_REST_S, LONGEST_REST_S = 0.1, 3.0
 POINTS = 64  # of each server on the ring of the consistent hash
 
 _Spec = Optional[_oar.Spec]
+_T = TypeVar("_T")
 
 
 class Server:
@@ -153,19 +152,17 @@ class Group:
         return self.pick(self, up, key)
 
     def call(self, spec: _Spec, feed: Dict[str, Any], fetch: Optional[Sequence[str]], batch: bool, strict: bool, log_id: int,
-             timeout_ms: int, profile: bool, key: Any = None, tagged: bool = False) -> Any:
+             timeout_ms: int, profile: bool, key: Any = None, tagged: bool = False, without: Sequence[Server] = ()) -> Any:
         """One call, sent again to another server (or the same, where there is one only) when that cannot do harm: the server
-        was not reached, hung up, was stopping or overloaded. tagged: (result, the tag of the server's variant or "")."""
-        tried: List[Server] = []
-        while True:
+        was not reached, hung up, was stopping or overloaded. Servers of `without` come last. tagged: (result, the tag of the
+        server's variant or "")."""
+        tried = [*without]
+        while True:  # not by retried: a function made for each call would be a thirtieth of it
             server = self.choose(key, tried)
             try:
                 result = server.channel.call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile, tagged)
             except OarError as e:
-                if isinstance(e, Unavailable):
-                    server.failed()
-                if not e.retryable or len(tried) >= self.retries or (self.budget and not self.budget.spend()):
-                    raise
+                self._note_failure(server, e, len(tried) - len(without))
                 tried.append(server)
                 continue
             if server.failures:
@@ -173,6 +170,30 @@ class Group:
             if self.budget:
                 self.budget.earn()
             return result
+
+    def retried(self, ask: Callable[[Server], _T], key: Any = None, without: Sequence[Server] = ()) -> _T:
+        """ask(server), again with others as `call` does it."""
+        tried = [*without]
+        while True:
+            server = self.choose(key, tried)
+            try:
+                result = ask(server)
+            except OarError as e:
+                self._note_failure(server, e, len(tried) - len(without))
+                tried.append(server)
+                continue
+            if server.failures:
+                server.worked()
+            if self.budget:
+                self.budget.earn()
+            return result
+
+    def _note_failure(self, server: Server, e: OarError, retries: int) -> None:
+        """Raises the fault of a call that may not be sent again, or has been so often enough."""
+        if isinstance(e, Unavailable):
+            server.failed()
+        if not e.retryable or retries >= self.retries or (self.budget and not self.budget.spend()):
+            raise e
 
     def close(self) -> None:
         """Ends the idle connections; a later call opens new ones."""

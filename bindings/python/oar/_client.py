@@ -9,16 +9,15 @@ import struct
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 from urllib.parse import quote
 
 import numpy as np
 
 from . import _balance
-from .errors import InvalidArgument, InternalError, OarError, TimedOut, Unavailable, make
+from .errors import InvalidArgument, InternalError, OarError, make
 
 Arrays = Dict[str, "np.ndarray[Any, Any]"]
-_T = TypeVar("_T")
 
 # protocol -> (name in liboar_client, or "" where Python speaks it)
 PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "grpc": "grpc", "kserve": "",
@@ -215,34 +214,11 @@ class Client:
     def _call(self, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float, key: Any, log_id: int,
               without: Sequence[_balance.Server]) -> Arrays:
         if self.protocol == "kserve":
-            return self._retried(lambda s: self._ask_oip(s, feed, names, timeout_s), key, without)
+            return self._group.retried(lambda s: self._ask_oip(s, feed, names, timeout_s), key, without)
         whole = feed if type(feed) is dict else dict(feed)
         timeout_ms = max(int(timeout_s * 1000), 1)
-        return self._retried(lambda s: self._checked(s.channel.call(None, whole, names, True, True, log_id, timeout_ms, False)), key, without)
-
-    @staticmethod
-    def _checked(result: Any) -> Arrays:
-        return result  # type: ignore[no-any-return]
-
-    def _retried(self, ask: Callable[[_balance.Server], _T], key: Any, without: Sequence[_balance.Server]) -> _T:
-        tried: List[_balance.Server] = list(without)
-        attempts = 0
-        while True:
-            server = self._group.choose(key, tried)
-            try:
-                result = ask(server)
-            except OarError as e:
-                if isinstance(e, Unavailable):
-                    server.failed()
-                attempts += 1
-                if not e.retryable or attempts > self._group.retries or not self._budget.spend():
-                    raise
-                tried.append(server)
-                continue
-            if server.failures:
-                server.worked()
-            self._budget.earn()
-            return result
+        answer: Arrays = self._group.call(None, whole, names, True, True, log_id, timeout_ms, False, key, without=without)
+        return answer
 
     def _ask_oip(self, server: _balance.Server, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float) -> Arrays:
         if self.model is None:
@@ -298,7 +274,7 @@ class Client:
     def ready(self) -> bool:
         """Whether a server can be asked."""
         try:
-            self._retried(lambda s: self._http.ask(s.address, "GET", "/v2/health/ready", None, {}, self.timeout), None, ())
+            self._group.retried(lambda s: self._http.ask(s.address, "GET", "/v2/health/ready", None, {}, self.timeout))
             return True
         except OarError:
             return False
@@ -311,7 +287,7 @@ class Client:
 
     def _json(self, method: str, path: str, body: Optional[bytes] = None) -> Any:
         ask = lambda s: self._http.ask(s.address, method, path, body, {"Content-Type": "application/json"}, self.timeout)  # noqa: E731
-        return json.loads(self._retried(ask, None, ())[1])
+        return json.loads(self._group.retried(ask)[1])
 
     def _watch(self, interval_s: float) -> None:
         while not self._closed.wait(interval_s):
