@@ -1,6 +1,8 @@
 """CriteoDataset: lines of the Criteo data as the inputs of click models."""
 import numpy as np
 
+from ._batches import batches
+
 
 class CriteoDataset:
     """setup(dim), then process(line) for a client's feed."""
@@ -29,15 +31,5 @@ class CriteoDataset:
         return feed
 
     def infer_reader(self, filelist, batch, buf_size):
-        def reader():
-            rows = []
-            for name in filelist:
-                with open(name) as f:
-                    for line in f:
-                        rows.append(self._process_line(line))
-                        if len(rows) == batch:
-                            yield rows
-                            rows = []
-            if rows:
-                yield rows
-        return reader
+        """A reader of batches of (dense, sparse, [label]) over files."""
+        return lambda: batches(filelist, batch, self._process_line)

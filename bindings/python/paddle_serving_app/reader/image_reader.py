@@ -79,16 +79,8 @@ class Compose:
         return img
 
 
-class Sequential:
+class Sequential(Compose):
     """Sequential([File2Image(), Resize(256), ...])(path)"""
-
-    def __init__(self, transforms):
-        self.transforms = transforms
-
-    def __call__(self, img):
-        for t in self.transforms:
-            img = t(img)
-        return img
 
     def __repr__(self):
         return "{}([{}])".format(type(self).__name__, ", ".join(map(repr, self.transforms)))
@@ -515,14 +507,15 @@ def _draw(image_path, results, names, output_dir, threshold=0.5, resize_shape=No
     image = Image.open(image_path).convert("RGB")
     draw = ImageDraw.Draw(image)
     sx, sy = (image.width / resize_shape[0], image.height / resize_shape[1]) if resize_shape else (1.0, 1.0)
+    colours = colour_map(len(names) + 1).tolist() if names else []
     for r in results:
         if r["score"] < threshold:
             continue
         x, y, w, h = r["bbox"]
         x, y, w, h = x * sx, y * sy, w * sx, h * sy
-        c = colour_map(len(names) + 1)[r["category_id"] % len(names) + 1] if names else (255, 0, 0)
-        draw.rectangle([x, y, x + w, y + h], outline=tuple(int(v) for v in c), width=2)
-        draw.text((x + 1, y + 1), "{} {:.2f}".format(names[r["category_id"]] if names else "", r["score"]), fill=tuple(int(v) for v in c))
+        colour = tuple(colours[r["category_id"] % len(names) + 1]) if names else (255, 0, 0)
+        draw.rectangle([x, y, x + w, y + h], outline=colour, width=2)
+        draw.text((x + 1, y + 1), "{} {:.2f}".format(names[r["category_id"]] if names else "", r["score"]), fill=colour)
     os.makedirs(output_dir, exist_ok=True)
     image.save(os.path.join(output_dir, os.path.basename(image_path)), quality=95)
 

@@ -1,6 +1,8 @@
 """IMDBDataset: lines of reviews as numbers of words."""
 import re
 
+from ._batches import batches
+
 
 class IMDBDataset:
     """load_resource, then get_words_only or get_words_and_label."""
@@ -34,18 +36,7 @@ class IMDBDataset:
 
     def infer_reader(self, infer_filelist, batch, buf_size):
         """A reader of batches of (numbers, [label]) over files."""
-        def reader():
-            rows = []
-            for name in infer_filelist:
-                with open(name, encoding="utf-8") as f:
-                    for line in f:
-                        rows.append(self.get_words_and_label(line))
-                        if len(rows) == batch:
-                            yield rows
-                            rows = []
-            if rows:
-                yield rows
-        return reader
+        return lambda: batches(infer_filelist, batch, self.get_words_and_label, encoding="utf-8")
 
     def generate_sample(self, line):
         """A reader of one line, as the framework's data sets want it."""

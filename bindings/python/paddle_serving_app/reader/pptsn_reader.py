@@ -1,8 +1,6 @@
 """Video: decoding, sampling and the transforms of PP-TSN, on {"imgs": frames, ...} dicts."""
 import numpy as np
 
-from . import functional as F
-
 
 class VideoDecoder:
     """The frames of results["filename"], RGB. Needs OpenCV."""
