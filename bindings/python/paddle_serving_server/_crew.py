@@ -43,7 +43,7 @@ END_S = 5.0                            # a worker that does not end with its ser
 class Item:
     """One request in front of an operator. `parts`: (number of the operator that made it, or FROM_REQUEST; its bytes), views that
     end with the answer."""
-    __slots__ = ("id", "form", "left_s", "parts")
+    __slots__ = ("id", "form", "parts")
 
     def request(self):
         """(path, body) of the part that is the request itself."""
@@ -61,8 +61,8 @@ def read_items(view, count):
     items, at = [], 0
     for _ in range(count):
         item = Item()
-        item.id, item.form, parts, left_us = ITEM.unpack_from(view, at)
-        item.left_s, item.parts = left_us / 1e6, []
+        item.id, item.form, parts, _ = ITEM.unpack_from(view, at)
+        item.parts = []
         at += ITEM.size
         for _ in range(parts):
             source, _, n = PART.unpack_from(view, at)

@@ -62,7 +62,3 @@ def main(argv=None):
         print("Wrong argument")
         parser.print_help()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

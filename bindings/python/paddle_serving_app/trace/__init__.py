@@ -1,7 +1,6 @@
 """python -m paddle_serving_app.trace --profile_file F --trace_file T: PROFILE lines as a Chrome trace."""
 import argparse
 import json
-import sys
 
 
 def events_of(line):
@@ -28,7 +27,3 @@ def main(argv=None):
     with open(args.profile_file) as f, open(args.trace_file, "w") as out:
         json.dump([e for line in f for e in events_of(line)], out)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -71,7 +71,6 @@ class Dag:
         self.response_op, self.conf = response_op, conf
         self.request_op, self.ops = ops_of(response_op)
         self.last = len(self.ops) - 1  # the response's only input, so behind all others
-        self.number = {op.name: i for i, op in enumerate(self.ops)}
 
     def crew_conf(self, name, copies):
         """What the server in C is told: crew/conf.h."""

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from oar import _proto
-from oar.errors import OarError, TimedOut
+from oar.errors import TimedOut
 
 from .channel import ChannelData, ChannelDataErrcode as Err
 from .log import LOGGER
