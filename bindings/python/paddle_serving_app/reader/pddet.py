@@ -1,4 +1,5 @@
 """Detection: what stands before and after a detector that PaddleDetection exported, as its infer_cfg.yml says it."""
+import functools
 import json
 import os
 
@@ -88,6 +89,7 @@ class Detection:
         self.if_visualize = self.if_dump_result = True
         self._shape = self._image = None
 
+    @functools.cached_property
     def _conf(self):
         try:
             import yaml
@@ -107,7 +109,7 @@ class Detection:
         raise ValueError(f"Unsupported arch: {arch}, expect YOLO, SSD, RetinaNet and RCNN")
 
     def preprocess(self, feed_var_names, image_file):
-        conf = self._conf()
+        conf = self._conf
         img = File2Image()(image_file)
         if img is None:
             raise ValueError(f"{image_file} is no image")
@@ -138,7 +140,7 @@ class Detection:
         return [x1 * w, y1 * h, (x2 - x1) * w, (y2 - y1) * h]
 
     def postprocess(self, fetch_map, fetch_var_names):
-        conf = self._conf()
+        conf = self._conf
         if "mask_resolution" in conf:
             raise NotImplementedError("masks are not read here; use RCNNPostprocess for the boxes")
         labels = list(conf["label_list"])
