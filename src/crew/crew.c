@@ -160,7 +160,7 @@ static void make_process(struct crew *c, int index)
     }
 }
 
-static status watch(struct crew *c, int fd, void *what)
+status crew_watch(struct crew *c, int fd, void *what)
 {
     struct epoll_event ev = { .events = EPOLLIN, .data.ptr = what };
     return fd >= 0 && epoll_ctl(c->poll, EPOLL_CTL_ADD, fd, &ev) == 0 ? OK : IO_FAILED;
@@ -175,7 +175,7 @@ static status start(struct crew *c, struct err *e)
         make_process(c, i);
     c->poll = epoll_create1(EPOLL_CLOEXEC);
     c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->poll < 0 || watch(c, c->wake, &c->wake) != OK || watch(c, c->zygote, c) != OK)
+    if (c->poll < 0 || crew_watch(c, c->wake, &c->wake) != OK || crew_watch(c, c->zygote, c) != OK)
         return err_set(e, IO_FAILED, "a crew cannot be watched: %s", strerror(errno));
     return OK;
 }

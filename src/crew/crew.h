@@ -75,8 +75,8 @@ struct crew_op_view {
     const char *name;
     int slots, busy, queued, queued_most, channel_size;
     uint64_t requests, failures, batches;
-    uint64_t in_us, prep_us, midp_us, postp_us,
-        out_us; /* sums over batches; in: of requests in the queue */
+    /* Sums over batches; in: of requests in the queue. */
+    uint64_t in_us, prep_us, midp_us, postp_us;
 };
 
 struct crew_view {

@@ -251,19 +251,18 @@ static struct slot *pick_slot(struct op *op)
     return best;
 }
 
-static bool give(struct op *op, struct turn **turn, int count, uint64_t now)
+static void give(struct op *op, struct turn **turn, int count, uint64_t now)
 {
     struct err e = { "" };
     status fault = OK;
     if (!slot_give(pick_slot(op), turn, count, &e, &fault)) {
         put_back(op, turn, count);
-        return true;
+        return;
     }
     for (int i = 0; i < count && fault == OK; i++)
         op->in_us += (now - turn[i]->since_ns) / 1000;
     for (int i = 0; i < count && fault != OK; i++)
         turn_fail(turn[i], fault, e.text);
-    return fault == OK;
 }
 
 /* 0: a batch may be made; else when it may. */

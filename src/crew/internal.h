@@ -130,3 +130,5 @@ void turn_fail(struct turn *t, status s, const char *words);
 uint64_t op_dispatch(struct op *op, uint64_t now);
 /* When a turn has to come, at the latest. */
 void crew_wake_by(struct crew *c, uint64_t ns);
+/* A turn hears of it when there is something to read: the crew is the zygote, &wake the wake-ups, all else a slot. */
+status crew_watch(struct crew *c, int fd, void *what);

@@ -32,20 +32,25 @@ struct zygote_message {
     uint32_t kind, a, b;
 };
 
+/* `room` is for CMSG_SPACE of so many. */
+static void send_along(struct msghdr *h, char *room, const int *fd, int count)
+{
+    h->msg_control = room;
+    h->msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+    struct cmsghdr *cm = CMSG_FIRSTHDR(h);
+    cm->cmsg_level = SOL_SOCKET;
+    cm->cmsg_type = SCM_RIGHTS;
+    cm->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+    memcpy(CMSG_DATA(cm), fd, (size_t)count * sizeof(int));
+}
+
 static bool ask_zygote(struct crew *c, struct zygote_message m, const int *fd, int count)
 {
     char room[CMSG_SPACE(CREW_SLOTS_MAX * sizeof(int))] = { 0 };
     struct iovec iov = { &m, sizeof(m) };
     struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
-    if (count > 0) {
-        h.msg_control = room;
-        h.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
-        struct cmsghdr *cm = CMSG_FIRSTHDR(&h);
-        cm->cmsg_level = SOL_SOCKET;
-        cm->cmsg_type = SCM_RIGHTS;
-        cm->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
-        memcpy(CMSG_DATA(cm), fd, (size_t)count * sizeof(int));
-    }
+    if (count > 0)
+        send_along(&h, room, fd, count);
     return sendmsg(c->zygote, &h, MSG_NOSIGNAL) == (ssize_t)sizeof(m);
 }
 
@@ -56,7 +61,7 @@ void zygote_hear(struct crew *c)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     pthread_mutex_lock(&c->lock);
-    if (n == 0 || n < 0) {
+    if (n <= 0) {
         epoll_ctl(c->poll, EPOLL_CTL_DEL, c->zygote, NULL);
         c->orphan = true;
         if (!c->starting &&
@@ -81,8 +86,7 @@ static status open_slot(struct slot *s, int *theirs)
         return IO_FAILED;
     s->fd = pair[0];
     *theirs = pair[1];
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = s };
-    return epoll_ctl(s->process->crew->poll, EPOLL_CTL_ADD, s->fd, &ev) == 0 ? OK : IO_FAILED;
+    return crew_watch(s->process->crew, s->fd, s);
 }
 
 static void close_slot(struct slot *s)
@@ -212,13 +216,7 @@ static bool send_head(struct slot *s, const struct crew_head *head, const uint8_
                             { (void *)(uintptr_t)inlined, head->shared ? 0 : head->bytes } };
     struct msghdr h = { .msg_iov = iov, .msg_iovlen = head->shared ? 1 : 2 };
     if (head->shared && !s->down.told) {
-        h.msg_control = room;
-        h.msg_controllen = sizeof(room);
-        struct cmsghdr *cm = CMSG_FIRSTHDR(&h);
-        cm->cmsg_level = SOL_SOCKET;
-        cm->cmsg_type = SCM_RIGHTS;
-        cm->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cm), &s->down.fd, sizeof(int));
+        send_along(&h, room, &s->down.fd, 1);
         s->down.told = true;
     }
     return sendmsg(s->fd, &h, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
