@@ -11,8 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COMPRESS_FROM 512
-#define VIEW_BYTES    ((size_t)4 << 20)
+#define VIEW_BYTES ((size_t)4 << 20)
 
 /* One request that is with the crew; in its call's arena. */
 struct ask {
@@ -93,7 +92,7 @@ static void on_answer(struct crew_task *t)
         c->err = t->err;
     c->job.run = compress_reply;
     if (c->result == OK && c->reply_compression != COMPRESSION_NONE &&
-        c->reply.len >= COMPRESS_FROM && workers_submit(c->conn->lane->server->workers, &c->job))
+        c->reply.len >= c->compress_from && workers_submit(c->conn->lane->server->workers, &c->job))
         return;
     settle(a);
     if (c->conn->lane == &c->conn->lane->server->lane[0]) /* whose loop takes the turns */
