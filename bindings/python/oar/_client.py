@@ -1,7 +1,6 @@
 """Client: calls to any number of servers that do the same work."""
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import http.client
 import json
@@ -251,7 +250,8 @@ class Client:
                           key: Any = None, log_id: int = 0) -> Arrays:
         """:meth:`infer` for asyncio: the call runs on a thread of the client's, so the loop goes on. A call that is cancelled
         is forgotten; its connection is free again when the server has answered or the timeout has passed."""
-        call = lambda: self.infer(feed, outputs, timeout=timeout, key=key, log_id=log_id)  # noqa: E731
+        import asyncio  # whoever awaits has it; for all others it would be much of what `import oar` takes
+        call = lambda: Client.infer(self, feed, outputs, timeout=timeout, key=key, log_id=log_id)  # noqa: E731
         return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
 
     def _workers(self) -> concurrent.futures.ThreadPoolExecutor:
@@ -329,5 +329,4 @@ class AsyncClient(Client):
 
     async def infer(self, feed: Mapping[str, Any], outputs: Optional[Sequence[str]] = None, *,  # type: ignore[override]
                     timeout: Optional[float] = None, key: Any = None, log_id: int = 0) -> Arrays:
-        call = lambda: Client.infer(self, feed, outputs, timeout=timeout, key=key, log_id=log_id)  # noqa: E731
-        return await asyncio.get_running_loop().run_in_executor(self._workers(), call)
+        return await self.infer_async(feed, outputs, timeout=timeout, key=key, log_id=log_id)

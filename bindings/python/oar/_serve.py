@@ -1,14 +1,13 @@
 """A server for the time of a block."""
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from types import TracebackType
 from typing import Any, Dict, IO, List, Mapping, Optional, Sequence, Type, Union
 
@@ -16,7 +15,6 @@ from . import _binary
 from .errors import OarError, Unavailable
 
 _Path = Union[str, "os.PathLike[str]"]
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy of the environment is not for this machine
 
 
 def _free_port(host: str) -> int:
@@ -77,11 +75,14 @@ class Server:
 
     def ready(self) -> bool:
         """Whether it can be asked."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)  # urllib would ask a proxy of the environment
         try:
-            with _OPENER.open(self.url + "/v2/health/ready", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, OSError):
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def log(self) -> str:
         """What it has written so far: its ready line, and what it complains about."""
