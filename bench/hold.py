@@ -16,7 +16,6 @@ iproute2.
 """
 import json
 import os
-import pathlib
 import re
 import resource
 import selectors
@@ -26,13 +25,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODEL = ROOT / "tests" / "data" / "uci_housing"
-ROW = [0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]
-INFER = "/v2/models/uci/infer"
+from common import INFER, MODEL, ROOT, ROW, cpu_s, free_port, memory_bytes, save
+
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 13], "datatype": "FP32", "data": ROW}]}).encode()
 
 
@@ -41,17 +39,9 @@ def head(body=b"", path=INFER, extra=b"", length=None):
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n" % (path.encode(), n, extra) + body
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Server:
     def __init__(self, oar, *options, files=None):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
         self.log = open(os.memfd_create("stderr"), "w+")
         self.process = subprocess.Popen([oar, "serve", "--model", f"uci={MODEL}", "--host", "127.0.0.1", "--port", str(self.port), *options],
@@ -101,20 +91,15 @@ class Server:
             return 0, answer
 
     def rss(self):
-        for line in open(f"/proc/{self.process.pid}/status"):
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
+        return memory_bytes(self.process.pid)
 
     def peak(self, reset=False):
         if reset:
             open(f"/proc/{self.process.pid}/clear_refs", "w").write("5")
-        for line in open(f"/proc/{self.process.pid}/status"):
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        return memory_bytes(self.process.pid, "VmHWM")
 
-    def ticks(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(") ", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
+    def cpu_s(self):
+        return cpu_s(self.process.pid)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -267,9 +252,9 @@ def files(oar, quick):
         with s.connect() as kept:  # one that is served already
             held = [s.connect() for _ in range(200)]
             time.sleep(0.5)
-            lines, ticks = s.text().count("\n"), s.ticks()
+            lines, before = s.text().count("\n"), s.cpu_s()
             time.sleep(seconds)
-            share = (s.ticks() - ticks) / os.sysconf("SC_CLK_TCK") / seconds
+            share = (s.cpu_s() - before) / seconds
             said = s.text().count("\n") - lines
             kept.sendall(head(BODY))
             alive = b" 200 " in kept.recv(65536)[:20]
@@ -309,13 +294,8 @@ def memory(oar, quick):
 
 def load(oar, s, connections, seconds):
     """What `oar bench` says of the server under so many connections."""
-    import tempfile
-    import zipfile
     with tempfile.TemporaryDirectory() as folder:
-        npy = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 13), }".ljust(117) + b"\n"
-        path = os.path.join(folder, "in.npz")
-        with zipfile.ZipFile(path, "w") as z:
-            z.writestr("x.npy", npy + struct.pack("<13f", *ROW))
+        path = save(os.path.join(folder, "in.npz"), {"x": ("<f4", (1, 13), struct.pack("<13f", *ROW))})
         done = subprocess.run([oar, "bench", f"127.0.0.1:{s.port}", "--protocol", "http", "--in", path, "--concurrency", str(connections),
                                "--seconds", str(seconds), "--json"], capture_output=True, text=True)
         return json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
@@ -329,9 +309,9 @@ def overload(oar, quick):
         cost, rate, errors = {16: [], many: []}, {16: [], many: []}, 0
         for _ in range(1 if quick else 3):
             for callers in cost:
-                before = s.ticks()
+                before = s.cpu_s()
                 r = load(oar, s, callers, seconds)
-                cost[callers].append((s.ticks() - before) / os.sysconf("SC_CLK_TCK") / max(r["calls"], 1) * 1e6)
+                cost[callers].append((s.cpu_s() - before) / max(r["calls"], 1) * 1e6)
                 rate[callers].append(r["qps"])
                 errors += r["errors"]
         few, all_ = (sorted(cost[n])[len(cost[n]) // 2] for n in (16, many))
@@ -551,7 +531,6 @@ def system(oar, quick):
     if not shutil.which("cc"):
         print("system     skip  there is no C compiler")
         return
-    import tempfile
     with tempfile.TemporaryDirectory() as folder:
         shim = os.path.join(folder, "faults.so")
         subprocess.run(["cc", "-O1", "-w", "-shared", "-fPIC", "-o", shim, ROOT / "bench" / "faults.c", "-ldl"], check=True)

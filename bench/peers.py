@@ -13,14 +13,14 @@ import pathlib
 import resource
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
 import serving
-from serving import CORES, MODEL, ROOT, TICK, Bench, Load, free_port
+from common import MODEL, ROOT, cpu_s, free_port
+from serving import CORES, Bench, Load
 
 PEERS = ROOT / "bench" / "peers"
 
@@ -57,11 +57,10 @@ class Peer(serving.Running):
         total = 0
         for pid in tree(self.process.pid):
             try:
-                fields = open(f"/proc/{pid}/stat").read().rsplit(") ", 1)[1].split()
-                total += int(fields[11]) + int(fields[12])
+                total += cpu_s(pid)
             except OSError:
                 pass
-        return total / TICK
+        return total
 
     def resident(self):
         total = 0

@@ -19,47 +19,26 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from common import ROOT, field, free_port, memory_bytes
+
 MODEL = ROOT / "tests" / "data" / "zoo" / "fit_a_line" / "pdmodel26"
 STARTS, RUNS, ROUNDS = 21, 5, 20000
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, PROBE_CORE = CORES[0], CORES[-1]
 
 
-# protobuf by hand: field(number, bytes) and number(number, int), as far as one request needs it
-def varint(value):
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def field(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def number(number_, value):
-    return varint(number_ << 3) + varint(value)
-
-
 def fit_a_line_frame():
     """One row of 13 features to GeneralModelService.inference."""
-    tensor = (field(2, struct.pack("<13f", *(0.01 * i for i in range(13)))) + number(10, 1) + field(11, bytes([1, 13])) +
+    tensor = (field(2, struct.pack("<13f", *(0.01 * i for i in range(13)))) + field(10, 1) + field(11, bytes([1, 13])) +
               field(13, b"x") + field(14, b"x"))
     payload = field(1, tensor) + field(2, b"price")
     call = field(1, b"baidu.paddle_serving.predictor.general_model.GeneralModelService") + field(2, b"inference")
-    meta = field(1, call) + number(4, 1)
+    meta = field(1, call) + field(4, 1)
     return b"PRPC" + struct.pack(">II", len(meta) + len(payload), len(meta)) + meta + payload
 
 
 def pinned(core):
     return lambda: os.sched_setaffinity(0, {core})
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def serve_command(oar, port):
@@ -123,9 +102,7 @@ def idle_memory_mb(oar):
     port = free_port()
     with Server(serve_command(oar, port), port) as server:
         time.sleep(0.5)
-        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return {key: int(next(l for l in status.splitlines() if l.startswith(key)).split()[1]) / 1024
-            for key in ("VmRSS", "RssAnon")}
+        return {key: memory_bytes(server.process.pid, key) / 2**20 for key in ("VmRSS", "RssAnon")}
 
 
 def stripped_mb(folder, oar):

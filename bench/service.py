@@ -31,17 +31,13 @@ import threading
 import time
 import zipfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+import common
+from common import ROOT
+
 BUILD = ROOT / "build"
 OAR = BUILD / "oar"
 ZOO = ROOT / "tests" / "data" / "zoo"
 HOUSES = ZOO / "fit_a_line" / "pdmodel26"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def pinned(processor):
@@ -51,7 +47,7 @@ def pinned(processor):
 
 class Server:
     def __init__(self, *words, processor=None):
-        self.port = free_port()
+        self.port = common.free_port()
         self.at = f"127.0.0.1:{self.port}"
         self.started = time.monotonic()
         self.process = subprocess.Popen([OAR, "serve", "--host", "127.0.0.1", "--port", str(self.port), "--quiet",
@@ -77,13 +73,10 @@ class Server:
 
     def cpu_s(self):
         """Processor time so far."""
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return common.cpu_s(self.process.pid)
 
     def rss(self):
-        for line in open(f"/proc/{self.process.pid}/status"):
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) * 1024
+        return common.memory_bytes(self.process.pid)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -115,13 +108,8 @@ def load(server, source, seconds, concurrency=4, rate=0, inputs=(), processor=No
 
 def save(path, **arrays):
     """An .npz of whole numbers: name=(shape, list)."""
-    with zipfile.ZipFile(path, "w") as z:
-        for name, (shape, values) in arrays.items():
-            head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))},), }}"
-            head = head.ljust(117) + "\n"
-            z.writestr(f"{name.replace('__', '.')}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode()
-                       + struct.pack(f"<{len(values)}q", *values))
-    return path
+    return common.save(path, {name.replace("__", "."): ("<i8", shape, struct.pack(f"<{len(values)}q", *values))
+                              for name, (shape, values) in arrays.items()})
 
 
 def texts(work, lengths, seed=1):

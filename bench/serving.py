@@ -23,16 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODEL = ROOT / "tests" / "data" / "uci_housing"
+from common import INFER, MODEL, ROOT, ROW, cpu_s, field, free_port, memory_bytes, save, varint
+
 SHARED = ROOT.parent / "shared" / "bench"
 CORES = sorted(os.sched_getaffinity(0))
-ROW = [0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]
-TICK = os.sysconf("SC_CLK_TCK")
 IMAGE, LARGE = 150528, 10485760  # floats: 224 x 224 x 3; 40 MB
-INFER = "/v2/models/uci/infer"
 
 
 class Load:
@@ -95,11 +91,10 @@ class Running:
         raise SystemExit(f"{command[0]} does not listen")
 
     def seconds(self):
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return cpu_s(self.process.pid)
 
     def resident(self):
-        return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{self.process.pid}/status").read())[1]) * 1024 / 1e6
+        return memory_bytes(self.process.pid) / 1e6
 
     def __enter__(self):
         return self
@@ -107,28 +102,6 @@ class Running:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-# ---- messages of protobuf, by hand ----
-
-def varint(v):
-    out = b""
-    while v > 127:
-        out, v = out + bytes([v & 127 | 128]), v >> 7
-    return out + bytes([v])
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    value = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def first_model():
@@ -159,9 +132,7 @@ class Bench:
     def feed(self, rows, floats):
         path = os.path.join(self.folder, f"{rows}x{floats // rows}.npz")
         if not os.path.exists(path):
-            head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {floats // rows}), }}".encode()
-            with zipfile.ZipFile(path, "w") as z:
-                z.writestr("x.npy", b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + head.ljust(117) + b"\n" + self.data(floats))
+            save(path, {"x": ("<f4", (rows, floats // rows), self.data(floats))})
         return path
 
     def grpc_body(self, rows, floats):
