@@ -88,6 +88,12 @@ def serve():
     return Server
 
 
+@pytest.fixture
+def url(server):
+    """Where the module's own `server` is asked over HTTP."""
+    return f"http://{server.address}"
+
+
 def models(zoo=ZOO):
     """Every folder of the zoo that holds a model and its cases, as 'model/form'."""
     return sorted(str(meta.parent.relative_to(zoo)) for meta in zoo.glob("*/*/meta.json"))

@@ -23,11 +23,6 @@ def server():
         yield s
 
 
-@pytest.fixture
-def url(server):
-    return f"http://{server.address}"
-
-
 def price_of(reply):
     return reply["outputs"][0]["tensor"][0]["float_data"]
 

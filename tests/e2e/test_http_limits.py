@@ -28,11 +28,6 @@ def server():
         yield s
 
 
-@pytest.fixture
-def url(server):
-    return f"http://{server.address}"
-
-
 def zstd(data, *arguments):
     return subprocess.run(["zstd", "-c", "-q", *arguments], input=data, capture_output=True, check=True).stdout
 

@@ -21,11 +21,6 @@ def server():
         yield s
 
 
-@pytest.fixture
-def url(server):
-    return f"http://{server.address}"
-
-
 def body(rows=1, **more):
     return dict({"inputs": [{"name": "x", "shape": [rows, 13], "datatype": "FP32", "data": ROW * rows}]}, **more)
 

@@ -24,11 +24,6 @@ def server():
         yield s
 
 
-@pytest.fixture
-def url(server):
-    return f"http://{server.address}"
-
-
 def test_generate(url):
     for value in (ROW, [ROW]):
         r = requests.post(url + "/v2/models/uci/generate", json={"x": value, "id": "7", "temperature": 0.5, "parameters": {"a": 1}})

@@ -1,6 +1,5 @@
 """--precision: what it computes, what it says where it cannot, and where it can be asked for."""
 import os
-import pathlib
 import shutil
 
 import numpy as np
