@@ -7,7 +7,6 @@ disturbs it little; each figure is the median of five runs. --json prints one ob
 """
 import argparse
 import contextlib
-import concurrent.futures
 import json
 import multiprocessing
 import os
@@ -15,7 +14,6 @@ import resource
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +25,8 @@ import numpy as np
 import oar
 from oar import _program, _proto
 from paddle_serving_client import Client
-from paddle_serving_server.util import free_port, port_is_available
+from paddle_serving_server.env_check.run import running
+from paddle_serving_server.util import free_port
 
 ROW = np.array([[0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]], "float32")
 FIGURES = {}
@@ -231,19 +230,12 @@ def cpu_of_tree(pid):
 
 def service_figures(source, arguments, port, scratch, clients=4, seconds=3.0):
     """(requests a second, CPU us of the service a request)"""
-    process = subprocess.Popen([sys.executable, "-c", source, *arguments], cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while port_is_available(port):
-            assert process.poll() is None, "the service does not start"
-            time.sleep(0.05)
+    with running(["-c", source, *arguments], [port], scratch) as process:
         hammer(port, 0.3)
         before = cpu_of_tree(process.pid)
         with multiprocessing.get_context("spawn").Pool(clients) as pool:
             rate = sum(pool.starmap(hammer, [(port, seconds)] * clients))
         return rate, (cpu_of_tree(process.pid) - before) / (rate * seconds) * 1e6
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
 
 
 def bench_web_service(model, scratch):
@@ -268,14 +260,12 @@ def bench_web_service(model, scratch):
 def bench_recovery(model, scratch):
     """From kill -9 of a worker process until its successor is ready."""
     port, took = free_port(17000), []
-    process = subprocess.Popen([sys.executable, "-c", OURS, model, str(port), scratch], cwd=scratch, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
 
     def metric(name):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
             return int(reply.read().split(f"\n{name} ".encode())[1].split()[0])
 
-    def workers():
+    def workers(service):
         children = {}
         for p in os.listdir("/proc"):
             if p.isdigit():
@@ -283,25 +273,19 @@ def bench_recovery(model, scratch):
                     state, parent = f.read().rsplit(")", 1)[1].split()[:2]
                     if state != "Z":
                         children.setdefault(int(parent), []).append(int(p))
-        return [w for child in children[process.pid] for w in children.get(child, [])]  # the zygote's
+        return [w for child in children[service.pid] for w in children.get(child, [])]  # the zygote's
 
-    try:
-        while port_is_available(port):
-            assert process.poll() is None, "the service does not start"
-            time.sleep(0.05)
+    with running(["-c", OURS, model, str(port), scratch], [port], scratch) as process:
         all_of_them = metric("oar_crew_workers")
         for n in range(1, 8):
             begin = time.perf_counter()
-            os.kill(workers()[0], signal.SIGKILL)
+            os.kill(workers(process)[0], signal.SIGKILL)
             while metric("oar_crew_restarts_total") < n or metric("oar_crew_workers") < all_of_them:
                 time.sleep(0.0005)
             took.append((time.perf_counter() - begin) * 1000)
             time.sleep(0.05)
         note("a killed worker is back: median", statistics.median(took), "ms")
         note("a killed worker is back: longest of 7", max(took), "ms")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
 
 
 def main():

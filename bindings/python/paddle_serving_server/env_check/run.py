@@ -97,6 +97,7 @@ def make_model(folder):
 
 @contextlib.contextmanager
 def running(command, ports, cwd):
+    """A script of this interpreter, from when it listens on the ports until it has ended."""
     process = subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 30
     while any(port_is_available(p) for p in ports):
@@ -105,7 +106,7 @@ def running(command, ports, cwd):
             raise RuntimeError(f"it does not start (status {process.poll()})")
         time.sleep(0.02)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
