@@ -202,7 +202,7 @@ static void cut_before_turn(const struct fusion *f, struct value **v, bool *head
     struct node *squeeze = *heads_first ? sole_producer(*v, "squeeze", f->uses) : NULL;
     struct node *slice = squeeze != NULL ? sole_producer(squeeze->in[0], "slice", f->uses) : NULL;
     struct node *turn = slice != NULL ? slice->in[0]->producer : NULL;
-    if (turn == NULL || !is_op(turn, "transpose") || squeeze->in_count > 1 || slice->in_count > 1)
+    if (!is_op(turn, "transpose") || squeeze->in_count > 1 || slice->in_count > 1)
         return;
     const struct attr_ints *p = &((const struct transpose_attrs *)turn->attrs)->perm;
     if (p->count != 5 || p->v[0] != 2 || p->v[1] != 0 || p->v[2] != 3 || p->v[3] != 1 ||

@@ -58,11 +58,6 @@ status passes_take_integers(struct graph *g, int *changes, struct err *e)
     return OK;
 }
 
-bool is_op(const struct node *n, const char *op)
-{
-    return n != NULL && strcmp(n->op->name, op) == 0;
-}
-
 struct node *sole_producer(const struct value *v, const char *op, const int *uses)
 {
     struct node *n = v->producer;
