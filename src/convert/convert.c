@@ -19,8 +19,8 @@ static status find_format(const char *path, const struct format **out, struct er
             return OK;
         }
     return err_set(e, UNSUPPORTED,
-                   "%s: no model that can be written anew; Paddle's programs (.pdmodel, __model__) "
-                   "and ONNX files can",
+                   "%s: no model that can be written anew; Paddle's programs (.pdmodel, __model__, "
+                   ".json) and ONNX files can",
                    path);
 }
 
@@ -111,9 +111,7 @@ static status convert(const struct format *f, void *state, const char *path,
     if (same_place(dir, opt->out))
         return err_set(e, INVALID, "%s: the model itself lies there; give another directory",
                        opt->out);
-    *out = (struct convert_report){ .weights = r.weight_count,
-                                    .activations = r.activation_count,
-                                    .form = f->name };
+    *out = (struct convert_report){ .weights = r.weight_count, .activations = r.activation_count };
     TRY(f->write(state, opt->precision, &r, opt->out, out, e));
     TRY(copy_beside(dir, opt->out, a, e));
     return write_own(dir, opt->out, opt->precision, a, e);

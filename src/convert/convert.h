@@ -31,7 +31,7 @@ struct convert_options {
 struct convert_report {
     int weights, activations; /* converted */
     uint64_t before, after;   /* bytes of all parameters */
-    const char *form;         /* what was written: "ProgramDesc", "ONNX" */
+    const char *form;         /* what was written: "ProgramDesc", "PIR", "ONNX" */
 };
 
 /* samples: of int8 alone, at least one. UNSUPPORTED for a format that is not written; INVALID where nothing in it can be

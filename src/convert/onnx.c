@@ -507,9 +507,10 @@ static status write(void *state, precision how, const struct recipe *r, const ch
     status s = write_model(&w, arena_printf(o->arena, "%s/model.onnx", out), e);
     buf_deinit(&w.nodes);
     buf_deinit(&w.initializers);
+    report->form = "ONNX";
     report->before = o->tensors.bytes;
     report->after = w.bytes;
     return s;
 }
 
-const struct format convert_onnx = { "ONNX", onnx_detect, open_all, list, write, close_all };
+const struct format convert_onnx = { onnx_detect, open_all, list, write, close_all };

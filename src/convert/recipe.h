@@ -84,12 +84,11 @@ struct str proto_text(struct str message, uint32_t field);
 
 /* A format that models are written in. */
 struct format {
-    const char *name;
     bool (*detect)(const char *path);
     /* Reads the model; *state lives in the arena. */
     status (*open)(const char *path, struct arena *a, void **state, struct err *e);
     status (*list)(void *state, precision p, struct recipe *r, struct err *e);
-    /* Writes program and parameters into directory `out`; *before and *after: bytes of the parameters. */
+    /* Writes program and parameters into directory `out`; fills the report's form and bytes. */
     status (*write)(void *state, precision p, const struct recipe *r, const char *out,
                     struct convert_report *report, struct err *e);
     void (*close)(void *state);

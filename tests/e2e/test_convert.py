@@ -26,16 +26,17 @@ def recorded(case):
         return z[z.files[0]]
 
 
+@pytest.mark.parametrize("model, form", [(LENET, "ProgramDesc"), (LENET.parent / "pir33", "PIR")])
 @pytest.mark.parametrize("precision, tolerance, share", [("int8", 2e-2, 0.3), ("fp16", 1e-3, 0.6), ("bf16", 1e-2, 0.6)])
-def test_a_paddle_model_in_each_precision(precision, tolerance, share, tmp_path):
-    given, want = cases(LENET)[1]
-    done = convert(LENET, tmp_path / "small", "--precision", precision, "--calibrate", given)
+def test_a_paddle_model_in_each_precision(model, form, precision, tolerance, share, tmp_path):
+    given, want = cases(model)[1]
+    done = convert(model, tmp_path / "small", "--precision", precision, "--calibrate", given)
     assert done.returncode == 0, done.stderr
-    for word in ("ProgramDesc", precision, "max", "mean", "cosine", "top-1 the same in 3 of 3"):
+    for word in (form, precision, "max", "mean", "cosine", "top-1 the same in 3 of 3"):
         assert word in done.stderr
-    assert (tmp_path / "small" / "inference.pdiparams").stat().st_size < share * (LENET / "inference.pdiparams").stat().st_size
+    assert (tmp_path / "small" / "inference.pdiparams").stat().st_size < share * (model / "inference.pdiparams").stat().st_size
     arguments = ["--precision", "int8"] if precision == "int8" else []
-    for case, out in cases(LENET):
+    for case, out in cases(model):
         got = answer(tmp_path / "small", case, tmp_path, *arguments)
         assert_close(got, recorded(out), tolerance)
         assert (got.argmax(-1) == recorded(out).argmax(-1)).all()
@@ -48,6 +49,13 @@ def test_every_method_of_calibration(arguments, tmp_path):
     assert done.returncode == 0, done.stderr
     got = answer(tmp_path / "small", given, tmp_path, "--precision", "int8")
     assert (got.argmax(-1) == recorded(want).argmax(-1)).all()
+
+
+def test_an_int8_pir_model_is_computed_on_integers(tmp_path):
+    given, _ = cases(LENET.parent / "pir33")[1]
+    assert convert(LENET.parent / "pir33", tmp_path / "small", "--precision", "int8", "--calibrate", given).returncode == 0
+    done = run_oar("bench", tmp_path / "small", "--in", given, "--precision", "int8", "--profile", "--seconds", "0.1")
+    assert done.returncode == 0 and "conv2d int8" in done.stdout + done.stderr
 
 
 def test_serve_takes_the_result_unchanged_and_computes_it_in_int8(tmp_path):

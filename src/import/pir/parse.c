@@ -240,8 +240,21 @@ static void parse_attrs(struct parse *p, struct pir_op *op)
 
 /* ---- operators ---- */
 
+/* What the reader has taken since it stood at `from`, where a value begins. */
+static struct str taken(const struct parse *p, const char *from)
+{
+    return (struct str){ from, (size_t)(p->j.p - from) };
+}
+
+static const char *value_begin(struct parse *p)
+{
+    json_peek(&p->j);
+    return p->j.p;
+}
+
 static void parse_operands(struct parse *p, struct pir_op *op)
 {
+    const char *from = value_begin(p);
     json_array(&p->j);
     while (json_item(&p->j)) {
         struct pir_value v = { .id = 0 };
@@ -250,6 +263,7 @@ static void parse_operands(struct parse *p, struct pir_op *op)
         if (at != NULL)
             *at = v.id;
     }
+    op->operands = taken(p, from);
 }
 
 static void parse_results(struct parse *p, struct pir_op *op)
@@ -308,6 +322,7 @@ static void parse_regions(struct parse *p, struct pir_block **block, int *count)
 /* What stands before "#" cannot be told apart yet: real files begin with it. */
 static void parse_op(struct parse *p, struct pir_op *op)
 {
+    const char *from = value_begin(p);
     struct str key;
     json_object(&p->j);
     while (json_key(&p->j, &key)) {
@@ -329,6 +344,7 @@ static void parse_op(struct parse *p, struct pir_op *op)
         else
             json_skip(&p->j);
     }
+    op->text = taken(p, from);
 }
 
 static void parse_args(struct parse *p, struct pir_block *b)

@@ -47,7 +47,8 @@ struct pir_op {
     struct pir_block *block; /* one for each region */
     struct str param;        /* a parameter's name */
     int in_count, out_count, attr_count, block_count;
-    bool persistable; /* of a parameter: it is in the parameter file */
+    bool persistable;          /* of a parameter: it is in the parameter file */
+    struct str text, operands; /* its JSON, and within it the array of its operands; views */
 };
 
 struct pir_block {

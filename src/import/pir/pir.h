@@ -13,3 +13,6 @@ status pir_check(struct str bytes, struct arena *a, struct unknown_list *unknown
 /* Decodes the bytes into the structs of the older format; views of the bytes, and what lives in the arena. Whatever is no
  * PIR program is CORRUPT, what is one but not supported UNSUPPORTED, with words that name operators. */
 status pir_decode(struct str bytes, struct arena *a, struct program *out, struct err *e);
+/* A decoded program's name for a result of an operator ("%v12.0") says its number in the file, and which tensor of a list it
+ * is; false for other names. */
+bool pir_result_named(struct str name, int64_t *id, int *part);

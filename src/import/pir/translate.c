@@ -62,6 +62,19 @@ static struct str make_name(struct translate *t, char kind, int64_t id, int part
     return str_of(arena_printf(t->arena, "%%%c%lld.%d", kind, (long long)id, part));
 }
 
+bool pir_result_named(struct str name, int64_t *id, int *part)
+{
+    struct str number;
+    int64_t n;
+    if (!str_starts(name, "%v"))
+        return false;
+    name = (struct str){ name.p + 2, name.n - 2 };
+    if (!str_cut(&name, '.', &number) || !str_to_i64(number, id) || !str_to_i64(name, &n))
+        return false;
+    *part = (int)n;
+    return true;
+}
+
 static struct entry *entry_of(struct translate *t, int64_t id)
 {
     if (id > 0 && id <= t->result_max)
