@@ -156,14 +156,14 @@ static bool take_batch(const struct serve_args *args, struct batch_options *o)
                                  .max_rows = rows,
                                  .delay_us = args->batch_delay_us,
                                  .levels = (int)args->batch_levels,
-                                 .queue_max = (int)args->batch_queue,
-                                 .timeout_us = args->batch_timeout_us,
-                                 .timeout_override = true,
-                                 .delay_overdue = strcmp(args->batch_overdue, "delay") == 0 };
-    for (int i = 0; i < args->batch_preferred.count && i < BATCH_PREFERRED_MAX; i++) {
+                                 .all = { .queue_max = (int)args->batch_queue,
+                                          .timeout_us = args->batch_timeout_us,
+                                          .timeout_override = true,
+                                          .delay_overdue =
+                                              strcmp(args->batch_overdue, "delay") == 0 } };
+    for (int i = 0; i < args->batch_preferred.count && fine; i++) {
         int n;
-        fine = fine && number_for(&args->batch_preferred, i, &n) && n > 0;
-        o->preferred[o->preferred_count++] = fine ? n : 1;
+        fine = number_for(&args->batch_preferred, i, &n) && n > 0 && batch_prefer(o, n);
     }
     return fine;
 }
@@ -256,7 +256,8 @@ static int serve(const struct serve_args *args, struct arena *a)
     }
     if (!fine)
         return command_misused(&command, "--runtime-thread-num, --batch-infer-size and "
-                                         "--batch-preferred take whole numbers");
+                                         "--batch-preferred take whole numbers, the last one at "
+                                         "most 16 of them");
     if (chain_models(args, a, model, &model_count, &e) != OK)
         return command_failed(&command, &e);
     precision how = PRECISION_FP32;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "flow/rows.h"
+#include "flow/worth.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -47,6 +48,9 @@ struct batcher {
     int inputs, outputs;
     int levels;              /* the last one is for those that are overdue */
     atomic_bool inseparable; /* its outputs have no rows to be given back: each request by itself */
+    bool measures;           /* whether joining pays, and acts on it */
+    atomic_uint_fast64_t pass_until_ns; /* requests need no queue */
+    atomic_bool is_trial;               /* each of them is measured */
 
     pthread_mutex_t lock;
     pthread_cond_t there; /* monotonic clock */
@@ -54,6 +58,7 @@ struct batcher {
     struct list spare;    /* struct source */
     int64_t queued, queued_rows;
     bool stopping;
+    struct worth worth;
     struct batch_thread *thread;
 };
 
@@ -68,6 +73,8 @@ struct batch {
     struct unit *unit;
     int count, room;
     int64_t rows;
+    bool single, compared; /* one request alone: for now, or to be compared with joined ones */
+    uint64_t spent_ns;     /* processor time of joining and computing */
 };
 
 /* The outputs of some of a request's rows, kept until all of them are there. */
@@ -77,6 +84,18 @@ struct piece {
     struct arena arena;
     struct tensor *out;
 };
+
+bool batch_prefer(struct batch_options *o, int64_t rows)
+{
+    int at = o->preferred_count;
+    if (at == BATCH_PREFERRED_MAX)
+        return false;
+    for (; at > 0 && o->preferred[at - 1] > rows; at--)
+        o->preferred[at] = o->preferred[at - 1];
+    o->preferred[at] = rows;
+    o->preferred_count++;
+    return true;
+}
 
 /* ---- the queue; with the lock ---- */
 
@@ -148,26 +167,22 @@ static void count_out(struct batcher *b, struct batch_item *i)
     atomic_fetch_sub_explicit(&b->counters->queued, 1, memory_order_relaxed);
 }
 
-static struct batch_policy policy_of(const struct batcher *b, int queue)
+static const struct batch_policy *policy_of(const struct batcher *b, int queue)
 {
     const struct batch_options *o = &b->options;
-    if (queue < BATCH_LEVELS_MAX && o->own[queue].given)
-        return o->own[queue];
-    return (struct batch_policy){ .timeout_us = o->timeout_us,
-                                  .timeout_override = o->timeout_override,
-                                  .delay_overdue = o->delay_overdue };
+    return queue < BATCH_LEVELS_MAX && o->own[queue].given ? &o->own[queue] : &o->all;
 }
 
 static int64_t timeout_of(const struct batcher *b, const struct batch_item *i)
 {
-    struct batch_policy p = policy_of(b, i->queue);
-    return p.timeout_override && i->timeout_us > 0 ? i->timeout_us : p.timeout_us;
+    const struct batch_policy *p = policy_of(b, i->queue);
+    return p->timeout_override && i->timeout_us > 0 ? i->timeout_us : p->timeout_us;
 }
 
 static bool has_room(const struct batcher *b, const struct batch_item *i)
 {
-    int most = policy_of(b, i->queue).queue_max;
-    return b->queued < b->options.queue_max && (most == 0 || b->level[i->queue].queued < most);
+    int most = policy_of(b, i->queue)->queue_max;
+    return b->queued < b->options.all.queue_max && (most == 0 || b->level[i->queue].queued < most);
 }
 
 static bool is_late(const struct batcher *b, const struct batch_item *i, uint64_t now)
@@ -186,31 +201,34 @@ static bool pads(const struct batcher *b, int input, int axis)
     return false;
 }
 
-/* What is padded is computed all the same: lengths that are far apart wait for others of their kind. */
-static bool are_near(int64_t x, int64_t y)
+/* What is padded is computed all the same: lengths that are far apart wait for others of their kind. A batch looks for the
+ * likest first: the longer may be a part_of-th and some longer, and so on down to the last. */
+static const int part_of[] = { 32, 12, 4 };
+
+static bool are_near(int64_t x, int64_t y, int part)
 {
     int64_t shorter = x < y ? x : y, longer = x < y ? y : x;
-    return longer <= shorter + shorter / 4 + 8;
+    return longer <= shorter + (shorter + 32) / part;
 }
 
 static bool tensors_join(const struct batcher *b, int input, const struct tensor *x,
-                         const struct tensor *y)
+                         const struct tensor *y, int part)
 {
     if (x->shape.rank < 1 || x->shape.rank != y->shape.rank || x->lod.levels != y->lod.levels ||
         x->dtype != y->dtype)
         return false;
     for (int d = 1; d < x->shape.rank; d++)
         if (x->shape.dim[d] != y->shape.dim[d] &&
-            !(pads(b, input, d) && are_near(x->shape.dim[d], y->shape.dim[d])))
+            !(pads(b, input, d) && are_near(x->shape.dim[d], y->shape.dim[d], part)))
             return false;
     return true;
 }
 
 static bool items_join(const struct batcher *b, const struct batch_item *x,
-                       const struct batch_item *y)
+                       const struct batch_item *y, int part)
 {
     for (int i = 0; i < b->inputs; i++)
-        if (!tensors_join(b, i, &x->in[i], &y->in[i]))
+        if (!tensors_join(b, i, &x->in[i], &y->in[i], part))
             return false;
     return true;
 }
@@ -240,16 +258,29 @@ static void add_unit(struct batch *t, struct batch_item *i, int64_t begin, int64
     t->rows += end - begin;
 }
 
+/* What a batch still looks for. */
+struct wish {
+    int64_t rows;
+    int part; /* of part_of */
+};
+
+static int64_t room_of(const struct batcher *b, const struct batch *t, int64_t target)
+{
+    bool alone =
+        t->count > 0 && (t->single || t->unit[0].item->rows == 0 || atomic_load(&b->inseparable));
+    return alone || t->rows >= target ? 0 : target - t->rows;
+}
+
 /* Takes of the item what fits into the batch; false: nothing does. An item of which something is left stays queued. */
-static bool take_item(struct batcher *b, struct batch *t, int64_t room, struct level *l,
+static bool take_item(struct batcher *b, struct batch *t, const struct wish *w, struct level *l,
                       struct source *s)
 {
     struct batch_item *i = LIST_ENTRY(s->items.next, struct batch_item, node);
     bool by_itself = i->rows == 0 || atomic_load(&b->inseparable);
     if (t->count > 0 &&
-        (by_itself || t->unit[0].item->rows == 0 || !items_join(b, t->unit[0].item, i)))
+        (by_itself || t->unit[0].item->rows == 0 || !items_join(b, t->unit[0].item, i, w->part)))
         return false;
-    int64_t n = i->rows - i->taken;
+    int64_t room = room_of(b, t, w->rows), n = i->rows - i->taken;
     if (!by_itself && n > room) {
         if (i->rows <= b->options.max_rows)
             return false;
@@ -270,22 +301,16 @@ static bool take_item(struct batcher *b, struct batch *t, int64_t room, struct l
     return true;
 }
 
-static int64_t room_of(const struct batcher *b, const struct batch *t, int64_t target)
-{
-    bool alone = t->count > 0 && (t->unit[0].item->rows == 0 || atomic_load(&b->inseparable));
-    return alone || t->rows >= target ? 0 : target - t->rows;
-}
-
 /* Rounds over the connections until nobody has anything that fits. */
-static void take_level(struct batcher *b, struct batch *t, int64_t target, struct level *l)
+static void take_level(struct batcher *b, struct batch *t, const struct wish *w, struct level *l)
 {
-    for (bool gave = true; gave && room_of(b, t, target) > 0;) {
+    for (bool gave = true; gave && room_of(b, t, w->rows) > 0;) {
         gave = false;
-        for (int k = l->sources; k > 0 && room_of(b, t, target) > 0; k--) {
+        for (int k = l->sources; k > 0 && room_of(b, t, w->rows) > 0; k--) {
             struct source *s = LIST_ENTRY(l->ring.next, struct source, node);
             list_remove(&s->node);
             list_push_back(&l->ring, &s->node);
-            gave = take_item(b, t, room_of(b, t, target), l, s) || gave;
+            gave = take_item(b, t, w, l, s) || gave;
         }
     }
 }
@@ -306,6 +331,19 @@ static int64_t wished_rows(const struct batch_options *o)
     if (o->preferred_count > 0 && o->preferred[o->preferred_count - 1] < rows)
         rows = o->preferred[o->preferred_count - 1];
     return rows;
+}
+
+/* The most urgent first, and of them those most like the first one. */
+static void take_rows(struct batcher *b, struct batch *t)
+{
+    const int64_t rows = target_rows(b);
+    bool apart = b->measures && worth_is_apart(&b->worth, clock_ns());
+    t->compared = b->measures && !apart && b->queued > 1 && worth_compares(&b->worth);
+    t->single = apart || t->compared;
+    for (int n = 0; n < b->levels; n++)
+        for (size_t p = b->options.pad_count > 0 ? 0 : ARRAY_LEN(part_of) - 1;
+             p < ARRAY_LEN(part_of); p++)
+            take_level(b, t, &(struct wish){ rows, part_of[p] }, &b->level[n]);
 }
 
 /* ---- requests that will not be computed ---- */
@@ -342,7 +380,7 @@ static uint64_t sweep(struct batcher *b, struct list *dead, uint64_t now)
                 struct batch_item *i = LIST_ENTRY(k, struct batch_item, node);
                 next = k->next;
                 bool late = !i->overdue && is_late(b, i, now);
-                bool waits_on = late && policy_of(b, i->queue).delay_overdue;
+                bool waits_on = late && policy_of(b, i->queue)->delay_overdue;
                 if (i->taken == 0 && (is_dead(i, now) || (late && !waits_on))) {
                     count_out(b, i);
                     list_remove(&i->node);
@@ -407,8 +445,7 @@ static bool take_batch(struct batcher *b, struct batch *t, uint64_t *swept)
             break;
         if (b->options.delay_us <= 0 || b->stopping || b->queued_rows >= wished_rows(&b->options) ||
             now >= until) {
-            for (int n = 0; n < b->levels; n++)
-                take_level(b, t, target_rows(b), &b->level[n]);
+            take_rows(b, t);
             break;
         }
         wait_until(b, until);
@@ -530,11 +567,23 @@ static struct tensor *unit_inputs(const struct batcher *b, const struct unit *u,
     return in;
 }
 
-static void compute_alone(struct batcher *b, const struct unit *u, struct arena *a, struct exec *x)
+/* Processor time of this thread: others may have it off the processor. 0 where nobody asks. */
+static uint64_t spent(const struct batcher *b)
 {
+    struct timespec t = { 0, 0 };
+    if (b->measures)
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void compute_alone(struct batcher *b, struct batch *t, const struct unit *u, struct exec *x)
+{
+    struct arena *a = &t->arena;
     struct err e = { "" };
     struct tensor *out = arena_zalloc(a, ((size_t)b->outputs + 1) * sizeof(*out));
+    uint64_t begin = spent(b);
     status s = exec_run(x, b->model, unit_inputs(b, u, a), out, &e);
+    t->spent_ns += spent(b) - begin;
     end_unit(b, u, s, out, &e, x);
 }
 
@@ -644,8 +693,10 @@ static bool compute_joined(struct batcher *b, struct batch *t, struct exec *x)
 {
     struct tensor *in = arena_zalloc(&t->arena, ((size_t)b->inputs + 1) * sizeof(*in));
     struct tensor *out = arena_zalloc(&t->arena, ((size_t)b->outputs + 1) * sizeof(*out));
-    if (join_inputs(b, t, in) != OK || exec_run(x, b->model, in, out, NULL) != OK ||
-        !is_separable(b, t, out))
+    uint64_t begin = spent(b);
+    bool fine = join_inputs(b, t, in) == OK && exec_run(x, b->model, in, out, NULL) == OK;
+    t->spent_ns += spent(b) - begin;
+    if (!fine || !is_separable(b, t, out))
         return false;
     hand_out(b, t, out, x);
     return true;
@@ -662,7 +713,46 @@ static void compute_batch(struct batcher *b, struct batch *t, struct exec *x)
     if (t->count > 1)
         atomic_fetch_add(&c->alone, (uint64_t)t->count);
     for (int k = 0; k < t->count; k++)
-        compute_alone(b, &t->unit[k], &t->arena, x);
+        compute_alone(b, t, &t->unit[k], x);
+}
+
+static double elements_of(const struct unit *u)
+{
+    const struct batch_item *i = u->item;
+    double all = (double)numel(&i->in[0]);
+    return i->rows > 0 ? all * (double)(u->end - u->begin) / (double)i->rows : all;
+}
+
+/* What the batch is asked for, to be known when its requests are answered and gone. */
+static struct worth_cost asked(const struct batcher *b, const struct batch *t)
+{
+    struct worth_cost c = { 0, 0, t->count };
+    for (int k = 0; k < t->count && b->inputs > 0; k++)
+        c.elements += elements_of(&t->unit[k]);
+    return c;
+}
+
+/* With the lock: what those look at who have none. */
+static void publish(struct batcher *b)
+{
+    const struct worth *w = &b->worth;
+    atomic_store_explicit(&b->is_trial, w->trial_until_ns > w->apart_until_ns,
+                          memory_order_relaxed);
+    atomic_store_explicit(&b->pass_until_ns, worth_passes_until(w), memory_order_relaxed);
+}
+
+static void learn(struct batcher *b, const struct batch *t, struct worth_cost cost)
+{
+    struct worth *w = &b->worth;
+    uint64_t now = clock_ns();
+    cost.ns = (double)t->spent_ns;
+    pthread_mutex_lock(&b->lock);
+    if (t->compared)
+        worth_note_alone(w, cost);
+    else
+        worth_note_queued(w, cost, now);
+    publish(b);
+    pthread_mutex_unlock(&b->lock);
 }
 
 static void compute(struct batcher *b, struct batch *t, struct exec *x)
@@ -670,9 +760,13 @@ static void compute(struct batcher *b, struct batch *t, struct exec *x)
     bool traced = trace_is_on(b->options.trace);
     uint64_t begin = traced ? clock_ns() : 0;
     int count = t->count;
+    const struct worth_cost cost = b->measures ? asked(b, t) : (struct worth_cost){ 0 };
     if (traced)
         trace_enter(b->options.trace, x);
+    t->spent_ns = 0;
     compute_batch(b, t, x);
+    if (b->measures)
+        learn(b, t, cost);
     if (!traced)
         return;
     trace_leave(x);
@@ -743,6 +837,16 @@ static void start_threads(struct batcher *b)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+/* Nothing says that requests are to wait, or which of them. */
+static bool is_free(const struct batch_options *o)
+{
+    bool own = false;
+    for (int i = 0; i < BATCH_LEVELS_MAX; i++)
+        own = own || o->own[i].given;
+    return !own && o->delay_us <= 0 && o->preferred_count == 0 && o->levels <= 1 &&
+           o->all.timeout_us <= 0;
+}
+
 struct batcher *batcher_new(struct model *m, const struct batch_options *o,
                             struct batch_counters *counters)
 {
@@ -752,10 +856,11 @@ struct batcher *batcher_new(struct model *m, const struct batch_options *o,
     b->counters = counters;
     if (b->options.max_rows <= 0)
         b->options.max_rows = MAX_ROWS;
-    if (b->options.queue_max <= 0)
-        b->options.queue_max = QUEUE_MAX;
+    if (b->options.all.queue_max <= 0)
+        b->options.all.queue_max = QUEUE_MAX;
     model_inputs(m, &b->inputs);
     model_outputs(m, &b->outputs);
+    b->measures = is_free(o) && b->options.max_rows > 1 && model_graph(m) != NULL;
     init_levels(b);
     init_lock(b);
     start_threads(b);
@@ -788,10 +893,38 @@ void batcher_free(struct batcher *b)
 
 bool batcher_refuses(struct batcher *b)
 {
-    if (atomic_load_explicit(&b->counters->queued, memory_order_relaxed) < b->options.queue_max)
+    if (atomic_load_explicit(&b->counters->queued, memory_order_relaxed) < b->options.all.queue_max)
         return false;
     atomic_fetch_add_explicit(&b->counters->refused, 1, memory_order_relaxed);
     return true;
+}
+
+bool batcher_lets_pass(const struct batcher *b)
+{
+    uint64_t until = atomic_load_explicit(&b->pass_until_ns, memory_order_relaxed);
+    return until != 0 && clock_ns() < until;
+}
+
+/* Asking for the time of a thread costs as much as a small model does. */
+#define DIRECT_EACH 16
+
+/* 0: this one is not measured. */
+uint64_t batcher_begin_direct(struct batcher *b)
+{
+    uint64_t turn = atomic_fetch_add_explicit(&b->counters->direct, 1, memory_order_relaxed);
+    bool tried = atomic_load_explicit(&b->is_trial, memory_order_relaxed);
+    return tried || turn % DIRECT_EACH == 0 ? spent(b) : 0;
+}
+
+void batcher_end_direct(struct batcher *b, uint64_t begun, const struct tensor *in)
+{
+    if (begun == 0 || b->inputs == 0)
+        return;
+    struct worth_cost cost = { (double)(spent(b) - begun), (double)numel(&in[0]), 1 };
+    pthread_mutex_lock(&b->lock);
+    worth_note_direct(&b->worth, cost, clock_ns());
+    publish(b);
+    pthread_mutex_unlock(&b->lock);
 }
 
 status batcher_submit(struct batcher *b, struct batch_item *i, struct err *e)

@@ -263,7 +263,8 @@ static bool spawn(struct flow_step *s, void (*run)(struct job *j, int worker))
 static bool is_slow(const struct flow_node *n)
 {
     uint64_t ns = atomic_load_explicit(&n->typical_ns, memory_order_relaxed);
-    return n->batcher == NULL && (ns == 0 || ns > SPAWN_NS);
+    bool here = n->batcher == NULL || batcher_lets_pass(n->batcher);
+    return here && (ns == 0 || ns > SPAWN_NS);
 }
 
 static void note_fault(struct flow_run *r, status code, const struct err *e)

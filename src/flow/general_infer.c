@@ -88,12 +88,16 @@ static status bind_inputs(struct flow_step *s, struct err *e)
 static status run(struct flow_step *s, struct exec *x, struct err *e)
 {
     int count;
+    struct batcher *b = s->node->batcher;
     TRY(bind_inputs(s, e));
-    if (s->node->batcher != NULL)
+    if (b != NULL && !batcher_lets_pass(b))
         return enqueue(s, e);
     model_outputs(s->node->model, &count);
     s->result = arena_zalloc(s->arena, ((size_t)count + 1) * sizeof(*s->result));
+    uint64_t begun = b != NULL ? batcher_begin_direct(b) : 0;
     TRY(exec_run(x, s->node->model, s->bound, s->result, e));
+    if (b != NULL)
+        batcher_end_direct(b, begun, s->bound);
     return give(s, s->result, e);
 }
 

@@ -78,8 +78,6 @@ static const struct number numbers[] = {
     { "delay_us",         WIDE(delay_us),        0, 1000000000 },
     { "priorities",       NARROW(levels),        1, BATCH_LEVELS_MAX },
     { "default_priority", NARROW(default_level), 1, BATCH_LEVELS_MAX },
-    { "queue_size",       NARROW(queue_max),     1, 1000000 },
-    { "queue_timeout_us", WIDE(timeout_us),      0, INT64_C(1000000000000) },
 };
 // clang-format on
 
@@ -107,10 +105,11 @@ static status read_preferred(const struct yaml *n, const char *file, struct batc
     TRY(yaml_is(list, file, YAML_LIST, e));
     o->preferred_count = 0;
     for (const struct yaml *item = list->child; item != NULL; item = item->next) {
-        if (o->preferred_count == BATCH_PREFERRED_MAX)
+        int64_t rows;
+        TRY(yaml_i64(item, file, 1, 1 << 20, &rows, e));
+        if (!batch_prefer(o, rows))
             return err_set(e, INVALID, "%s:%d: more than %d sizes", file, item->line,
                            BATCH_PREFERRED_MAX);
-        TRY(yaml_i64(item, file, 1, 1 << 20, &o->preferred[o->preferred_count++], e));
     }
     return OK;
 }
@@ -126,27 +125,36 @@ static status read_overdue(const struct yaml *n, const char *file, bool *delay, 
     return err_set(e, INVALID, "%s:%d: 'overdue': expected reject or delay", file, overdue->line);
 }
 
+/* queue_size, queue_timeout_us and overdue: of all requests, or of one priority. */
+static status read_policy(const struct yaml *n, const char *file, struct batch_policy *p,
+                          struct err *e)
+{
+    const struct yaml *size = yaml_get(n, "queue_size"), *us = yaml_get(n, "queue_timeout_us");
+    int64_t most = p->queue_max;
+    if (size != NULL)
+        TRY(yaml_i64(size, file, 1, 1000000, &most, e));
+    p->queue_max = (int)most;
+    if (us != NULL)
+        TRY(yaml_i64(us, file, 0, INT64_C(1000000000000), &p->timeout_us, e));
+    p->timeout_override = true;
+    return read_overdue(n, file, &p->delay_overdue, e);
+}
+
 /* queues: {1: {queue_size: 100, queue_timeout_us: 5000, overdue: delay}, ...}: what holds for one priority alone. */
 static status read_queues(const struct yaml *map, const char *file, struct batch_options *o,
                           struct err *e)
 {
     static const char *const keys[] = { "queue_size", "queue_timeout_us", "overdue" };
     for (const struct yaml *n = map != NULL ? map->child : NULL; n != NULL; n = n->next) {
-        const struct yaml *size = yaml_get(n, "queue_size"), *us = yaml_get(n, "queue_timeout_us");
-        int64_t level, most = 0;
+        int64_t level;
         TRY(yaml_keys(n, file, keys, ARRAY_LEN(keys), e));
         if (n->key == NULL || !str_to_i64(str_of(n->key), &level) || level < 1 ||
             level > BATCH_LEVELS_MAX)
             return err_set(e, INVALID, "%s:%d: 'queues': expected priorities from 1 to %d", file,
                            n->line, BATCH_LEVELS_MAX);
         struct batch_policy *p = &o->own[level - 1];
-        *p = (struct batch_policy){ .given = true, .timeout_override = true };
-        if (size != NULL)
-            TRY(yaml_i64(size, file, 1, 1000000, &most, e));
-        p->queue_max = (int)most;
-        if (us != NULL)
-            TRY(yaml_i64(us, file, 0, INT64_C(1000000000000), &p->timeout_us, e));
-        TRY(read_overdue(n, file, &p->delay_overdue, e));
+        *p = (struct batch_policy){ .given = true };
+        TRY(read_policy(n, file, p, e));
     }
     return OK;
 }
@@ -163,8 +171,7 @@ status batch_options_read(const struct yaml *n, const char *file, struct batch_o
         TRY(read_number(n, file, &numbers[i], o, e));
     TRY(read_preferred(n, file, o, e));
     TRY(read_queues(yaml_get(n, "queues"), file, o, e));
-    o->timeout_override = true;
-    return read_overdue(n, file, &o->delay_overdue, e);
+    return read_policy(n, file, &o->all, e);
 }
 
 /* ---- nodes ---- */

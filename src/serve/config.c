@@ -236,10 +236,8 @@ static status triton_queue(struct reading *r, const struct yaml *n)
     struct batch_options *b = &r->out->batch;
     struct batch_policy p;
     TRY(triton_policy(r, n, &p));
-    b->queue_max = p.queue_max > 0 ? p.queue_max : b->queue_max;
-    b->timeout_us = p.timeout_us;
-    b->timeout_override = p.timeout_override;
-    b->delay_overdue = p.delay_overdue;
+    p.queue_max = p.queue_max > 0 ? p.queue_max : b->all.queue_max;
+    b->all = p;
     return OK;
 }
 
@@ -282,9 +280,13 @@ static status triton_batching(struct reading *r, const struct yaml *n)
     b->levels = (int)levels;
     b->default_level = (int)level;
     b->preferred_count = 0;
-    for (const struct yaml *p = first_of(preferred);
-         p != NULL && b->preferred_count < BATCH_PREFERRED_MAX; p = after(preferred, p))
-        TRY(yaml_i64(p, r->file, 1, 1 << 20, &b->preferred[b->preferred_count++], r->err));
+    for (const struct yaml *p = first_of(preferred); p != NULL; p = after(preferred, p)) {
+        int64_t rows;
+        TRY(yaml_i64(p, r->file, 1, 1 << 20, &rows, r->err));
+        if (!batch_prefer(b, rows))
+            return err_set(r->err, INVALID, "%s:%d: more than %d sizes", r->file, p->line,
+                           BATCH_PREFERRED_MAX);
+    }
     if (b->threads == 0)
         b->threads = processors();
     return queue == NULL ? OK : triton_queue(r, queue);

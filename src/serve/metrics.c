@@ -334,6 +334,7 @@ typedef uint64_t flow_value_fn(const struct flow *f);
 
 OF_BATCH(batches, batches)
 OF_BATCH(batched, requests)
+OF_BATCH(direct, direct)
 OF_BATCH(batch_rows, rows)
 OF_BATCH(alone, alone)
 OF_BATCH(refused, refused)
@@ -371,6 +372,7 @@ static const struct flow_family {
     { "oar_batch_rows_total", "counter", "Rows of these batches", false, batch_rows },
     { "oar_batch_alone_total", "counter", "Requests computed again by themselves since their batch failed", false, alone },
     { "oar_batch_refused_total", "counter", "Requests that found the queue full", false, refused },
+    { "oar_batch_direct_total", "counter", "Requests computed at once since joining them was measured not to pay", false, direct },
     { "oar_batch_overdue_total", "counter", "Requests that waited too long", false, overdue },
     { "oar_batch_elements_total", "counter", "Elements of padded inputs, those that were added included", false, elements },
     { "oar_batch_padding_elements_total", "counter", "Elements that were added to inputs to make them equally long", false, padding },

@@ -221,6 +221,62 @@ static void connections_take_turns(void **state)
     model_unref(m);
 }
 
+/* Nothing is asked for but batches: where they bring nothing to so small a model, requests need not queue for them. */
+static void what_joining_does_not_pay_for_passes_the_queue(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b =
+        batcher_new(m, &(struct batch_options){ .threads = 1, .max_rows = 8 }, &counters);
+    struct exec *x = exec_new();
+    static struct asked q[ASKED];
+    int passed = 0;
+    for (int round = 0; round < 200 && passed < ASKED; round++) {
+        int queued = 0;
+        for (int i = 0; i < ASKED; i++) {
+            ask_houses(&q[i], i, 1);
+            if (!batcher_lets_pass(b)) {
+                assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+                queued++;
+                continue;
+            }
+            struct tensor out[4];
+            uint64_t begun = batcher_begin_direct(b);
+            assert_int_equal(exec_run(x, m, &q[i].in, out, NULL), OK);
+            batcher_end_direct(b, begun, &q[i].in);
+            passed++;
+        }
+        wait_for(queued);
+        forget(q, ASKED);
+    }
+    assert_true(passed >= ASKED);
+    assert_int_equal(atomic_load(&counters.direct), passed);
+    batcher_free(b);
+    exec_free(x);
+    model_unref(m);
+}
+
+/* Who says how long requests may wait wants the queue. */
+static void a_delay_that_is_asked_for_keeps_everybody_in_the_queue(void **state)
+{
+    struct model *m = open_model(HOUSES);
+    struct batch_counters counters = { 0 };
+    struct batcher *b = batcher_new(
+        m, &(struct batch_options){ .threads = 1, .max_rows = 8, .delay_us = 1 }, &counters);
+    static struct asked q[ASKED];
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < ASKED; i++) {
+            ask_houses(&q[i], i, 1);
+            assert_false(batcher_lets_pass(b));
+            assert_int_equal(batcher_submit(b, &q[i].item, NULL), OK);
+        }
+        wait_for(ASKED);
+        forget(q, ASKED);
+    }
+    batcher_free(b);
+    model_unref(m);
+}
+
 static void the_urgent_ones_go_first(void **state)
 {
     enum {
@@ -250,9 +306,10 @@ static void a_full_queue_refuses_and_an_overdue_request_is_told(void **state)
 {
     struct model *m = open_model(HOUSES);
     struct batch_counters counters = { 0 };
-    struct batch_options o = {
-        .threads = 1, .max_rows = 64, .delay_us = 100000, .queue_max = 2, .timeout_us = 20000
-    };
+    struct batch_options o = { .threads = 1,
+                               .max_rows = 64,
+                               .delay_us = 100000,
+                               .all = { .queue_max = 2, .timeout_us = 20000 } };
     struct batcher *b = batcher_new(m, &o, &counters);
     static struct asked q[3];
     struct err e = { "" };
@@ -281,8 +338,7 @@ static void a_priority_may_have_its_own_queue(void **state)
                                .max_rows = 64,
                                .delay_us = 60000,
                                .levels = 2,
-                               .queue_max = 3,
-                               .timeout_us = 10000 };
+                               .all = { .queue_max = 3, .timeout_us = 10000 } };
     o.own[0] = (struct batch_policy){
         .given = true, .queue_max = 1, .timeout_us = 10000, .delay_overdue = true
     };
@@ -428,6 +484,8 @@ int main(void)
         cmocka_unit_test(one_request_s_fault_touches_no_other),
         cmocka_unit_test(a_large_request_is_computed_in_pieces),
         cmocka_unit_test(connections_take_turns),
+        cmocka_unit_test(what_joining_does_not_pay_for_passes_the_queue),
+        cmocka_unit_test(a_delay_that_is_asked_for_keeps_everybody_in_the_queue),
         cmocka_unit_test(the_urgent_ones_go_first),
         cmocka_unit_test(a_full_queue_refuses_and_an_overdue_request_is_told),
         cmocka_unit_test(lengths_that_are_far_apart_are_not_padded_together),
