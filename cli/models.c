@@ -158,9 +158,8 @@ static int run(const struct models_args *args, struct arena *a)
         return verbs[i].run(args, a, &e) == OK ? EXIT_FINE : command_failed(&command, &e);
     }
     const char *near = str_nearest(str_of(word), name, ARRAY_LEN(verbs));
-    return command_misused(&command, "'%s' is nothing it does; %s '%s'", word,
-                           near != NULL ? "did you mean" : "it begins with",
-                           near != NULL ? near : "list");
+    return command_misused(&command, "'%s' is nothing it does%s", word,
+                           str_hint(near, "list").text);
 }
 
 int verb_models(int argc, char **argv)

@@ -113,6 +113,19 @@ bool file_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool file_stays_below(struct str name)
+{
+    struct str part;
+    if (name.n == 0 || name.p[0] == '/' || memchr(name.p, '\0', name.n) != NULL)
+        return false;
+    while (name.n > 0) {
+        str_cut(&name, '/', &part);
+        if (str_is(part, ".."))
+            return false;
+    }
+    return true;
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;

@@ -27,6 +27,9 @@ status file_map_detach(struct file_map *m, struct err *e);
 void file_map_forget(const struct file_map *m);
 
 bool file_is_dir(const char *path);
+/* Whether a name out of a file or a message is a path below the directory that it is meant for: not empty, no root, no "..",
+ * nothing behind a NUL. What links there may be is not asked. */
+bool file_stays_below(struct str name);
 bool file_exists(const char *path); /* a file that is not a directory */
 
 /* Writes through a temporary neighbour, fsync and rename. Any thread; of two at once the later one stays. */

@@ -1,6 +1,7 @@
 #include "base/str.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static char lower(char c)
@@ -180,4 +181,14 @@ const char *str_nearest(struct str word, const char *const *candidates, size_t c
         }
     }
     return best;
+}
+
+struct hint str_hint(const char *near, const char *first)
+{
+    struct hint h = { "" };
+    if (near != NULL)
+        snprintf(h.text, sizeof(h.text), "; did you mean '%s'?", near);
+    else if (first != NULL)
+        snprintf(h.text, sizeof(h.text), "; the first one is '%s'", first);
+    return h;
 }

@@ -48,3 +48,10 @@ bool str_is_utf8(struct str s);
 
 /* The candidate nearest to `word` by edit distance, or NULL when none is near enough to be what was meant. */
 const char *str_nearest(struct str word, const char *const *candidates, size_t count);
+
+/* What an error says behind a word that is not known: "; did you mean 'NEAR'?", where near is NULL "; the first one is
+ * 'FIRST'", where both are nothing. */
+struct hint {
+    char text[160];
+};
+struct hint str_hint(const char *near, const char *first);

@@ -159,9 +159,8 @@ static status no_engine(const char *name, const struct dirs *d, struct arena *a,
         text = arena_printf(a, "%s, %s", text, l.item[i]);
     if (l.count > 0)
         near = str_nearest(str_of(name), l.item, (size_t)l.count);
-    return err_set(e, NOT_FOUND, "no engine '%s'%s%s%s; there are: %s", name,
-                   near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                   near != NULL ? "'?" : "", text);
+    return err_set(e, NOT_FOUND, "no engine '%s'%s; there are: %s", name, str_hint(near, NULL).text,
+                   text);
 }
 
 /* ---- libraries ---- */
@@ -288,9 +287,8 @@ static status check_settings(const oar_engine *t, const char *const *setting, st
         if (found)
             continue;
         const char *near = known > 0 ? str_nearest(str_of(setting[i]), t->settings, known) : NULL;
-        return err_set(e, INVALID, "engine '%s' has no setting '%s'%s%s%s", t->name, setting[i],
-                       near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                       near != NULL ? "'?" : "");
+        return err_set(e, INVALID, "engine '%s' has no setting '%s'%s", t->name, setting[i],
+                       str_hint(near, known > 0 ? t->settings[0] : NULL).text);
     }
     return OK;
 }

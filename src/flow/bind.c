@@ -32,13 +32,8 @@ static status unknown_feed(const struct flow_binding *p, struct str name, struct
     for (int i = 0; i < p->port_count; i++)
         known[i] = p->port[i].alias;
     const char *near = str_nearest(name, known, (size_t)p->port_count);
-    if (near != NULL)
-        return err_set(e, INVALID, "feed '%.*s' is no input of the model; did you mean '%s'?",
-                       STR_ARG(name), near);
-    return err_set(e, INVALID,
-                   "feed '%.*s' is no input of the model, whose %d input(s) begin with "
-                   "'%s'",
-                   STR_ARG(name), p->port_count, p->port_count > 0 ? p->port[0].alias : "");
+    return err_set(e, INVALID, "feed '%.*s' is no input of the model%s", STR_ARG(name),
+                   str_hint(near, p->port_count > 0 ? p->port[0].alias : NULL).text);
 }
 
 /* Clients leave out the batch dimension, or put a 1 in front that the model does not have (the original client does

@@ -85,9 +85,8 @@ static status find_op(struct build *b, int i)
         return OK;
     const char *near = flow_op_nearest(str_of(spec->type));
     return fault(b, spec->line,
-                 err_set(b->err, INVALID, "no operator is called '%s'%s%s%s", spec->type,
-                         near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                         near != NULL ? "'?" : ""));
+                 err_set(b->err, INVALID, "no operator is called '%s'%s", spec->type,
+                         str_hint(near, NULL).text));
 }
 
 static status take_model(struct build *b, int i)
@@ -131,14 +130,14 @@ static status make_nodes(struct build *b)
 
 /* ---- edges ---- */
 
-static const char *nearest_port(struct build *b, const struct flow_node *n, struct str word)
+static struct hint nearest_port(struct build *b, const struct flow_node *n, struct str word)
 {
     const char **known =
         arena_zalloc(&b->flow->arena, ((size_t)n->port_count + 1) * sizeof(*known));
     for (int i = 0; i < n->port_count; i++)
         known[i] = n->port[i].alias;
     const char *near = str_nearest(word, known, (size_t)n->port_count);
-    return near != NULL ? near : n->port_count > 0 ? known[0] : "";
+    return str_hint(near, n->port_count > 0 ? known[0] : NULL);
 }
 
 static void add_next(struct flow *f, int from, int to)
@@ -161,10 +160,8 @@ static status draw_edge(struct build *b, int i, const struct flow_ref *ref, stru
     if (edge->node < 0) {
         const char *near = nearest_node(b, name);
         return fault(b, ref->line,
-                     err_set(b->err, INVALID,
-                             "input '%s' of node '%s': no node is called '%.*s'%s%s%s", ref->text,
-                             f->node[i].name, STR_ARG(name), near != NULL ? "; did you mean '" : "",
-                             near != NULL ? near : "", near != NULL ? "'?" : ""));
+                     err_set(b->err, INVALID, "input '%s' of node '%s': no node is called '%.*s'%s",
+                             ref->text, f->node[i].name, STR_ARG(name), str_hint(near, NULL).text));
     }
     if (one)
         edge->tensor = arena_strndup(&f->arena, tensor.p, tensor.n);
@@ -192,10 +189,9 @@ static status check_edge(struct build *b, int i, const struct flow_edge *edge, i
             return OK;
         }
     return fault(b, line,
-                 err_set(b->err, INVALID,
-                         "input '%s.%s' of node '%s': node '%s' gives no '%s'; did you mean '%s'?",
+                 err_set(b->err, INVALID, "input '%s.%s' of node '%s': node '%s' gives no '%s'%s",
                          from->name, edge->tensor, b->flow->node[i].name, from->name, edge->tensor,
-                         nearest_port(b, from, tensor)));
+                         nearest_port(b, from, tensor).text));
 }
 
 static status count_inputs(struct build *b, int i)

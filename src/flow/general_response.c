@@ -30,12 +30,8 @@ static status unknown_fetch(const struct inputs *in, struct str name, struct are
             known[n++] = arena_strndup(a, s.p, s.n);
         }
     const char *near = str_nearest(name, known, (size_t)n);
-    return err_set(e, INVALID, "fetch '%.*s' is no output of the model; %s '%s'%s", STR_ARG(name),
-                   near != NULL ? "did you mean" : "its first one is",
-                   near != NULL ? near
-                   : n > 0      ? known[0]
-                                : "",
-                   near != NULL ? "?" : "");
+    return err_set(e, INVALID, "fetch '%.*s' is no output of the model%s", STR_ARG(name),
+                   str_hint(near, n > 0 ? known[0] : NULL).text);
 }
 
 static status check_fetch(const struct infer_request *r, const struct inputs *in, struct arena *a,

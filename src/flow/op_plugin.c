@@ -104,9 +104,8 @@ static status check_settings(const oar_op *op, const struct setting *s, int coun
         if (found)
             continue;
         const char *near = str_nearest(str_of(s[i].name), op->settings, known);
-        return err_set(e, INVALID, "operator '%s' has no setting '%s'%s%s%s", op->name, s[i].name,
-                       near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                       near != NULL ? "'?" : "");
+        return err_set(e, INVALID, "operator '%s' has no setting '%s'%s", op->name, s[i].name,
+                       str_hint(near, op->settings[0]).text);
     }
     return OK;
 }

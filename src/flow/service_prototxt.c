@@ -74,10 +74,8 @@ static status check_names(struct reading *r, const struct file *f, const struct 
         if (found)
             continue;
         const char *near = str_nearest(n->name, known, count);
-        return err_set(r->err, INVALID, "%s:%d: unknown key '%.*s'; %s '%s'%s", f->path, n->line,
-                       STR_ARG(n->name),
-                       near != NULL ? "did you mean" : "the first that is known is",
-                       near != NULL ? near : known[0], near != NULL ? "?" : "");
+        return err_set(r->err, INVALID, "%s:%d: unknown key '%.*s'%s", f->path, n->line,
+                       STR_ARG(n->name), str_hint(near, known[0]).text);
     }
     return OK;
 }

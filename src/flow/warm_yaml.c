@@ -1,5 +1,7 @@
 #include "flow/warm.h"
 
+#include "base/file.h"
+
 #include <string.h>
 
 struct reading {
@@ -11,25 +13,12 @@ struct reading {
 /* ---- files ---- */
 
 /* A configuration may come with a model from anywhere: what it names lies beside it. */
-static bool leads_out(const char *path)
-{
-    struct str rest = str_of(path), part;
-    if (path[0] == '/' || path[0] == '\0')
-        return true;
-    for (bool more = true; more;) {
-        more = str_cut(&rest, '/', &part);
-        if (str_is(part, ".."))
-            return true;
-    }
-    return false;
-}
-
 status warm_path(const struct yaml *n, const char *file, const char *dir, struct arena *a,
                  const char **out, struct err *e)
 {
     const char *name;
     TRY(yaml_text(n, file, &name, e));
-    if (leads_out(name))
+    if (!file_stays_below(str_of(name)))
         return err_set(e, INVALID, "%s:%d: '%s' does not lie beside the configuration", file,
                        n->line, name);
     *out = arena_printf(a, "%s/%s", dir, name);

@@ -188,12 +188,8 @@ status yaml_keys(const struct yaml *map, const char *file, const char *const *kn
         if (found)
             continue;
         const char *near = str_nearest(str_of(n->key), known, count);
-        return err_set(e, INVALID, "%s:%d: unknown key '%.200s'; %s '%s'%s", file, n->line, n->key,
-                       near != NULL ? "did you mean" : "the first that is known is",
-                       near != NULL ? near
-                       : count > 0  ? known[0]
-                                    : "",
-                       near != NULL ? "?" : "");
+        return err_set(e, INVALID, "%s:%d: unknown key '%.200s'%s", file, n->line, n->key,
+                       str_hint(near, count > 0 ? known[0] : NULL).text);
     }
     return OK;
 }

@@ -227,9 +227,8 @@ static status unexpected(const struct binding *b, const char *what, const struct
                          struct str name, struct err *e)
 {
     const char *near = nearest(ports, name, b->arena);
-    return err_set(e, INVALID, "unexpected inference %s '%.*s' for model '%.*s'%s%s%s", what,
-                   STR_ARG(name), STR_ARG(b->m->name), near != NULL ? "; did you mean '" : "",
-                   near != NULL ? near : "", near != NULL ? "'?" : "");
+    return err_set(e, INVALID, "unexpected inference %s '%.*s' for model '%.*s'%s", what,
+                   STR_ARG(name), STR_ARG(b->m->name), str_hint(near, NULL).text);
 }
 
 static status assign(struct binding *b, const struct oip_input *in, struct err *e)

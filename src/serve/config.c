@@ -533,7 +533,7 @@ status config_read_dir(const char *dir, struct arena *a, struct model_config *c,
 static status find_port(const struct port *port, int count, const char *name, const char *what,
                         int *out, struct err *e)
 {
-    const char *known[64];
+    const char *known[64] = { NULL };
     int n = count < 64 ? count : 64;
     for (int i = 0; i < count; i++)
         if (strcmp(port[i].alias, name) == 0 || strcmp(port[i].name, name) == 0) {
@@ -543,11 +543,8 @@ static status find_port(const struct port *port, int count, const char *name, co
     for (int i = 0; i < n; i++)
         known[i] = port[i].alias;
     const char *near = str_nearest(str_of(name), known, (size_t)n);
-    return err_set(e, INVALID, "pad or trim: the model has no %s '%s'; %s '%s'", what, name,
-                   near != NULL ? "did you mean" : "its first is",
-                   near != NULL ? near
-                   : n > 0      ? known[0]
-                                : "");
+    return err_set(e, INVALID, "pad or trim: the model has no %s '%s'%s", what, name,
+                   str_hint(near, n > 0 ? known[0] : NULL).text);
 }
 
 static status check_axis(const struct port *p, int axis, struct err *e)

@@ -77,6 +77,7 @@ static void free_version(struct loaded *l)
     flow_unref(l->flow);
     mem_free(l->path);
     mem_free(l->reason);
+    mem_free(l->sums_fault);
     mem_free(l);
 }
 

@@ -32,6 +32,8 @@ struct loaded {
     uint64_t tried;     /* the trigger that was loaded, or failed, last */
     uint64_t tried_print;
     bool was_tried;
+    uint64_t summed;  /* the print of files that are not what their manifest says, */
+    char *sums_fault; /* and its words; NULL: none are known */
     model_state state;
     char *reason;
     struct flow *flow; /* one reference, or NULL */

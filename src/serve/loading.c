@@ -202,12 +202,24 @@ static bool has_settled(const struct repository *r, const struct loaded *l, scan
     return clock_ns() - l->seen_ns >= (uint64_t)r->settle_ns;
 }
 
+/* Files that were summed in vain are summed again when they look different, or when somebody asks. */
+static status check_manifest(struct loaded *l, scan_mode mode, bool *has, struct err *e)
+{
+    *has = true;
+    if (l->sums_fault != NULL && l->summed == l->print && mode != SCAN_EXPLICIT)
+        return err_set(e, CORRUPT, "%s", l->sums_fault);
+    status s = manifest_check(l->path, has, e);
+    mem_free(l->sums_fault);
+    l->sums_fault = s == CORRUPT ? mem_strdup(e->text) : NULL;
+    l->summed = l->print;
+    return s;
+}
+
 /* Whether the version's files are whole: by its manifest where it has one, else by their having settled. BUSY: not yet. */
-static status check_whole(struct repository *r, const struct loaded *l, scan_mode mode,
-                          struct err *e)
+static status check_whole(struct repository *r, struct loaded *l, scan_mode mode, struct err *e)
 {
     bool has;
-    status s = manifest_check(l->path, &has, e);
+    status s = check_manifest(l, mode, &has, e);
     if (has && (s == OK || mode == SCAN_EXPLICIT || s != CORRUPT || has_settled(r, l, mode)))
         return s;
     if (!has && has_settled(r, l, mode))

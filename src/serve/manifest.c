@@ -21,13 +21,7 @@ static bool read_line(struct str line, struct str *hex, struct str *name)
         return false;
     *hex = (struct str){ line.p, HEX };
     *name = (struct str){ line.p + HEX + 2, line.n - HEX - 2 };
-    struct str rest = *name, part;
-    for (bool more = true; more;) {
-        more = str_cut(&rest, '/', &part);
-        if (part.n == 0 || str_is(part, "..") || memchr(part.p, '\0', part.n) != NULL)
-            return false;
-    }
-    return true;
+    return file_stays_below(*name);
 }
 
 static status sum_of(const char *path, char out[HEX + 1], struct err *e)

@@ -136,15 +136,8 @@ static status unknown_model(const struct table *t, struct str name, struct err *
     for (int i = 0; t->model != NULL && i < t->count; i++)
         known[i] = t->model[i].name;
     const char *near = str_nearest(name, known, (size_t)t->count);
-    const char *told = near == NULL && t->count > 0 ? known[0] : near;
-    err_set(e, NOT_FOUND, "Request for unknown model: '%.*s' is not found%s%s%s", STR_ARG(name),
-            told == NULL   ? ""
-            : near != NULL ? "; did you mean '"
-                           : "; the first there is, is '",
-            told != NULL ? told : "",
-            near != NULL   ? "'?"
-            : told != NULL ? "'"
-                           : "");
+    err_set(e, NOT_FOUND, "Request for unknown model: '%.*s' is not found%s", STR_ARG(name),
+            str_hint(near, known[0]).text);
     arena_deinit(&a);
     return NOT_FOUND;
 }

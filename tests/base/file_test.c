@@ -219,6 +219,17 @@ static void the_last_of_any_thread_unmaps(void **state)
     }
 }
 
+static void a_name_from_outside_stays_below_its_directory(void **state)
+{
+    static const char *const good[] = { "a", "a/b", "a//b", "./a", "..a", "a..", "a/...", "a/" };
+    static const char *const bad[] = { "", "/", "/a", "..", "../a", "a/..", "a/../b", "./.." };
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        assert_true(file_stays_below(str_of(good[i])));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(file_stays_below(str_of(bad[i])));
+    assert_false(file_stays_below((struct str){ "a\0b", 3 }));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +241,7 @@ int main(void)
         cmocka_unit_test_teardown(what_cannot_be_written_leaves_nothing, clean),
         cmocka_unit_test_teardown(writers_at_once_never_mix, clean),
         cmocka_unit_test_teardown(the_last_of_any_thread_unmaps, clean),
+        cmocka_unit_test(a_name_from_outside_stays_below_its_directory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -192,6 +192,13 @@ static void the_nearest_name_is_what_was_meant(void **state)
     assert_null(str_nearest(STR("relu"), NULL, 0));
 }
 
+static void a_hint_names_what_was_meant_or_where_to_begin(void **state)
+{
+    assert_string_equal(str_hint("copy", "reader").text, "; did you mean 'copy'?");
+    assert_string_equal(str_hint(NULL, "reader").text, "; the first one is 'reader'");
+    assert_string_equal(str_hint(NULL, NULL).text, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +210,7 @@ int main(void)
         cmocka_unit_test(decimal_numbers_are_read_whole),
         cmocka_unit_test(utf8_is_what_rfc_3629_says),
         cmocka_unit_test(the_nearest_name_is_what_was_meant),
+        cmocka_unit_test(a_hint_names_what_was_meant_or_where_to_begin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,20 +13,6 @@ static status fault(const struct onnx_tensor *t, status s, const char *what, str
 
 /* ---- numbers in files beside the model ---- */
 
-/* A path below the directory: no root, no "..", so that a model cannot read what is not its own. */
-static bool leads_out(struct str path)
-{
-    struct str part;
-    if (path.n == 0 || path.p[0] == '/' || memchr(path.p, '\0', path.n) != NULL)
-        return true;
-    while (path.n > 0) {
-        str_cut(&path, '/', &part);
-        if (str_is(part, ".."))
-            return true;
-    }
-    return false;
-}
-
 static status add_map(struct onnx_tensors *r, struct str name, struct file_map *m, struct err *e)
 {
     if (r->map_count == r->map_cap) {
@@ -53,7 +39,7 @@ static status add_map(struct onnx_tensors *r, struct str name, struct file_map *
 static status open_beside(struct onnx_tensors *r, const struct onnx_tensor *t,
                           struct file_map **out, struct err *e)
 {
-    if (leads_out(t->location))
+    if (!file_stays_below(t->location)) /* a model reads nothing that is not its own */
         return err_set(e, INVALID,
                        "tensor '%.*s': its file '%.*s' must be a path below the model's directory",
                        STR_ARG(t->name), STR_ARG(t->location));

@@ -1,5 +1,6 @@
 #include "import/paddle/params.h"
 
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "codec/pb.h"
@@ -252,23 +253,10 @@ static status load_combined(const char *file, const struct program *p, struct ar
 }
 
 /* A variable's name is a file's name here, and may lead into a folder below, but never out. */
-static bool stays_inside(struct str name)
-{
-    struct str part;
-    if (name.p[0] == '/')
-        return false;
-    for (bool more = true; more;) {
-        more = str_cut(&name, '/', &part);
-        if (str_is(part, ".."))
-            return false;
-    }
-    return true;
-}
-
 static status load_one(const char *dir, const struct var_desc *var, struct arena *a,
                        struct params *out, struct err *e)
 {
-    if (!stays_inside(var->name))
+    if (!file_stays_below(var->name))
         return err_set(e, CORRUPT, "%s: parameter '%.*s' would lie outside the directory", dir,
                        STR_ARG(var->name));
     struct file_map *m;
