@@ -52,6 +52,7 @@ struct lane {
     struct list watchers; /* struct grpc_rpc: grpc.health's Watch */
     int spare_count;
     struct arena scratch; /* of the request that a route looks at */
+    struct buf span;      /* of the call that is traced just now */
     struct stats stats;
     uint64_t last_id, random; /* note.c */
     uint64_t route_ns;        /* when the request that a route looks at was whole */

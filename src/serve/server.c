@@ -63,6 +63,7 @@ static status start_threads(struct server *s, struct err *e)
         list_init(&lane->spare);
         arena_init(&lane->scratch, 0);
         lane->scratch.max_depth = s->options.max_json_depth;
+        buf_init(&lane->span, LIMIT_CONFIG_BYTES);
         stats_init(&lane->stats);
         h2_pool_init(&lane->h2_pool);
         list_init(&lane->watchers);
@@ -330,6 +331,7 @@ static void stop_threads(struct server *s)
         table_unref(s->lane[i].table);
         traffic_unref(s->lane[i].pick.traffic);
         arena_deinit(&s->lane[i].scratch);
+        buf_deinit(&s->lane[i].span);
         stats_deinit(&s->lane[i].stats);
         h2_pool_deinit(&s->lane[i].h2_pool);
         exec_free(s->lane[i].exec);

@@ -82,8 +82,10 @@ void tracer_set(struct tracer *t, bool on, int rate, int count)
 static void put_hex(struct buf *b, const char *name, const uint8_t *bytes, size_t n)
 {
     buf_printf(b, "\"%s\":\"", name);
-    for (size_t i = 0; i < n; i++)
-        buf_printf(b, "%02x", bytes[i]);
+    for (size_t i = 0; i < n; i++) {
+        buf_byte(b, "0123456789abcdef"[bytes[i] >> 4]);
+        buf_byte(b, "0123456789abcdef"[bytes[i] & 15]);
+    }
     buf_byte(b, '"');
 }
 
@@ -147,13 +149,19 @@ static void put_span(struct buf *b, const struct note *n, const struct call *c)
     buf_str(b, "}}");
 }
 
+/* Written beside the others first, in the loop's own buffer. */
 void tracer_add(struct tracer *t, const struct note *n, const struct call *c)
 {
+    struct buf *span = &c->conn->lane->span;
+    buf_clear(span);
+    put_span(span, n, c);
+    if (buf_check(span) != OK)
+        return; /* no memory for it: dropped */
     pthread_mutex_lock(&t->lock);
     size_t before = t->spans.len;
     if (before > 0)
         buf_byte(&t->spans, ',');
-    put_span(&t->spans, n, c);
+    buf_append(&t->spans, span->data, span->len);
     if (buf_check(&t->spans) != OK) { /* full: this one is dropped */
         t->spans.failed = OK;
         t->spans.len = before;
