@@ -53,34 +53,49 @@ static bool is_digit(char c)
 
 /* Lists in values */
 
-/* ";q=0", "; q=0.000": parameters that say "not this one". */
-static bool weight_is_zero(struct str params)
+/* "0.85" in thousandths; what is no such number counts as none at all. */
+static int read_weight(struct str number)
+{
+    int weight = 0, unit = 1000;
+    for (size_t i = 0; i < number.n && unit > 0; i++) {
+        if (i == 1 && number.p[i] == '.')
+            continue;
+        if (!is_digit(number.p[i]) || (i == 0 && number.p[i] > '1'))
+            return 1000;
+        weight += (number.p[i] - '0') * unit;
+        unit /= 10;
+    }
+    return weight < 1000 ? weight : 1000;
+}
+
+/* Of ";q=0.5" among an item's parameters. */
+static int weight_of(struct str params)
 {
     struct str one;
     while (params.n != 0) {
         str_cut(&params, ';', &one);
         one = str_trim(one);
-        if (one.n < 3 || (one.p[0] | 0x20) != 'q' || one.p[1] != '=' || one.p[2] != '0')
-            continue;
-        size_t zeros = 2;
-        while (zeros < one.n && (one.p[zeros] == '0' || one.p[zeros] == '.'))
-            zeros++;
-        if (zeros == one.n)
-            return true;
+        if (one.n >= 3 && (one.p[0] | 0x20) == 'q' && one.p[1] == '=')
+            return read_weight((struct str){ one.p + 2, one.n - 2 });
     }
-    return false;
+    return 1000;
 }
 
-bool http_header_lists(struct str value, const char *token)
+int http_header_weight(struct str value, const char *token)
 {
     while (value.n != 0) {
         struct str params, name;
         str_cut(&value, ',', &params);
         str_cut(&params, ';', &name);
-        if (str_eq_nocase(str_trim(name), str_of(token)) && !weight_is_zero(params))
-            return true;
+        if (str_eq_nocase(str_trim(name), str_of(token)))
+            return weight_of(params);
     }
-    return false;
+    return -1;
+}
+
+bool http_header_lists(struct str value, const char *token)
+{
+    return http_header_weight(value, token) > 0;
 }
 
 struct str http_header_find(const struct http_head *h, const char *name)
@@ -94,58 +109,61 @@ struct str http_header_find(const struct http_head *h, const char *name)
     return (struct str){ 0 };
 }
 
-/* Headers that say how the connection goes on. Each row says whether the message can still be
- * right. */
+/* Headers that say how the connection goes on. Each row says what is wrong with the message, or NULL. */
 
 struct scan {
     struct http_head *h;
     bool host, says_close, says_keep_alive;
 };
 
-static bool take_length(struct scan *s, struct str value)
+static const char *take_length(struct scan *s, struct str value)
 {
     struct http_head *h = s->h;
     uint64_t n;
-    if (!str_to_u64(value, &n) || (h->has_length && h->content_length != n))
-        return false;
+    if (!str_to_u64(value, &n))
+        return "Content-Length is no whole number";
+    if (h->has_length && h->content_length != n)
+        return "two Content-Lengths differ";
     h->has_length = true;
     h->content_length = n;
-    return true;
+    return NULL;
 }
 
-static bool take_transfer(struct scan *s, struct str value)
+static const char *take_transfer(struct scan *s, struct str value)
 {
-    if (s->h->chunked || s->h->minor == 0 || !str_eq_nocase(value, STR("chunked")))
-        return false;
+    if (s->h->minor == 0)
+        return "HTTP/1.0 has no Transfer-Encoding";
+    if (s->h->chunked || !str_eq_nocase(value, STR("chunked")))
+        return "the one Transfer-Encoding that is known is chunked";
     s->h->chunked = true;
-    return true;
+    return NULL;
 }
 
-static bool take_connection(struct scan *s, struct str value)
+static const char *take_connection(struct scan *s, struct str value)
 {
     s->says_close |= http_header_lists(value, "close");
     s->says_keep_alive |= http_header_lists(value, "keep-alive");
-    return true;
+    return NULL;
 }
 
-static bool take_expect(struct scan *s, struct str value)
+static const char *take_expect(struct scan *s, struct str value)
 {
     s->h->expect_continue = s->h->minor >= 1 && str_eq_nocase(value, STR("100-continue"));
-    return true;
+    return NULL;
 }
 
 /* None is let through, since old tools send none; two are an attempt to be two hosts at once. */
-static bool take_host(struct scan *s, struct str value)
+static const char *take_host(struct scan *s, struct str value)
 {
-    bool first = !s->host;
+    const char *wrong = s->host ? "there are two Host headers" : NULL;
     s->host = true;
-    return first;
+    return wrong;
 }
 
 // clang-format off
 static const struct {
     struct str name;
-    bool (*take)(struct scan *s, struct str value);
+    const char *(*take)(struct scan *s, struct str value);
 } known_headers[] = {
     { { "content-length", 14 },    take_length },
     { { "transfer-encoding", 17 }, take_transfer },
@@ -155,12 +173,12 @@ static const struct {
 };
 // clang-format on
 
-static bool take_known(struct scan *s, const struct http_header *header)
+static const char *take_known(struct scan *s, const struct http_header *header)
 {
     for (size_t i = 0; i < ARRAY_LEN(known_headers); i++)
         if (str_eq_nocase(header->name, known_headers[i].name))
             return known_headers[i].take(s, header->value);
-    return true;
+    return NULL;
 }
 
 /* Heads */
@@ -176,29 +194,54 @@ static bool next_line(struct str *lines, struct str *line)
     return true;
 }
 
-static bool cut_header(struct str line, struct http_header *out)
+static const char *cut_header(struct str line, struct http_header *out)
 {
     struct str value = line;
-    if (!str_cut(&value, ':', &out->name) || !is_token(out->name) || !is_text(value))
-        return false;
+    if (!str_cut(&value, ':', &out->name))
+        return "a header's line has no colon";
+    if (!is_token(out->name)) /* "Name :", a line that goes on with spaces, an empty name */
+        return "a header's name is none, or has a space or a sign in it that none may have";
+    if (!is_text(value))
+        return "a header's value has a control character";
     out->value = str_trim(value);
-    return true;
+    return NULL;
+}
+
+static const char *const bare_line_feed = "a line ends without CR LF";
+
+static status malformed(struct http_head *h, const char *wrong)
+{
+    h->fault = wrong;
+    return INVALID;
+}
+
+static const char *read_header(struct scan *s, struct str *lines, struct http_header *out)
+{
+    struct str line;
+    if (!next_line(lines, &line))
+        return bare_line_feed;
+    const char *wrong = cut_header(line, out);
+    return wrong != NULL ? wrong : take_known(s, out);
 }
 
 static status read_headers(struct str lines, struct http_head *h)
 {
     struct scan s = { .h = h };
     while (lines.n != 0) {
-        struct str line;
-        if (h->header_count == LIMIT_HTTP_HEADERS)
-            return TOO_LARGE;
         struct http_header header;
-        if (!next_line(&lines, &line) || !cut_header(line, &header) || !take_known(&s, &header))
-            return INVALID;
+        if (h->header_count == LIMIT_HTTP_HEADERS) {
+            h->fault = "it has too many headers";
+            return TOO_LARGE;
+        }
+        const char *wrong = read_header(&s, &lines, &header);
+        if (wrong != NULL)
+            return malformed(h, wrong);
         http_header_add(h, header);
     }
     h->keep_alive = !s.says_close && (h->minor >= 1 || s.says_keep_alive);
-    return h->chunked && h->has_length ? INVALID : OK;
+    return h->chunked && h->has_length
+               ? malformed(h, "Content-Length and Transfer-Encoding stand together")
+               : OK;
 }
 
 /* "HTTP/1.x"; every 1.x is spoken to as one of the two that exist. */
@@ -230,24 +273,28 @@ static bool read_target(struct str target, struct http_head *h)
     return str_starts(h->path, "/") || str_is(target, "*");
 }
 
-static bool read_request_line(struct str line, struct http_head *h)
+static const char *read_request_line(struct str line, struct http_head *h)
 {
     struct str target;
-    return str_cut(&line, ' ', &h->method) && is_token(h->method) && str_cut(&line, ' ', &target) &&
-           read_target(target, h) && read_version(line, h);
+    if (!str_cut(&line, ' ', &h->method) || !is_token(h->method) || !str_cut(&line, ' ', &target))
+        return "its first line is not METHOD PATH HTTP/1.1";
+    if (!read_target(target, h))
+        return "the path does not begin with a slash, or has a control character or a # in it";
+    return read_version(line, h) ? NULL : "its first line does not end in HTTP/1.0 or HTTP/1.1";
 }
 
 /* The words after the code, and the space before them, may lack. */
-static bool read_status_line(struct str line, struct http_head *h)
+static const char *read_status_line(struct str line, struct http_head *h)
 {
+    static const char *const wrong = "its first line is not HTTP/1.1 CODE REASON";
     struct str version, code;
     if (!is_text(line) || !str_cut(&line, ' ', &version) || !read_version(version, h))
-        return false;
+        return wrong;
     str_cut(&line, ' ', &code);
     if (code.n != 3 || !is_digit(code.p[0]) || !is_digit(code.p[1]) || !is_digit(code.p[2]))
-        return false;
+        return wrong;
     h->code = (code.p[0] - '0') * 100 + (code.p[1] - '0') * 10 + (code.p[2] - '0');
-    return h->code >= 100;
+    return h->code >= 100 ? NULL : wrong;
 }
 
 /* All but the headers: zeroing those 4 KiB would cost more than reading an ordinary head. */
@@ -257,13 +304,17 @@ static void clear_head(struct http_head *h)
     h->minor = h->code = h->header_count = 0;
     h->keep_alive = h->chunked = h->expect_continue = h->has_length = false;
     h->content_length = h->name_lengths = 0;
+    h->fault = NULL;
 }
 
-/* The empty line's CRLF behind the last header's, or NULL. Line feeds are few: looking at each is quicker than memmem. */
+/* The empty line's CRLF behind the last header's, or NULL. Line feeds are few: looking at each is quicker than memmem. Two in a row
+ * are an end as well, of a head that is then found malformed: who ends lines so would wait in vain. */
 static const char *end_of_head(const char *p, size_t n, size_t from)
 {
     const char *at = p + from, *last = p + n;
     while (at < last && (at = memchr(at, '\n', (size_t)(last - at))) != NULL) {
+        if (last - at >= 2 && at[1] == '\n')
+            return at;
         if (last - at >= 3 && at[1] == '\r' && at[2] == '\n' && at > p && at[-1] == '\r')
             return at - 1;
         at++;
@@ -272,15 +323,17 @@ static const char *end_of_head(const char *p, size_t n, size_t from)
 }
 
 static struct parse cut_head(struct str bytes, size_t seen, struct http_head *out,
-                             bool (*first_line)(struct str, struct http_head *))
+                             const char *(*first_line)(struct str, struct http_head *))
 {
     size_t n = bytes.n < LIMIT_HTTP_HEADER_BYTES ? bytes.n : LIMIT_HTTP_HEADER_BYTES;
+    out->fault = NULL;
     const char *end = end_of_head(bytes.p, n, seen < 3 ? 0 : seen - 3);
     if (end == NULL)
         return bytes.n < LIMIT_HTTP_HEADER_BYTES ? parse_more() : parse_bad(TOO_LARGE);
     struct str lines = { bytes.p, (size_t)(end + 2 - bytes.p) }, line;
     clear_head(out);
-    if (!next_line(&lines, &line) || !first_line(line, out))
+    out->fault = next_line(&lines, &line) ? first_line(line, out) : bare_line_feed;
+    if (out->fault != NULL)
         return parse_bad(INVALID);
     status s = read_headers(lines, out);
     return s == OK ? parse_done((size_t)(end + 4 - bytes.p)) : parse_bad(s);
@@ -292,8 +345,10 @@ struct parse http1_request(struct str bytes, size_t seen, struct http_head *out)
     size_t skip = bytes.n >= 2 && memcmp(bytes.p, "\r\n", 2) == 0 ? 2 : 0;
     struct str head = { bytes.p + skip, bytes.n - skip };
     bool half_skipped = bytes.n == 1 && bytes.p[0] == '\r';
-    if (head.n != 0 && !token_char[(uint8_t)head.p[0]] && !half_skipped)
+    if (head.n != 0 && !token_char[(uint8_t)head.p[0]] && !half_skipped) {
+        out->fault = "it does not begin with a method";
         return parse_bad(INVALID);
+    }
     struct parse got = cut_head(head, seen < skip ? 0 : seen - skip, out, read_request_line);
     if (got.state == PARSE_DONE)
         got.used += skip;
@@ -304,8 +359,10 @@ struct parse http1_response(struct str bytes, size_t seen, struct http_head *out
 {
     static const char begin[] = "HTTP/1.";
     size_t n = bytes.n < sizeof(begin) - 1 ? bytes.n : sizeof(begin) - 1;
-    if (n != 0 && memcmp(bytes.p, begin, n) != 0)
+    if (n != 0 && memcmp(bytes.p, begin, n) != 0) {
+        out->fault = "it does not begin with HTTP/1";
         return parse_bad(INVALID);
+    }
     return cut_head(bytes, seen, out, read_status_line);
 }
 

@@ -28,6 +28,7 @@ struct http_head {
         name_lengths; /* bit n: a header's name has n bytes (n mod 64): most look-ups need no more than this */
     bool keep_alive, chunked, expect_continue, has_length;
     uint64_t content_length;
+    const char *fault; /* after BAD: what is wrong, in words that are never freed; NULL: its size */
 };
 
 /* Cuts a head; `seen` is how many bytes an earlier call that said MORE was given (so that a slow head is not scanned
@@ -45,7 +46,10 @@ static inline void http_header_add(struct http_head *h, struct http_header heade
 
 struct str http_header_find(const struct http_head *h,
                             const char *name); /* any case; n == 0 and p NULL: absent */
-/* Whether a comma-separated header such as Accept-Encoding lists the token (any case) without q=0. */
+/* How much a comma-separated header such as Accept-Encoding wants the token (any case), in thousandths: "gzip;q=0.5" is 500, without
+ * a q it is 1000; -1: it does not list it. */
+int http_header_weight(struct str value, const char *token);
+/* Whether it lists the token, and not with q=0. */
 bool http_header_lists(struct str value, const char *token);
 
 /* A chunked body, unwrapped in place as it comes: feed it each piece of the connection's bytes. */

@@ -410,8 +410,14 @@ status oip_request_from_raw(struct str body, const struct oip_model *m, struct a
             STR_ARG(in->name));
     /* Of one or two open dimensions the last takes what is there: the first is then the batch. */
     int64_t rest = shape_numel(&in->shape);
-    if (open >= 0 && rest > 0)
-        in->shape.dim[open] = (int64_t)(body.n / dtype_size(in->dtype)) / rest;
+    if (open < 0 || rest <= 0)
+        return OK;
+    size_t step = (size_t)rest * dtype_size(in->dtype);
+    if (body.n % step != 0)
+        return err_set(e, INVALID,
+                       "Raw input '%.*s' has %zu bytes, which is no multiple of the %zu of one row",
+                       STR_ARG(in->name), body.n, step);
+    in->shape.dim[open] = (int64_t)(body.n / step);
     return OK;
 }
 

@@ -151,39 +151,40 @@ struct str access_key(struct str authorization, struct str x_api_key)
     return str_trim(x_api_key);
 }
 
-/* The first row that fits: a path's beginning, and the method, where it matters. What only reads is metadata; the rest
- * computes. */
+/* The first row that fits: a path's beginning and its end, and the method, where they matter. What only reads is metadata; the
+ * rest computes. */
 // clang-format off
 static const struct {
-    const char *method, *prefix;
+    const char *method, *prefix, *suffix;
     enum access group;
 } http_rows[] = {
-    { NULL,   "/v2/health/",             ACCESS_HEALTH },
-    { NULL,   "/health",                 ACCESS_HEALTH },
-    { NULL,   "/metrics",                ACCESS_METRICS },
-    { NULL,   "/monitoring/",            ACCESS_METRICS },
-    { NULL,   "/brpc_metrics",           ACCESS_METRICS },
-    { NULL,   "/vars",                   ACCESS_METRICS },
-    { NULL,   "/status",                 ACCESS_METRICS },
-    { NULL,   "/connections",            ACCESS_METRICS },
-    { NULL,   "/v2/models/stats",        ACCESS_METRICS },
-    { "POST", "/v2/repository/index",    ACCESS_METADATA },
-    { NULL,   "/v2/repository/",         ACCESS_ADMIN },
-    { "POST", "/v2/logging",             ACCESS_ADMIN },
-    { "POST", "/v2/trace",               ACCESS_ADMIN },
-    { "POST", "/v2/systemsharedmemory",  ACCESS_ADMIN },
-    { "POST", "/v2/cudasharedmemory",    ACCESS_ADMIN },
-    { "GET",  "/",                       ACCESS_METADATA },
-    { "HEAD", "/",                       ACCESS_METADATA },
+    { NULL,   "/v2/health/",             "", ACCESS_HEALTH },
+    { NULL,   "/health",                 "", ACCESS_HEALTH },
+    { NULL,   "/metrics",                "", ACCESS_METRICS },
+    { NULL,   "/monitoring/",            "", ACCESS_METRICS },
+    { NULL,   "/brpc_metrics",           "", ACCESS_METRICS },
+    { NULL,   "/vars",                   "", ACCESS_METRICS },
+    { NULL,   "/status",                 "", ACCESS_METRICS },
+    { NULL,   "/connections",            "", ACCESS_METRICS },
+    { NULL,   "/v2/models/",             "/stats", ACCESS_METRICS },
+    { "POST", "/v2/models/",             "/trace/setting", ACCESS_ADMIN },
+    { "POST", "/v2/repository/index",    "", ACCESS_METADATA },
+    { NULL,   "/v2/repository/",         "", ACCESS_ADMIN },
+    { "POST", "/v2/logging",             "", ACCESS_ADMIN },
+    { "POST", "/v2/trace",               "", ACCESS_ADMIN },
+    { "POST", "/v2/systemsharedmemory",  "", ACCESS_ADMIN },
+    { "POST", "/v2/cudasharedmemory",    "", ACCESS_ADMIN },
+    { "GET",  "/",                       "", ACCESS_METADATA },
+    { "HEAD", "/",                       "", ACCESS_METADATA },
+    { NULL,   "",                        "", ACCESS_INFER },
 };
 // clang-format on
 
 enum access access_of_http(struct str method, struct str path)
 {
-    for (size_t i = 0; i < ARRAY_LEN(http_rows); i++)
-        if ((http_rows[i].method == NULL || str_is(method, http_rows[i].method)) &&
-            str_starts(path, http_rows[i].prefix))
-            return http_rows[i].group;
-    return str_starts(path, "/v2/models/") && str_ends(path, "/trace/setting") ? ACCESS_ADMIN
-                                                                               : ACCESS_INFER;
+    size_t i = 0;
+    while (!((http_rows[i].method == NULL || str_is(method, http_rows[i].method)) &&
+             str_starts(path, http_rows[i].prefix) && str_ends(path, http_rows[i].suffix)))
+        i++;
+    return http_rows[i].group;
 }

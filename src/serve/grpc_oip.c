@@ -44,19 +44,22 @@ static void server_metadata(struct grpc_rpc *g, struct str message)
 
 /* ---- models ---- */
 
+static status check_version(struct str version, struct err *e)
+{
+    int64_t number;
+    return version.n == 0 || str_to_i64(version, &number)
+               ? OK
+               : err_set(e, INVALID,
+                         "failed to get model version from specified version string '%.*s': it is "
+                         "no whole number",
+                         STR_ARG(version));
+}
+
 static struct flow *find(struct grpc_rpc *g, struct str name, struct str version)
 {
     struct err e = { "" };
-    status code;
-    int64_t number;
-    struct flow *flow = NULL;
-    if (version.n > 0 && !str_to_i64(version, &number))
-        code = err_set(&e, INVALID,
-                       "failed to get model version from specified version string '%.*s': it is no "
-                       "whole number",
-                       STR_ARG(version));
-    else
-        flow = lane_flow(g->conn->lane, name, version, &code, &e);
+    status code = check_version(version, &e);
+    struct flow *flow = code == OK ? lane_flow(g->conn->lane, name, version, &code, &e) : NULL;
     if (flow == NULL)
         grpc_fail(g, code == BUSY ? STOPPING : code, e.text); /* UNAVAILABLE: not loaded yet */
     return flow;
@@ -69,6 +72,10 @@ static void model_ready(struct grpc_rpc *g, struct str message)
     status code;
     if (!message_two(g, message, &name, &version))
         return;
+    if (check_version(version, &e) != OK) {
+        grpc_fail(g, INVALID, e.text);
+        return;
+    }
     reply_flag(g, lane_flow(g->conn->lane, name, version, &code, &e) != NULL &&
                       oip_server_ready(g->conn->lane->server));
 }
@@ -287,17 +294,25 @@ static void model_statistics(struct grpc_rpc *g, struct str message)
 
 /* ---- the repository ---- */
 
-static bool wants_ready(struct str message)
+/* repository_name 1, ready 2 */
+static bool read_index(struct grpc_rpc *g, struct str message, bool *ready)
 {
     struct pb r;
-    bool ready = false;
+    struct str repository = STR("");
+    *ready = false;
     for (pb_init(&r, message); pb_next(&r);) {
-        if (r.field == 2 && r.wire == PB_VARINT)
-            ready = pb_varint(&r) != 0;
+        if (r.field == 1 && r.wire == PB_BYTES)
+            repository = pb_bytes(&r);
+        else if (r.field == 2 && r.wire == PB_VARINT)
+            *ready = pb_varint(&r) != 0;
         else
             pb_skip(&r);
     }
-    return ready;
+    if (!pb_ok(&r))
+        message_damaged(g);
+    else if (repository.n > 0)
+        grpc_fail(g, UNSUPPORTED, NO_REPOSITORY_NAMES);
+    return pb_ok(&r) && repository.n == 0;
 }
 
 static void put_index(struct buf *b, const struct served *v)
@@ -316,8 +331,10 @@ static void put_index(struct buf *b, const struct served *v)
 static void repository_index(struct grpc_rpc *g, struct str message)
 {
     const struct table *t = lane_table(g->conn->lane);
-    bool ready = wants_ready(message);
+    bool ready;
     struct buf b;
+    if (!read_index(g, message, &ready))
+        return;
     buf_init(&b, MESSAGE_BYTES);
     for (int i = 0; i < table_count(t); i++) {
         const struct served_model *m = table_at(t, i);
@@ -386,9 +403,7 @@ static status read_change(struct change *c, struct err *e)
     }
     if (!pb_ok(&r))
         return err_set(e, MALFORMED, "the protobuf message is damaged or cut short");
-    return c->repository.n == 0
-               ? OK
-               : err_set(e, UNSUPPORTED, "'repository_name' specification is not supported");
+    return c->repository.n == 0 ? OK : err_set(e, UNSUPPORTED, NO_REPOSITORY_NAMES);
 }
 
 static void free_change(struct change *c)

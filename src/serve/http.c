@@ -11,6 +11,57 @@
 
 #define COMPRESS_FROM 512 /* bytes of a reply's body, as brpc has it */
 
+/* ---- content codings, the cheapest to make first ---- */
+
+static const struct coding {
+    const char *name;
+    compression is;
+} codings[] = {
+    { "zstd", COMPRESSION_ZSTD },
+    { "gzip", COMPRESSION_GZIP },
+    { "x-gzip", COMPRESSION_GZIP },
+    { "deflate", COMPRESSION_ZLIB },
+};
+
+static const char *coding_name(compression c)
+{
+    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
+        if (codings[i].is == c)
+            return codings[i].name;
+    return NULL;
+}
+
+/* How the body is packed; false: in a way that we do not know. */
+static bool body_compression(const struct http_head *head, compression *out)
+{
+    struct str name = http_header_find(head, "Content-Encoding");
+    *out = COMPRESSION_NONE;
+    if (name.n == 0 || str_eq_nocase(name, STR("identity")))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
+        if (str_eq_nocase(name, str_of(codings[i].name))) {
+            *out = codings[i].is;
+            return true;
+        }
+    return false;
+}
+
+/* What is wanted most; among equals what is cheapest to make. */
+static compression reply_compression(const struct http_head *head)
+{
+    struct str accept = http_header_find(head, "Accept-Encoding");
+    compression best = COMPRESSION_NONE;
+    int most = 0;
+    for (size_t i = 0; accept.n > 0 && i < ARRAY_LEN(codings); i++) {
+        int weight = http_header_weight(accept, codings[i].name);
+        if (weight > most) {
+            most = weight;
+            best = codings[i].is;
+        }
+    }
+    return best;
+}
+
 /* ---- header lines that any answer may carry ---- */
 
 struct lines {
@@ -58,7 +109,7 @@ static struct note *note_of(const struct http_request *r, bool plain, struct are
     return note_new(r->conn, &from, a);
 }
 
-void http_answer(const struct http_request *r, const struct http_answer *a)
+static void answer_plain(const struct http_request *r, const struct http_answer *a)
 {
     struct lane *lane = r->conn->lane;
     const struct note *note = note_of(r, true, &lane->scratch);
@@ -75,6 +126,26 @@ void http_answer(const struct http_request *r, const struct http_answer *a)
     more.extra = text;
     note_answer(r->conn, note, a->code, a->body.n, lane->route_ns);
     r->carrier->answer(r, &more);
+}
+
+void http_answer(const struct http_request *r, const struct http_answer *a)
+{
+    struct http_answer packed = *a;
+    compression how = a->body.n >= COMPRESS_FROM && a->encoding == NULL ? reply_compression(r->head)
+                                                                        : COMPRESSION_NONE;
+    if (how == COMPRESSION_NONE) {
+        answer_plain(r, a);
+        return;
+    }
+    struct buf body;
+    struct err e;
+    buf_init(&body, LIMIT_ARENA_BYTES);
+    if (compress_bytes(how, a->body, &body, &e) == OK && buf_check(&body) == OK) {
+        packed.body = buf_view(&body);
+        packed.encoding = coding_name(how);
+    }
+    answer_plain(r, &packed);
+    buf_deinit(&body);
 }
 
 void http_put_error(struct buf *b, const char *words)
@@ -130,50 +201,6 @@ struct str http_decoded(const struct http_request *r, struct str part)
 int http_code(const struct server *s, status fault)
 {
     return fault == MALFORMED && s->options.triton_codes ? 500 : status_http(fault);
-}
-
-/* ---- content codings, the cheapest to make first ---- */
-
-static const struct coding {
-    const char *name;
-    compression is;
-} codings[] = {
-    { "zstd", COMPRESSION_ZSTD },
-    { "gzip", COMPRESSION_GZIP },
-    { "x-gzip", COMPRESSION_GZIP },
-    { "deflate", COMPRESSION_ZLIB },
-};
-
-static const char *coding_name(compression c)
-{
-    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
-        if (codings[i].is == c)
-            return codings[i].name;
-    return NULL;
-}
-
-/* How the body is packed; false: in a way that we do not know. */
-static bool body_compression(const struct http_head *head, compression *out)
-{
-    struct str name = http_header_find(head, "Content-Encoding");
-    *out = COMPRESSION_NONE;
-    if (name.n == 0 || str_eq_nocase(name, STR("identity")))
-        return true;
-    for (size_t i = 0; i < ARRAY_LEN(codings); i++)
-        if (str_eq_nocase(name, str_of(codings[i].name))) {
-            *out = codings[i].is;
-            return true;
-        }
-    return false;
-}
-
-static compression reply_compression(const struct http_head *head)
-{
-    struct str accept = http_header_find(head, "Accept-Encoding");
-    for (size_t i = 0; accept.n > 0 && i < ARRAY_LEN(codings); i++)
-        if (http_header_lists(accept, codings[i].name))
-            return codings[i].is;
-    return COMPRESSION_NONE;
 }
 
 /* Milliseconds from now in a header of ours, or as gRPC writes them ("100m"). */

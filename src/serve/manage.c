@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "codec/base64.h"
 #include "codec/json.h"
+#include "serve/oip.h"
 
 /* ---- the index ---- */
 
@@ -65,6 +66,11 @@ void manage_index(const struct http_request *r, const struct route_parts *parts)
     }
     buf_deinit(&b);
     arena_deinit(&a);
+}
+
+void manage_named(const struct http_request *r, const struct route_parts *parts)
+{
+    http_answer_error(r, status_http(UNSUPPORTED), NO_REPOSITORY_NAMES);
 }
 
 /* ---- changes, run by the keeper ---- */

@@ -5,6 +5,8 @@
 
 /* POST /v2/repository/index: every version with its state; {"ready": true} lists those alone that are. */
 void manage_index(const struct http_request *r, const struct route_parts *parts);
+/* The same calls, and these, of a repository with a name of its own: there is none such. */
+void manage_named(const struct http_request *r, const struct route_parts *parts);
 /* POST /v2/repository/models/NAME/load; the body may bring {"parameters": {"config": JSON, "file:PATH": base64}}. */
 void manage_load(const struct http_request *r, const struct route_parts *parts);
 void manage_unload(const struct http_request *r, const struct route_parts *parts);

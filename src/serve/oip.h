@@ -26,6 +26,8 @@ const char *oip_platform(const struct flow *flow);
 /* Whether every port has a batch dimension, which a configuration's dims then leave out, and what it says of its size. */
 bool oip_is_batched(const struct flow *flow);
 #define OIP_MAX_BATCH 4096
+/* What a call says that names a repository: there is one, without a name. */
+#define NO_REPOSITORY_NAMES "'repository_name' specification is not supported"
 
 /* In the call's arena, with the ports and the name of the call's flow. */
 struct oip_call *oip_call_new(struct call *c);

@@ -48,6 +48,9 @@ static const struct route routes[] = {
     { "POST", "/" GENERAL_MODEL_SERVICE "/debug",             general },
     { "POST", "/*/prediction",                                prediction },
     { "POST", "/v2/repository/index",                         manage_index },
+    { "POST", "/v2/repository/*/index",                       manage_named },
+    { "POST", "/v2/repository/*/models/*/load",               manage_named },
+    { "POST", "/v2/repository/*/models/*/unload",             manage_named },
     { "POST", "/v2/repository/models/*/load",                 manage_load },
     { "POST", "/v2/repository/models/*/unload",               manage_unload },
     { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
@@ -94,34 +97,103 @@ static bool method_fits(const struct route *route, struct str method)
            (str_is(method, "HEAD") && strcmp(route->method, "GET") == 0);
 }
 
-static void answer_bad_method(const struct http_request *r, const char *allow)
+/* ---- paths and methods that are none ---- */
+
+#define SHOWN_BYTES 300 /* of a path, in words */
+
+static struct str shown(struct str path)
 {
-    char extra[64], words[ERR_TEXT_MAX];
-    snprintf(extra, sizeof(extra), "Allow: %s\r\n", allow);
-    int n = snprintf(words, sizeof(words), "method %.*s is not allowed here, expected %s\n",
-                     STR_ARG(r->head->method), allow);
-    http_answer(r, &(struct http_answer){ .code = status_http(BAD_METHOD),
-                                          .content_type = "text/plain",
-                                          .extra = extra,
-                                          .body = { words, (size_t)n } });
+    return (struct str){ path.p, path.n < SHOWN_BYTES ? path.n : SHOWN_BYTES };
 }
 
-static void answer_not_found(const struct http_request *r)
+/* Each family of paths has its own words for what it does not have; allow: what the path does take, or NULL where there is none such. */
+static void words_of_oip(const struct http_request *r, const char *allow, char *words, size_t size)
 {
-    char words[ERR_TEXT_MAX];
-    char extra[64];
-    snprintf(extra, sizeof(extra), "x-bd-error-code: %d\r\n", status_brpc(NOT_FOUND));
-    int n =
-        snprintf(words, sizeof(words), "Fail to find method on '%.*s'; GET / lists what there is\n",
-                 (int)(r->head->path.n > 300 ? 300 : r->head->path.n), r->head->path.p);
-    http_answer(r, &(struct http_answer){ .code = 404,
-                                          .content_type = "text/plain",
-                                          .extra = extra,
-                                          .body = { words, (size_t)n } });
+    struct str path = shown(r->head->path);
+    if (allow == NULL)
+        snprintf(words, size, "Not Found: there is no '%.*s'; GET / lists what there is",
+                 STR_ARG(path));
+    else
+        snprintf(words, size, "Method Not Allowed: '%.*s' takes %s", STR_ARG(path), allow);
 }
 
-/* true: it was answered. *allow: the methods of a row that has the path alone. */
-static bool route_by(const struct route *row, const struct http_request *r, const char **allow)
+static void words_of_tfs(const struct http_request *r, const char *allow, char *words, size_t size)
+{
+    snprintf(words, size, "Malformed request: %.*s %.*s", STR_ARG(r->head->method),
+             STR_ARG(shown(r->head->path)));
+}
+
+static void words_of_brpc(const struct http_request *r, const char *allow, char *words, size_t size)
+{
+    if (allow == NULL)
+        snprintf(words, size, "Fail to find method on '%.*s'; GET / lists what there is\n",
+                 STR_ARG(shown(r->head->path)));
+    else
+        snprintf(words, size, "method %.*s is not allowed here, expected %s\n",
+                 STR_ARG(r->head->method), allow);
+}
+
+// clang-format off
+static const struct family {
+    const char *prefix;
+    bool json;
+    int code; /* for both; 0: 404 and 405 */
+    void (*words)(const struct http_request *r, const char *allow, char *words, size_t size);
+} families[] = {
+    { "/v2",        true,  0,   words_of_oip },
+    { "/v1/models", true,  400, words_of_tfs },
+    { "/",          false, 0,   words_of_brpc },
+    { "",           false, 0,   words_of_brpc },
+};
+// clang-format on
+
+static void answer_none(const struct http_request *r, const char *allow)
+{
+    const struct family *f = families;
+    char extra[64] = "", words[ERR_TEXT_MAX];
+    struct buf b;
+    while (!str_starts(r->head->path, f->prefix))
+        f++;
+    if (allow != NULL)
+        snprintf(extra, sizeof(extra), "Allow: %s\r\n", allow);
+    else if (!f->json)
+        snprintf(extra, sizeof(extra), "x-bd-error-code: %d\r\n", status_brpc(NOT_FOUND));
+    f->words(r, allow, words, sizeof(words));
+    buf_init(&b, LIMIT_HTTP_HEADER_BYTES);
+    if (f->json)
+        http_put_error(&b, words);
+    else
+        buf_str(&b, words);
+    http_answer(
+        r, &(struct http_answer){
+               .code = f->code != 0 ? f->code : status_http(allow != NULL ? BAD_METHOD : NOT_FOUND),
+               .content_type = f->json ? "application/json" : "text/plain",
+               .extra = extra,
+               .body = buf_view(&b) });
+    buf_deinit(&b);
+}
+
+/* What a path may be asked with, as rows are met that have it. */
+struct methods {
+    bool get, post;
+};
+
+static const char *methods_text(struct methods m)
+{
+    return m.get && m.post ? "GET, HEAD, POST, OPTIONS"
+           : m.get         ? "GET, HEAD, OPTIONS"
+           : m.post        ? "POST, OPTIONS"
+                           : NULL;
+}
+
+static void note_methods(struct methods *m, const struct route *row)
+{
+    m->get = m->get || strcmp(row->method, "GET") == 0;
+    m->post = m->post || strcmp(row->method, "POST") == 0;
+}
+
+/* true: it was answered. */
+static bool route_by(const struct route *row, const struct http_request *r, struct methods *allow)
 {
     struct route_parts parts;
     for (; row->method != NULL; row++) {
@@ -131,7 +203,7 @@ static bool route_by(const struct route *row, const struct http_request *r, cons
             row->handle(r, &parts);
             return true;
         }
-        *allow = row->method;
+        note_methods(allow, row);
     }
     return false;
 }
@@ -141,20 +213,17 @@ static void answer_options(const struct http_request *r)
 {
     struct route_parts parts;
     char extra[256];
-    bool get = str_is(r->head->path, "*"), post = get;
+    bool all = str_is(r->head->path, "*");
+    struct methods m = { all, all };
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         for (const struct route *row = tables[i]; row->method != NULL; row++)
-            if (matches(row->pattern, r->head->path, &parts)) {
-                get = get || strcmp(row->method, "GET") == 0;
-                post = post || strcmp(row->method, "POST") == 0;
-            }
-    if (!get && !post) {
-        answer_not_found(r);
+            if (matches(row->pattern, r->head->path, &parts))
+                note_methods(&m, row);
+    const char *methods = methods_text(m);
+    if (methods == NULL) {
+        answer_none(r, NULL);
         return;
     }
-    const char *methods = get && post ? "GET, HEAD, POST, OPTIONS"
-                          : get       ? "GET, HEAD, OPTIONS"
-                                      : "POST, OPTIONS";
     bool cors = r->conn->lane->server->options.cors_origin != NULL;
     snprintf(extra, sizeof(extra), "Allow: %s\r\n%s%s%s", methods,
              cors ? "Access-Control-Allow-Methods: " : "", cors ? methods : "",
@@ -165,7 +234,7 @@ static void answer_options(const struct http_request *r)
 
 static void answer_by_table(const struct http_request *r)
 {
-    const char *allow = NULL;
+    struct methods allow = { false, false };
     if (str_is(r->head->method, "OPTIONS")) {
         answer_options(r);
         return;
@@ -175,10 +244,7 @@ static void answer_by_table(const struct http_request *r)
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         if (route_by(tables[i], r, &allow))
             return;
-    if (allow != NULL)
-        answer_bad_method(r, allow);
-    else
-        answer_not_found(r);
+    answer_none(r, methods_text(allow));
 }
 
 /* false: answered. */

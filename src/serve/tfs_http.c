@@ -157,6 +157,10 @@ static void answer_states(const struct http_request *r, const struct place *p)
     struct err e = { "" };
     struct buf b;
     const char *separator = "";
+    if (p->verb.n > 0) { /* ":predict" is posted */
+        answer_malformed(r);
+        return;
+    }
     if (m != NULL && p->label &&
         table_find(lane_table(r->conn->lane), p->name, p->version, &only, &e) != OK)
         m = NULL;

@@ -220,6 +220,10 @@ def keyed(tmp_path_factory):
     (INFER, ["-d", BODY], "beta", 200),
     ("/v2", [], "beta", 401),
     ("/v2", [], "alpha", 200),
+    ("/v2/models/uci/stats", [], None, 200),
+    ("/v2/models/statistics", [], None, 401),
+    ("/v2/models/uci/trace/setting", [], "alpha", 200),
+    ("/v2/models/uci/trace/setting", ["-d", "{}"], "alpha", 401),
     ("/v2/repository/models/uci/load", ["-X", "POST"], "alpha", 401),
     ("/v2/repository/models/uci/load", ["-X", "POST"], "gamma", 200),
 ])

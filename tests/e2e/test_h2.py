@@ -79,7 +79,7 @@ def test_errors_keep_their_codes(server):
     head, body = curl(server, "/GeneralModelService/inference", "-d", "{")
     assert head[0].startswith("http/2 400") and body
     head, body = curl(server, "/v2/health/live", "-X", "POST")
-    assert head[0].startswith("http/2 405") and "allow: get" in head
+    assert head[0].startswith("http/2 405") and "allow: get, head, options" in head
 
 
 def test_gzip_both_ways(server, tmp_path):

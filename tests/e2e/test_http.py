@@ -96,7 +96,9 @@ def test_wrong_urls_and_methods(url):
     r = requests.get(url + "/nothing/here")
     assert r.status_code == 404 and r.headers["x-bd-error-code"] == "1002" and "/nothing/here" in r.text
     r = requests.get(url + PATHS[0])
-    assert r.status_code == 405 and r.headers["Allow"] == "POST"
+    assert r.status_code == 405 and r.headers["Allow"] == "POST, OPTIONS" == requests.options(url + PATHS[0]).headers["Allow"]
+    for method in ("FOO", "TRACE", "PROPFIND"):
+        assert requests.request(method, url + PATHS[0]).status_code == 405
     assert requests.post(url + "/GeneralModelService/nothing", json=BODY).status_code == 404
 
 
@@ -199,19 +201,33 @@ def test_a_head_cut_anywhere_hurts_nobody(server, url):
     still_serves(url)
 
 
-@pytest.mark.parametrize("head", [
-    b"GET / HTTP/1.1\r\nA b: c\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", b"GET /\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+@pytest.mark.parametrize("head,words", [
+    (b"GET / HTTP/1.1\r\nA b: c\r\n\r\n", "a header's name"), (b"GET / HTTP/9.9\r\n\r\n", "does not end in HTTP/1.0 or HTTP/1.1"),
+    (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", "no colon"), (b"GET /\r\n\r\n", "METHOD PATH HTTP/1.1"),
+    (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "two Content-Lengths differ"),
+    (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "Content-Length is no whole number"),
+    (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "stand together"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", "is chunked"), (b"GET / HTTP/1.1\nHost: a\n\n", "without CR LF"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "two Host headers"), (b"GET / HTTP/1.1\r\nA: \x01\r\n\r\n", "a control character"),
+    (b"CONNECT a:1 HTTP/1.1\r\n\r\n", "begin with a slash"),
 ])
-def test_malformed_heads(server, url, head):
-    assert exchange(server, head).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 ", b"HTTP/1.1 505 "))
+def test_malformed_heads_are_told_why(server, url, head, words):
+    answer = exchange(server, head).decode()
+    assert answer.startswith("HTTP/1.1 400 ") and "head is malformed: " in answer and words in answer
     still_serves(url)
 
 
 def test_heads_over_the_limit(server, url):
     assert exchange(server, b"GET / HTTP/1.1\r\nA: " + b"x" * 70000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
+    assert b"more than 128 headers" in exchange(server, b"GET / HTTP/1.1\r\n" + b"A: x\r\n" * 200 + b"\r\n")
     still_serves(url)
+
+
+def test_pages_are_packed_for_who_takes_that_the_way_he_likes_best(url):
+    for accept, coding in (("gzip", "gzip"), ("zstd;q=0.1, gzip;q=0.9", "gzip"), ("gzip;q=0.5, deflate", "deflate"), ("gzip;q=0", None), ("br", None)):
+        r = requests.get(url + "/metrics", headers={"Accept-Encoding": accept})
+        assert r.headers.get("Content-Encoding") == coding and "pd_query_request_success_total" in r.text
+    assert "Content-Encoding" not in requests.get(url + "/version", headers={"Accept-Encoding": "gzip"}).headers
 
 
 def test_bodies_over_the_limit():

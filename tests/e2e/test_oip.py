@@ -64,6 +64,23 @@ def test_raw_body(url):
     assert np.frombuffer(r.content[n:], "<f4") == pytest.approx([PRICE] * 2, abs=1e-5)
 
 
+def test_a_raw_body_that_is_no_whole_number_of_rows(url):
+    r = requests.post(url + INFER, b"abcd", headers={"Inference-Header-Content-Length": "0"})
+    assert r.status_code == 400 and "has 4 bytes, which is no multiple of the 52 of one row" in r.json()["error"]
+
+
+@pytest.mark.parametrize("method,path,code,words", [
+    ("GET", "/v2/nothing", 404, "Not Found"), ("DELETE", "/v2", 405, "Method Not Allowed"), ("GET", INFER, 405, "Method Not Allowed"),
+    ("POST", "/v2/repository/mine/index", 501, "'repository_name' specification is not supported"),
+    ("POST", "/v2/repository/mine/models/uci/load", 501, "'repository_name'"),
+    ("GET", "/v2/models/half", 404, "Request for unknown model: 'half' is not found"),
+    ("GET", "/v2/models/ucy", 404, "did you mean 'uci'?"),
+])
+def test_faults_of_paths_are_json(url, method, path, code, words):
+    r = requests.request(method, url + path)
+    assert r.status_code == code and words in r.json()["error"], r.text
+
+
 @pytest.mark.parametrize("change,code,words", [
     ({"data": ROW[:5]}, 400, "Shape does not match true shape of 'data' field"), ({"shape": [1, 12]}, 400, "Shape does not match"),
     ({"name": "y"}, 400, "unexpected inference input 'y'"), ({"datatype": "INT32"}, 400, "non-signed-integer"),

@@ -51,6 +51,8 @@ def test_states_and_metadata(url):
 
 
 @pytest.mark.parametrize("method,path,code,words", [
+    ("GET", "/bow:predict", 400, "Malformed request: GET /v1/models/bow:predict"), ("GET", "/bow/what", 400, "Malformed request"),
+    ("DELETE", "/bow", 400, "Malformed request: DELETE /v1/models/bow"),
     ("GET", "", 400, "Missing model name in request."), ("POST", "/bow", 400, "Malformed request: POST /v1/models/bow"),
     ("POST", "/bow:guess", 400, "Malformed request"), ("POST", "/bow/versions/x:predict", 400, "Malformed request"),
     ("GET", "/half", 404, "Servable not found for request: Latest(half)"),

@@ -258,6 +258,26 @@ static void what_could_be_read_two_ways_is_refused(void **state)
     }
 }
 
+static void what_is_wrong_with_a_head_is_told(void **state)
+{
+    static const struct {
+        const char *head, *fault;
+    } rows[] = {
+        { "GET /\r\n\r\n", "its first line is not METHOD PATH HTTP/1.1" },
+        { "GET / HTTP/1.1\nA: b\n\n", "a line ends without CR LF" },
+        { "GET / HTTP/1.1\r\nA: b\n\n", "a line ends without CR LF" },
+        { "GET / HTTP/1.1\r\nA\r\n\r\n", "a header's line has no colon" },
+        { "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "there are two Host headers" },
+        { "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+          "two Content-Lengths differ" },
+    };
+    static struct http_head h;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(http1_request(str_of(rows[i].head), 0, &h).state, PARSE_BAD);
+        assert_string_equal(h.fault, rows[i].fault);
+    }
+}
+
 static void a_zero_byte_is_refused_anywhere(void **state)
 {
     char text[] = ORDINARY;
@@ -375,6 +395,21 @@ static void lists_are_searched_by_token(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(http_header_lists(str_of(rows[i].value), "gzip"), rows[i].lists);
+}
+
+static void weights_are_read(void **state)
+{
+    static const struct {
+        const char *value;
+        int weight;
+    } rows[] = {
+        { "gzip", 1000 },      { "zstd, gzip;q=0.25", 250 }, { "gzip; q=0.001", 1 },
+        { "gzip;q=1", 1000 },  { "gzip;q=1.000", 1000 },     { "gzip;q=1.5", 1000 },
+        { "gzip;q=0", 0 },     { "gzip;q=.5", 1000 },        { "gzip;q=0.12345", 123 },
+        { "gzip;q=-1", 1000 }, { "gzip;q=9", 1000 },         { "zstd", -1 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(http_header_weight(str_of(rows[i].value), "gzip"), rows[i].weight);
 }
 
 /* Chunks */
@@ -574,6 +609,8 @@ int main(void)
         cmocka_unit_test(heads_are_bounded_in_bytes),
         cmocka_unit_test(heads_are_bounded_in_headers),
         cmocka_unit_test(lists_are_searched_by_token),
+        cmocka_unit_test(weights_are_read),
+        cmocka_unit_test(what_is_wrong_with_a_head_is_told),
         cmocka_unit_test(chunks_are_unwrapped_however_they_are_cut),
         cmocka_unit_test(chunks_cut_short_wait_for_more),
         cmocka_unit_test(damaged_chunks_are_refused),
