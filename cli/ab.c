@@ -214,11 +214,11 @@ static status divide(const struct ab_args *args, struct arena *a, struct err *e)
         body = (struct str){ (const char *)file_map_data(m), file_map_size(m) };
     }
     buf_init(&out, 1 << 20);
-    status s = ask_fine(
-        &(struct ask){ args->words.word[0], "POST",
-                       arena_printf(a, "/v2/repository/models/%s/traffic", args->words.word[1]),
-                       body, 0, &args->remote },
-        &out, e);
+    status s = ask_fine(&(struct ask){ args->words.word[0], "POST",
+                                       arena_printf(a, "/v2/repository/models/%s/traffic",
+                                                    ask_part(args->words.word[1], a)),
+                                       body, 0, &args->remote },
+                        &out, e);
     buf_deinit(&out);
     file_map_unref(m);
     return s;

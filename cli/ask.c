@@ -5,6 +5,10 @@
 #include "codec/json.h"
 #include "proto/http1.h"
 
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
 static void put_request(const struct ask *q, const char *authorization, struct buf *out)
 {
     buf_printf(
@@ -55,6 +59,19 @@ static status talk(const struct ask *q, const char *authorization, struct transp
         s = err_set(e, INVALID, "%s does not answer in HTTP", q->at);
     buf_deinit(&bytes);
     return s;
+}
+
+const char *ask_part(const char *name, struct arena *a)
+{
+    char *out = arena_alloc(a, 3 * strlen(name) + 1), *to = out;
+    bool dots = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    for (const char *p = name; *p != '\0'; p++) {
+        bool plain =
+            isalnum((unsigned char)*p) || strchr("-_~", *p) != NULL || (*p == '.' && !dots);
+        to += plain ? snprintf(to, 2, "%c", *p) : snprintf(to, 4, "%%%02X", (unsigned char)*p);
+    }
+    *to = '\0';
+    return out;
 }
 
 status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e)

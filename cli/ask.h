@@ -15,6 +15,8 @@ struct ask {
     const struct remote *remote;
 };
 
+/* A name as one part of a path: what would end it, or lead elsewhere, is percent-encoded. In the arena. */
+const char *ask_part(const char *name, struct arena *a);
 /* The answer's body goes to `out`, its number to *code. Fails where no answer comes; what the answer says is the
  * caller's business. */
 status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e);

@@ -119,11 +119,11 @@ static status change(const struct models_args *args, struct arena *a, struct err
     buf_init(&out, 1 << 26);
     status s = put_body(args, &body, e);
     if (s == OK)
-        s = ask_fine(
-            &(struct ask){ w->word[0], "POST",
-                           arena_printf(a, "/v2/repository/models/%s/%s", w->word[2], w->word[1]),
-                           buf_view(&body), args->timeout_ms, &args->remote },
-            &out, e);
+        s = ask_fine(&(struct ask){ w->word[0], "POST",
+                                    arena_printf(a, "/v2/repository/models/%s/%s",
+                                                 ask_part(w->word[2], a), w->word[1]),
+                                    buf_view(&body), args->timeout_ms, &args->remote },
+                     &out, e);
     buf_deinit(&body);
     buf_deinit(&out);
     return s;

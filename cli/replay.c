@@ -20,7 +20,7 @@
 struct replay_args {
     struct words words, diff;
     struct remote remote;
-    const char *protocol, *model;
+    const char *protocol, *model, *as;
     double tolerance, pace;
     int64_t concurrency, timeout_ms;
     bool json;
@@ -36,7 +36,8 @@ static const struct option options[] = {
     { "tolerance", OPT_REAL, FIELD(tolerance), "X", "0.0001", "differences up to this are none (of the larger number, or of 1)", 0, 1e9, NULL },
     { "pace", OPT_REAL, FIELD(pace), "X", "0", "1: as it was recorded; 2: twice as fast; 0: one after another", 0, 1e6, NULL },
     { "concurrency", OPT_INT, FIELD(concurrency), "N", "1", "connections", 1, 1024, NULL },
-    { "protocol", OPT_CHOICE, FIELD(protocol), "brpc|http", "brpc", "how to ask", 0, 0, NULL },
+    { "protocol", OPT_CHOICE, FIELD(protocol), "kserve-http|kserve-grpc|tfs|brpc|http|grpc", "kserve-http", "how to ask; the last three ask the server's first model", 0, 0, NULL },
+    { "as", OPT_TEXT, FIELD(as), "NAME", NULL, "the model to ask, where it is called differently there", 0, 0, NULL },
     { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "20000", "for each call", 1, 86400000, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "one JSON object", 0, 0, NULL },
 };
@@ -45,13 +46,13 @@ static const struct option options[] = {
 static const struct command command = {
     .name = "oar replay",
     .usage = "FILE (HOST:PORT | --diff MODEL_A MODEL_B) [options]",
-    .about = "Asks again what 'oar serve --record FILE' recorded, of a server's first model, and "
-             "compares the\n"
-             "answers with those that were recorded: 1 is returned when one differs. With --pace "
-             "it is load, at\n"
-             "the recorded pace or a scaled one. --diff runs the requests through two models (or "
-             "versions, or\n"
-             "graphs) in this process and shows how far their answers are apart.",
+    .about = "Asks again what 'oar serve --record FILE' recorded, each request of the model that "
+             "it was asked\n"
+             "of, and compares the answers with those that were recorded: 1 is returned when one "
+             "differs. With\n"
+             "--pace it is load, at the recorded pace or a scaled one. --diff runs the requests "
+             "through two models\n"
+             "(or versions, or graphs) in this process and shows how far their answers are apart.",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),
@@ -63,19 +64,28 @@ static const struct command command = {
 
 struct tape {
     struct record *record;
+    const char **model; /* of each; equal ones are one text */
     int count, room;
 };
 
-static void add(struct tape *t, const struct record *r)
+static void *grown(void *array, int count, int room, size_t size)
+{
+    void *more = mem_alloc((size_t)room * size);
+    if (count > 0)
+        memcpy(more, array, (size_t)count * size);
+    mem_free(array);
+    return more;
+}
+
+static void add(struct tape *t, const struct record *r, struct arena *a)
 {
     if (t->count == t->room) {
         t->room = t->room * 2 + 64;
-        struct record *more = mem_alloc((size_t)t->room * sizeof(*more));
-        if (t->count > 0)
-            memcpy(more, t->record, (size_t)t->count * sizeof(*more));
-        mem_free(t->record);
-        t->record = more;
+        t->record = grown(t->record, t->count, t->room, sizeof(*t->record));
+        t->model = grown(t->model, t->count, t->room, sizeof(*t->model));
     }
+    bool same = t->count > 0 && str_is(r->model, t->model[t->count - 1]);
+    t->model[t->count] = same ? t->model[t->count - 1] : arena_strndup(a, r->model.p, r->model.n);
     t->record[t->count++] = *r;
 }
 
@@ -88,7 +98,7 @@ static status read_tape(const struct replay_args *args, struct arena *a, struct 
     TRY(records_open(args->words.word[0], &rs, e));
     while ((s = records_next(rs, a, &r, e)) == OK)
         if (args->model == NULL || str_is(r.model, args->model))
-            add(t, &r);
+            add(t, &r, a);
     records_close(rs);
     if (s == NOT_FOUND && t->count == 0)
         return err_set(e, NOT_FOUND, "%s: no recorded requests%s%s", args->words.word[0],
@@ -187,6 +197,7 @@ static void ask(struct player *p, struct client *c, const struct record *r)
 {
     struct infer_reply reply;
     struct err e = { "" };
+    client_set_model(c, p->args->as != NULL ? p->args->as : p->tape->model[r - p->tape->record]);
     uint64_t begin = clock_ns();
     status s = client_infer(c, &r->request, 0, &reply, &e);
     uint64_t ns = clock_ns() - begin;
@@ -330,6 +341,7 @@ int verb_replay(int argc, char **argv)
             exit_status = command_failed(&command, &e);
     }
     mem_free(tape.record);
+    mem_free(tape.model);
     arena_deinit(&arena);
     return exit_status;
 }

@@ -75,6 +75,11 @@ status client_open(struct str endpoint, struct str protocol, struct client **out
     return OK;
 }
 
+bool client_names_model(const struct client *c)
+{
+    return c->session.protocol->names_model;
+}
+
 void client_set_model(struct client *c, const char *model)
 {
     c->session.model = model;

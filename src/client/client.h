@@ -19,6 +19,7 @@ status client_open(struct str endpoint, struct str protocol, struct client **out
 void client_close(struct client *c); /* NULL is fine */
 /* For protocols whose requests name one; borrowed, must live as long. */
 void client_set_model(struct client *c, const char *model);
+bool client_names_model(const struct client *c); /* whether its protocol's do */
 /* TLS and a key, from the next connection on. Words name the file. */
 struct remote;
 status client_set_remote(struct client *c, const struct remote *r, struct err *e);

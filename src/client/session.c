@@ -349,16 +349,16 @@ static status oip_pb_reply(const struct answer *answer, struct str payload, stru
 
 // clang-format off
 static const struct session_protocol protocols[] = {
-    { "brpc",             ask_brpc,        cut_brpc, general_reply, NULL, NULL },
-    { "http",             ask_http,        cut_http, general_reply, NULL, "http/1.1" },
-    { "http-json",        ask_http_json,   cut_http, general_reply, NULL, "http/1.1" },
-    { "kserve-http",      ask_kserve,      cut_http, oip_reply, NULL, "http/1.1" },
-    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply, NULL, "http/1.1" },
-    { "tfs",              ask_tfs,         cut_http, tfs_reply, NULL, "http/1.1" },
+    { "brpc",             ask_brpc,        cut_brpc, general_reply, NULL, NULL, false },
+    { "http",             ask_http,        cut_http, general_reply, NULL, "http/1.1", false },
+    { "http-json",        ask_http_json,   cut_http, general_reply, NULL, "http/1.1", false },
+    { "kserve-http",      ask_kserve,      cut_http, oip_reply, NULL, "http/1.1", true },
+    { "kserve-http-json", ask_kserve_json, cut_http, oip_reply, NULL, "http/1.1", true },
+    { "tfs",              ask_tfs,         cut_http, tfs_reply, NULL, "http/1.1", true },
     { "grpc",             ask_grpc,        session_h2_cut, general_reply,
-      "/" GENERAL_MODEL_SERVICE "/inference", "h2" },
+      "/" GENERAL_MODEL_SERVICE "/inference", "h2", false },
     { "kserve-grpc",      ask_kserve_grpc, session_h2_cut, oip_pb_reply,
-      "/inference.GRPCInferenceService/ModelInfer", "h2" },
+      "/inference.GRPCInferenceService/ModelInfer", "h2", true },
 };
 // clang-format on
 

@@ -45,6 +45,7 @@ struct session_protocol {
                     struct infer_reply *out, struct err *e);
     const char *path; /* of gRPC: the method, whose message `ask` makes; NULL: not over HTTP/2 */
     const char *alpn; /* what it is called where TLS is agreed on; NULL: it has no name */
+    bool names_model; /* a request says whose it is; else it is the server's first model's */
 };
 
 struct session_h2; /* session_h2.c */

@@ -38,8 +38,11 @@ status flow_attr_reals(const struct flow_open *o, const char *key, const double 
     int i = 0;
     if (n == NULL)
         return OK;
-    TRY(yaml_is(n, o->file, YAML_LIST, e));
-    double *list = arena_zalloc(o->arena, ((size_t)n->count + 1) * sizeof(*list));
+    if (n->kind != YAML_SCALAR)
+        TRY(yaml_is(n, o->file, YAML_LIST, e));
+    double *list = arena_zalloc(o->arena, ((size_t)n->count + 2) * sizeof(*list));
+    if (n->kind == YAML_SCALAR)
+        TRY(yaml_real(n, o->file, &list[i++], e));
     for (const struct yaml *item = n->child; item != NULL; item = item->next)
         TRY(yaml_real(item, o->file, &list[i++], e));
     *out = list;

@@ -88,6 +88,25 @@ static status bind_at(const struct flow_binding *b, int k, const struct named_te
     return OK;
 }
 
+const struct port *flow_port_of(const struct port *port, int count, const char *alias,
+                                const char *name)
+{
+    const struct flow_binding b = { .port = port, .port_count = count };
+    int k = find_port(&b, str_of(name), str_of(alias));
+    return k >= 0 ? &port[k] : NULL;
+}
+
+/* Ranks one apart are mended, and rows may be any number. */
+bool flow_port_fits(const struct port *given, const struct port *to)
+{
+    bool fine = given->dtype == to->dtype || (given->dtype == DTYPE_BYTES && to->dtype == DTYPE_U8);
+    bool told = given->shape.rank == to->shape.rank;
+    for (int d = 1; fine && told && d < to->shape.rank; d++)
+        fine = given->shape.dim[d] < 0 || to->shape.dim[d] < 0 ||
+               given->shape.dim[d] == to->shape.dim[d];
+    return fine;
+}
+
 static bool any_fits(const struct flow_binding *b, const struct flow_value *v)
 {
     for (int i = 0; i < v->count; i++)

@@ -3,6 +3,7 @@
 #include "flow/build.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "flow/attrs.h"
 #include "flow/spec.h"
@@ -309,15 +310,22 @@ static bool can_run(const struct flow *f, int placed, const struct flow_node *n)
     return true;
 }
 
+/* Not the answer, which may only wait for its turn. */
+static int first_unplaced(const struct flow *f, int placed)
+{
+    for (int i = 0; i < f->node_count; i++)
+        if (!is_placed(f, placed, i) && !f->node[i].op->answers)
+            return i;
+    return 0;
+}
+
 /* Follows inputs that were not placed until a node comes again: the cycle in the words of its names. */
 static status cycle(struct build *b, int placed)
 {
     struct flow *f = b->flow;
-    int at = 0;
+    int at = first_unplaced(f, placed);
     char words[ERR_TEXT_MAX / 2] = "";
     size_t len = 0;
-    while (is_placed(f, placed, at))
-        at++;
     for (int i = 0; i < f->node_count; i++) /* by now it is inside the cycle */
         for (int k = 0; k < f->node[at].wait_count; k++)
             if (!is_placed(f, placed, waits_for(&f->node[at], k))) {
@@ -338,6 +346,33 @@ static status cycle(struct build *b, int placed)
         err_set(b->err, INVALID, "the graph has a cycle: %s'%s'", words, f->node[first].name));
 }
 
+/* One node answers, and nobody waits for it. What nobody reads is computed all the same: a plugin may do something with it. */
+static status check_ends(struct build *b)
+{
+    const struct flow *f = b->flow;
+    const struct flow_node *answers = NULL;
+    for (int i = 0; i < f->node_count; i++) {
+        const struct flow_node *n = &f->node[i];
+        int line = b->spec->node[i].line;
+        if (n->op->answers && answers != NULL)
+            return fault(b, line,
+                         err_set(b->err, INVALID, "nodes '%s' and '%s' both answer", answers->name,
+                                 n->name));
+        if (n->op->answers)
+            answers = n;
+        if (n->op->answers && n->next_count > 0)
+            return fault(b, line,
+                         err_set(b->err, INVALID,
+                                 "node '%s' waits for '%s', which ends the request",
+                                 f->node[n->next[0]].name, n->name));
+        if (!n->op->answers && !n->op->reads_request && n->next_count == 0)
+            log_line(LOG_WARN, "flow", "%s:%d: nobody reads what node '%s' gives",
+                     b->spec->file != NULL ? b->spec->file : f->options.name, line, n->name);
+    }
+    return OK;
+}
+
+/* The answer comes last: also behind nodes that nobody reads. */
 static status put_in_order(struct build *b)
 {
     struct flow *f = b->flow;
@@ -346,7 +381,8 @@ static status put_in_order(struct build *b)
     for (bool more = true; more && placed < f->node_count;) {
         more = false;
         for (int i = 0; i < f->node_count; i++)
-            if (!is_placed(f, placed, i) && can_run(f, placed, &f->node[i])) {
+            if (!is_placed(f, placed, i) && can_run(f, placed, &f->node[i]) &&
+                (!f->node[i].op->answers || placed == f->node_count - 1)) {
                 f->order[placed++] = i;
                 more = true;
             }
@@ -468,6 +504,16 @@ static void list_inputs(struct flow *f)
     }
 }
 
+/* Of two of one name the first: where names are all that tells outputs apart, clients get that one. */
+static void list_output(struct flow *f, const struct port *p, const char *rename)
+{
+    struct port *out = &f->output[f->output_count];
+    *out = *p;
+    if (rename != NULL)
+        out->name = out->alias = rename;
+    f->output_count += !has_port(f->output, f->output_count, out->alias);
+}
+
 /* What the last node is given. */
 static void list_outputs(struct flow *f)
 {
@@ -480,7 +526,7 @@ static void list_outputs(struct flow *f)
         const struct flow_node *n = &f->node[last->edge[k].node];
         for (int i = 0; i < n->port_count; i++)
             if (last->edge[k].tensor == NULL || strcmp(n->port[i].alias, last->edge[k].tensor) == 0)
-                f->output[f->output_count++] = n->port[i];
+                list_output(f, &n->port[i], last->edge[k].rename);
     }
 }
 
@@ -541,6 +587,8 @@ status flow_build(const struct flow_spec *spec, const struct flow_options *opt, 
     status s = make_nodes(&b);
     if (s == OK)
         s = draw_edges(&b);
+    if (s == OK)
+        s = check_ends(&b);
     if (s == OK)
         s = put_in_order(&b);
     if (s == OK)

@@ -40,11 +40,39 @@ double compare_tensors(const struct tensor *a, const struct tensor *b)
     return worst;
 }
 
+static struct str name_of(const struct named_tensor *t)
+{
+    return t->alias.n > 0 ? t->alias : t->name;
+}
+
+static const struct tensor *find(const struct infer_reply *r, struct str name)
+{
+    for (int i = 0; i < r->output_count; i++)
+        for (int k = 0; k < r->output[i].tensor_count; k++)
+            if (str_eq(name_of(&r->output[i].tensor[k]), name))
+                return &r->output[i].tensor[k].tensor;
+    return NULL;
+}
+
+/* How far a's are from those of the same names in b, whatever groups they come in. */
+static double compare_named(const struct infer_reply *a, const struct infer_reply *b)
+{
+    double worst = 0;
+    for (int i = 0; i < a->output_count; i++)
+        for (int k = 0; k < a->output[i].tensor_count; k++) {
+            struct str name = name_of(&a->output[i].tensor[k]);
+            const struct tensor *x = find(a, name), *y = find(b, name); /* the first of its name */
+            worst = fmax(worst, y != NULL ? compare_tensors(x, y) : INFINITY);
+        }
+    return worst;
+}
+
+/* Groups come one for each operator of a graph that answers, or as one list over protocols that know no groups. */
 double compare_replies(const struct infer_reply *a, const struct infer_reply *b)
 {
     double worst = 0;
     if (a->output_count != b->output_count)
-        return INFINITY;
+        return fmax(compare_named(a, b), compare_named(b, a));
     for (int i = 0; i < a->output_count; i++) {
         if (a->output[i].tensor_count != b->output[i].tensor_count)
             return INFINITY;

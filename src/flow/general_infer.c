@@ -101,8 +101,57 @@ static status run(struct flow_step *s, struct exec *x, struct err *e)
     return give(s, s->result, e);
 }
 
+/* ---- what nodes before it give, as far as it is known before a request comes ---- */
+
+/* The i-th tensor along the k-th edge, under the name that it has here; NULL behind the last. */
+static const struct port *given_at(const struct flow_open *o, int k, int i, const char **name)
+{
+    const struct flow_edge *edge = &o->node->edge[k];
+    const struct flow_node *from = flow_node_at(o->flow, edge->node);
+    bool one = edge->tensor != NULL;
+    const struct port *p = i >= (one ? 1 : from->port_count) ? NULL
+                           : one                             ? o->in[k]
+                                                             : &from->port[i];
+    *name = p == NULL || edge->rename != NULL ? edge->rename : p->alias;
+    return p;
+}
+
+static status misfit(const struct flow_open *o, int k, const struct port *given,
+                     const struct port *to, struct err *e)
+{
+    char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX];
+    return err_set(e, INVALID, "node '%s': '%s.%s' is %s %s and the model's '%s' is %s %s",
+                   o->node->name, flow_node_at(o->flow, o->node->edge[k].node)->name, given->alias,
+                   dtype_name(given->dtype), shape_text(&given->shape, x, sizeof(x)), to->alias,
+                   dtype_name(to->dtype), shape_text(&to->shape, y, sizeof(y)));
+}
+
+/* Tensors find their inputs by name, or, where none does, by place: as flow_bind does it with a request's. */
+static status check_edge(const struct flow_open *o, int k, const struct port *port, int count,
+                         struct err *e)
+{
+    const struct port *given, *to;
+    const char *name;
+    int tensors = 0, named = 0;
+    for (; (given = given_at(o, k, tensors, &name)) != NULL; tensors++)
+        named += flow_port_of(port, count, name, given->name) != NULL;
+    bool by_place = o->node->edge_count == 1 && named == 0 && tensors == count;
+    for (int i = 0; i < tensors; i++) {
+        given = given_at(o, k, i, &name);
+        to = by_place ? &port[i] : flow_port_of(port, count, name, given->name);
+        if (to != NULL && !flow_port_fits(given, to))
+            return misfit(o, k, given, to, e);
+    }
+    return OK;
+}
+
 static status open_infer(struct flow_open *o, struct err *e)
 {
+    int count;
+    const struct port *port = model_inputs(o->node->model, &count);
+    for (int k = 0; k < o->node->edge_count; k++)
+        if (flow_node_at(o->flow, o->node->edge[k].node)->port != NULL)
+            TRY(check_edge(o, k, port, count, e));
     o->node->port = model_outputs(o->node->model, &o->node->port_count);
     return OK;
 }

@@ -124,5 +124,10 @@ struct flow_binding {
     bool by_place;      /* where no name fits and there are as many as inputs: in their order */
     bool others_may_be; /* tensors that fit no input are for somebody else */
 };
+/* The input that a tensor of this name or alias would find; NULL: none. */
+const struct port *flow_port_of(const struct port *port, int count, const char *alias,
+                                const char *name);
+/* Whether what a node gives can be that input. */
+bool flow_port_fits(const struct port *given, const struct port *to);
 status flow_bind(const struct flow_binding *b, const struct flow_value *v, struct arena *a,
                  struct tensor *bound, struct err *e);

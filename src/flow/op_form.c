@@ -91,12 +91,28 @@ static status open_first(struct flow_open *o, struct err *e)
     return open_copy(o, e);
 }
 
+/* Whichever it is, it goes by the names of the first one, which are those that clients are told. */
+static struct flow_value named_alike(const struct flow_step *s, struct flow_value v)
+{
+    const struct flow_node *n = s->node;
+    if (n->port == NULL || n->port_count != v.count)
+        return v;
+    struct named_tensor *t = arena_zalloc(s->arena, ((size_t)v.count + 1) * sizeof(*t));
+    for (int i = 0; i < v.count; i++)
+        t[i] = (struct named_tensor){ str_of(n->port[i].name), str_of(n->port[i].alias),
+                                      v.tensor[i].tensor };
+    return (struct flow_value){ t, v.count, false };
+}
+
 static status run_first(struct flow_step *s, struct exec *x, struct err *e)
 {
     for (int k = 0; k < s->node->edge_count; k++) {
         s->out = flow_step_input(s, k);
-        if (!s->out.skipped)
-            return OK;
+        if (s->out.skipped)
+            continue;
+        if (k > 0)
+            s->out = named_alike(s, s->out);
+        return OK;
     }
     return OK;
 }
@@ -208,16 +224,30 @@ struct cast {
     (DTYPE_BIT(DTYPE_F32) | DTYPE_BIT(DTYPE_F64) | DTYPE_BIT(DTYPE_I64) | DTYPE_BIT(DTYPE_I32) | \
      DTYPE_BIT(DTYPE_I16) | DTYPE_BIT(DTYPE_I8) | DTYPE_BIT(DTYPE_U8) | DTYPE_BIT(DTYPE_BOOL))
 
+/* The types of numbers, by name. */
+static status read_type(const struct flow_open *o, const char *name, dtype *out, struct err *e)
+{
+    const char *known[32];
+    size_t count = 0;
+    for (int d = 0; d < 32; d++)
+        if ((NUMBERS & DTYPE_BIT(d)) != 0)
+            known[count++] = dtype_name((dtype)d);
+    if (dtype_from_name(str_of(name), out) && (NUMBERS & DTYPE_BIT(*out)) != 0)
+        return OK;
+    return err_set(e, INVALID, "node '%s': '%s' is no type of numbers%s", o->node->name, name,
+                   str_hint(str_nearest(str_of(name), known, count), known[0]).text);
+}
+
 static status open_cast(struct flow_open *o, struct err *e)
 {
     struct cast *c = arena_zalloc(o->arena, sizeof(*c));
     const char *to = NULL, *name = NULL;
     TRY(flow_attr_text(o, "to", &to, e));
     TRY(flow_attr_text(o, "output", &name, e));
-    if (to == NULL || !dtype_from_name(str_of(to), &c->to) || (NUMBERS & DTYPE_BIT(c->to)) == 0)
-        return err_set(e, INVALID,
-                       "node '%s': 'to' is expected to be float32, int64, ..., got '%s'",
-                       o->node->name, to != NULL ? to : "nothing");
+    if (to == NULL)
+        return err_set(e, INVALID, "node '%s': 'to' is missing: the type that it becomes",
+                       o->node->name);
+    TRY(read_type(o, to, &c->to, e));
     TRY(flow_check_dtype(o, 0, NUMBERS, "a number", e));
     flow_gives(o, NULL, name);
     ((struct port *)o->node->port)->dtype = c->to;
@@ -386,10 +416,10 @@ static status open_constant(struct flow_open *o, struct err *e)
     TRY(flow_attr_reals(o, "shape", &dim, &rank, e));
     TRY(flow_attr_text(o, "type", &type, e));
     TRY(flow_attr_text(o, "output", &name, e));
-    if (!dtype_from_name(str_of(type), &t->dtype) || (NUMBERS & DTYPE_BIT(t->dtype)) == 0)
-        return err_set(e, INVALID, "node '%s': no type is called '%s'", o->node->name, type);
+    TRY(read_type(o, type, &t->dtype, e));
     if (count < 1)
-        return err_set(e, INVALID, "node '%s': 'value' is expected to list numbers", o->node->name);
+        return err_set(e, INVALID, "node '%s': 'value' is missing: a number, or a list of them",
+                       o->node->name);
     t->shape =
         rank > 0 ? (struct shape){ rank < SHAPE_MAX ? rank : SHAPE_MAX, { 0 } } : SHAPE(count);
     for (int i = 0; i < rank && i < SHAPE_MAX; i++)

@@ -41,16 +41,26 @@ static status read_addresses(struct flow_open *o, struct remote *r, struct err *
 static status open_remote(struct flow_open *o, struct err *e)
 {
     struct remote *r = arena_zalloc(o->arena, sizeof(*r));
-    const char *protocol = "brpc";
+    const char *protocol = "brpc", *model = NULL;
     int64_t connections = CONNECTIONS;
     TRY(read_addresses(o, r, e));
     TRY(flow_attr_text(o, "protocol", &protocol, e));
+    TRY(flow_attr_text(o, "remote_model", &model, e));
     TRY(flow_attr_i64(o, "connections", 1, 64, &connections, e));
     r->timeout_ms = o->node->timeout_ms > 0 ? o->node->timeout_ms : CLIENT_TIMEOUT_MS;
     r->client = arena_zalloc(o->arena, (size_t)connections * sizeof(struct client *));
     o->node->state = r;
-    for (int i = 0; i < connections; i++, r->count++)
+    for (int i = 0; i < connections; i++) {
         TRY(client_open(str_of(r->address[i % r->addresses]), str_of(protocol), &r->client[i], e));
+        r->count++;
+        if (model != NULL && !client_names_model(r->client[i]))
+            return err_set(e, INVALID,
+                           "node '%s': requests over '%s' name no model; 'remote_model' is for "
+                           "kserve-http, kserve-grpc and tfs",
+                           o->node->name, protocol);
+        if (model != NULL)
+            client_set_model(r->client[i], model);
+    }
     r->workers = workers_start(r->count, QUEUE_MAX);
     return OK;
 }
@@ -124,7 +134,7 @@ static status run_remote(struct flow_step *s, struct exec *x, struct err *e)
                          QUEUE_MAX);
 }
 
-static const char *const keys[] = { "address", "protocol", "connections", NULL };
+static const char *const keys[] = { "address", "protocol", "remote_model", "connections", NULL };
 const struct flow_op remote_op = { .type = "GeneralRemoteOp",
                                    .also = "remote",
                                    .inputs_min = 1,

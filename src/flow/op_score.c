@@ -41,6 +41,15 @@ static bool is_known(const struct port *p)
     return p != NULL && !(p->shape.rank == 1 && p->shape.dim[0] < 0);
 }
 
+/* Rows apart, of which a model's file may say anything. */
+static bool may_agree(const struct port *a, const struct port *b)
+{
+    bool fine = a->shape.rank == b->shape.rank;
+    for (int d = 1; fine && d < a->shape.rank; d++)
+        fine = a->shape.dim[d] < 0 || b->shape.dim[d] < 0 || a->shape.dim[d] == b->shape.dim[d];
+    return fine;
+}
+
 static status open_sum(struct flow_open *o, struct err *e)
 {
     struct weights *w = arena_zalloc(o->arena, sizeof(*w));
@@ -52,11 +61,12 @@ static status open_sum(struct flow_open *o, struct err *e)
                        o->node->edge_count, w->count);
     for (int k = 0; k < o->node->edge_count; k++) {
         TRY(flow_check_dtype(o, k, FLOATS, "float32 or float64", e));
-        if (is_known(o->in[0]) && is_known(o->in[k]) &&
-            o->in[k]->shape.rank != o->in[0]->shape.rank)
-            return err_set(e, INVALID, "node '%s': '%s' has %d dimensions and '%s' has %d",
-                           o->node->name, o->in[0]->alias, o->in[0]->shape.rank, o->in[k]->alias,
-                           o->in[k]->shape.rank);
+        if (is_known(o->in[0]) && is_known(o->in[k]) && !may_agree(o->in[0], o->in[k])) {
+            char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX];
+            return err_set(e, INVALID, "node '%s': '%s' is %s and '%s' is %s", o->node->name,
+                           o->in[0]->alias, shape_text(&o->in[0]->shape, x, sizeof(x)),
+                           o->in[k]->alias, shape_text(&o->in[k]->shape, y, sizeof(y)));
+        }
     }
     flow_gives(o, NULL, name);
     o->node->state = w;
@@ -161,6 +171,11 @@ static status open_top_k(struct flow_open *o, struct err *e)
     t->k = 1;
     TRY(flow_attr_i64(o, "k", 1, 1000000, &t->k, e));
     TRY(flow_check_dtype(o, 0, FLOATS, "float32 or float64", e));
+    int rank = o->in[0] != NULL ? o->in[0]->shape.rank : 0;
+    if (rank > 1 && o->in[0]->shape.dim[rank - 1] >= 0 && o->in[0]->shape.dim[rank - 1] < t->k)
+        return err_set(e, INVALID, "node '%s': 'k' is %lld, and a row of '%s' has %lld numbers",
+                       o->node->name, (long long)t->k, o->in[0]->alias,
+                       (long long)o->in[0]->shape.dim[rank - 1]);
     p[0] = p[1] = o->in[0] != NULL
                       ? *o->in[0]
                       : (struct port){ .dtype = DTYPE_F32, .shape = { 2, { -1, -1 } } };

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "codec/prototxt.h"
 
 #include <string.h>
@@ -80,6 +81,64 @@ static status check_names(struct reading *r, const struct file *f, const struct 
     return OK;
 }
 
+typedef enum kind {
+    KIND_ANY,
+    KIND_NUMBER,
+    KIND_BOOL,
+} kind;
+
+/* A key, and what may stand behind it; one of `choices` where there are some. */
+struct field {
+    const char *name;
+    kind kind;
+    const char *const *choices; /* ends with NULL */
+    bool other_device;          /* true asks for what does not compute here */
+};
+
+static status check_choice(struct reading *r, const struct file *f, const struct prototxt *n,
+                           const char *const *choices)
+{
+    size_t count = 0;
+    for (; choices[count] != NULL; count++)
+        if (!n->is_message && str_is(n->text, choices[count]))
+            return OK;
+    struct str text = n->is_message ? STR("{") : n->text;
+    return err_set(r->err, INVALID, "%s:%d: '%.*s' cannot be '%.*s'%s", f->path, n->line,
+                   STR_ARG(n->name), STR_ARG(text),
+                   str_hint(str_nearest(text, choices, count), choices[0]).text);
+}
+
+static status check_value(struct reading *r, const struct file *f, const struct prototxt *n,
+                          const struct field *field)
+{
+    int64_t number;
+    bool on = false;
+    if (field->choices != NULL)
+        TRY(check_choice(r, f, n, field->choices));
+    if (field->kind == KIND_NUMBER)
+        TRY(prototxt_i64(n, f->path, &number, r->err));
+    if (field->kind == KIND_BOOL)
+        TRY(prototxt_bool(n, f->path, &on, r->err));
+    if (on && field->other_device)
+        log_line(LOG_WARN, "flow", "%s:%d: %s: this server computes on the processor all the same",
+                 f->path, n->line, field->name);
+    return OK;
+}
+
+static status check_fields(struct reading *r, const struct file *f, const struct prototxt *first,
+                           const struct field *field, size_t count)
+{
+    const char **known = arena_zalloc(r->arena, count * sizeof(*known));
+    for (size_t i = 0; i < count; i++)
+        known[i] = field[i].name;
+    TRY(check_names(r, f, first, known, count));
+    for (const struct prototxt *n = first; n != NULL; n = n->next)
+        for (size_t i = 0; i < count; i++)
+            if (str_is(n->name, field[i].name))
+                TRY(check_value(r, f, n, &field[i]));
+    return OK;
+}
+
 static const struct prototxt *get(const struct prototxt *first, const char *name)
 {
     for (const struct prototxt *n = first; n != NULL; n = n->next)
@@ -110,55 +169,81 @@ static status number_of(struct reading *r, const struct file *f, const struct pr
 
 /* ---- engines ---- */
 
+static const char *const reload_types[] = { "timestamp_ne", "timestamp_gt", "md5sum",
+                                            "revision",     "none",         NULL };
+static const char *const sparse_types[] = { "NONE", "LOCAL", "REMOTE", "0", "1", "2", NULL };
+/* The original's of today, and of before 0.7. */
+static const char *const engine_types[] = {
+    "PADDLE_INFER",
+    "FLUID_CPU_ANALYSIS",
+    "FLUID_CPU_ANALYSIS_DIR",
+    "FLUID_CPU_ANALYSIS_DIR_SIGMOID",
+    "FLUID_CPU_ANALYSIS_ENCRYPT",
+    "FLUID_CPU_NATIVE",
+    "FLUID_CPU_NATIVE_DIR",
+    "FLUID_CPU_NATIVE_DIR_SIGMOID",
+    "FLUID_GPU_ANALYSIS",
+    "FLUID_GPU_ANALYSIS_DIR",
+    "FLUID_GPU_ANALYSIS_DIR_SIGMOID",
+    "FLUID_GPU_ANALYSIS_ENCRYPT",
+    "FLUID_GPU_NATIVE",
+    "FLUID_GPU_NATIVE_DIR",
+    "FLUID_GPU_NATIVE_DIR_SIGMOID",
+    NULL,
+};
+
+// clang-format off
+static const struct field engine_fields[] = {
+    { "name",                            KIND_ANY,    NULL,         false },
+    { "type",                            KIND_ANY,    engine_types, false },
+    { "reloadable_meta",                 KIND_ANY,    NULL,         false },
+    { "reloadable_type",                 KIND_ANY,    reload_types, false },
+    { "model_dir",                       KIND_ANY,    NULL,         false },
+    { "gpu_ids",                         KIND_NUMBER, NULL,         false },
+    { "version_file",                    KIND_ANY,    NULL,         false },
+    { "version_type",                    KIND_ANY,    NULL,         false },
+    { "sparse_param_service_type",       KIND_ANY,    sparse_types, false },
+    { "sparse_param_service_table_name", KIND_ANY,    NULL,         false },
+    { "enable_memory_optimization",      KIND_BOOL,   NULL,         false },
+    { "enable_ir_optimization",          KIND_BOOL,   NULL,         false },
+    { "use_trt",                         KIND_BOOL,   NULL,         true },
+    { "use_lite",                        KIND_BOOL,   NULL,         true },
+    { "use_xpu",                         KIND_BOOL,   NULL,         true },
+    { "use_gpu",                         KIND_BOOL,   NULL,         true },
+    { "combined_model",                  KIND_BOOL,   NULL,         false },
+    { "encrypted_model",                 KIND_BOOL,   NULL,         false },
+    { "gpu_multi_stream",                KIND_BOOL,   NULL,         false },
+    { "use_ascend_cl",                   KIND_BOOL,   NULL,         true },
+    { "gpu_memory_mb",                   KIND_NUMBER, NULL,         false },
+    { "cpu_math_thread_num",             KIND_NUMBER, NULL,         false },
+    { "trt_workspace_size",              KIND_NUMBER, NULL,         false },
+    { "trt_use_static",                  KIND_BOOL,   NULL,         false },
+    { "runtime_thread_num",              KIND_NUMBER, NULL,         false },
+    { "batch_infer_size",                KIND_NUMBER, NULL,         false },
+    { "enable_overrun",                  KIND_BOOL,   NULL,         false },
+    { "allow_split_request",             KIND_BOOL,   NULL,         false },
+    { "min_subgraph_size",               KIND_NUMBER, NULL,         false },
+    { "min_input_shape",                 KIND_ANY,    NULL,         false },
+    { "max_input_shape",                 KIND_ANY,    NULL,         false },
+    { "opt_input_shape",                 KIND_ANY,    NULL,         false },
+    { "enable_dist_model",               KIND_BOOL,   NULL,         false },
+    { "dist_carrier_id",                 KIND_ANY,    NULL,         false },
+    { "dist_cfg_file",                   KIND_ANY,    NULL,         false },
+    { "dist_nranks",                     KIND_NUMBER, NULL,         false },
+    { "dist_endpoints",                  KIND_ANY,    NULL,         false },
+    { "dist_subgraph_index",             KIND_NUMBER, NULL,         false },
+    { "dist_worker_serving_endpoints",   KIND_ANY,    NULL,         false },
+    { "dist_master_serving",             KIND_BOOL,   NULL,         false },
+};
+// clang-format on
+
 static status read_engine(struct reading *r, const struct file *f, const struct prototxt *n)
 {
-    static const char *const known[] = {
-        "name",
-        "type",
-        "reloadable_meta",
-        "reloadable_type",
-        "model_dir",
-        "gpu_ids",
-        "version_file",
-        "version_type",
-        "sparse_param_service_type",
-        "sparse_param_service_table_name",
-        "enable_memory_optimization",
-        "enable_ir_optimization",
-        "use_trt",
-        "use_lite",
-        "use_xpu",
-        "use_gpu",
-        "combined_model",
-        "encrypted_model",
-        "gpu_multi_stream",
-        "use_ascend_cl",
-        "gpu_memory_mb",
-        "cpu_math_thread_num",
-        "trt_workspace_size",
-        "trt_use_static",
-        "runtime_thread_num",
-        "batch_infer_size",
-        "enable_overrun",
-        "allow_split_request",
-        "min_subgraph_size",
-        "min_input_shape",
-        "max_input_shape",
-        "opt_input_shape",
-        "enable_dist_model",
-        "dist_carrier_id",
-        "dist_cfg_file",
-        "dist_nranks",
-        "dist_endpoints",
-        "dist_subgraph_index",
-        "dist_worker_serving_endpoints",
-        "dist_master_serving",
-    };
     if (r->engine_count == MODELS_MAX)
         return err_set(r->err, TOO_LARGE, "%s:%d: more than %d engines", f->path, n->line,
                        MODELS_MAX);
     struct engine *g = &r->engine[r->engine_count++];
-    TRY(check_names(r, f, n->child, known, ARRAY_LEN(known)));
+    TRY(check_fields(r, f, n->child, engine_fields, ARRAY_LEN(engine_fields)));
     TRY(need_text(r, f, n->child, "name", n->line, &g->name));
     TRY(need_text(r, f, n->child, "model_dir", n->line, &g->model_dir));
     TRY(number_of(r, f, n->child, "runtime_thread_num", &g->threads));
@@ -242,10 +327,25 @@ static const struct yaml *address_attrs(struct reading *r, const struct prototxt
     return list->count > 0 ? map : NULL;
 }
 
+/* Workflows have names of their own: one that several use tells whose it is. prefix: "" where there is one workflow. */
+static const char *label(struct reading *r, const char *prefix, const char *name)
+{
+    int count = 0;
+    for (const struct prototxt *w = r->workflow.first; w != NULL; w = w->next)
+        for (const struct prototxt *n = get(w->child, "nodes"); n != NULL;
+             n = get(n->next, "nodes")) {
+            const struct prototxt *other = get(n->child, "name");
+            count += other != NULL && str_is(other->text, name);
+        }
+    return count > 1 ? arena_printf(r->arena, "%s%s", prefix, name) : name;
+}
+
 static status read_dependencies(struct reading *r, const struct prototxt *node, const char *prefix,
                                 struct flow_node_spec *spec)
 {
-    static const char *const known[] = { "name", "mode" };
+    static const char *const modes[] = { "RO", "RW", NULL };
+    static const struct field known[] = { { "name", KIND_ANY, NULL, false },
+                                          { "mode", KIND_ANY, modes, false } };
     int count = 0;
     for (const struct prototxt *n = node->child; n != NULL; n = n->next)
         count += str_is(n->name, "dependencies");
@@ -255,10 +355,9 @@ static status read_dependencies(struct reading *r, const struct prototxt *node, 
         const char *name;
         if (!str_is(n->name, "dependencies"))
             continue;
-        TRY(check_names(r, &r->workflow, n->child, known, ARRAY_LEN(known)));
+        TRY(check_fields(r, &r->workflow, n->child, known, ARRAY_LEN(known)));
         TRY(need_text(r, &r->workflow, n->child, "name", n->line, &name));
-        ref[spec->input_count++] =
-            (struct flow_ref){ arena_printf(r->arena, "%s%s", prefix, name), NULL, n->line };
+        ref[spec->input_count++] = (struct flow_ref){ label(r, prefix, name), NULL, n->line };
     }
     return OK;
 }
@@ -271,12 +370,17 @@ static status read_node(struct reading *r, const struct prototxt *n, const char 
     const char *name;
     TRY(check_names(r, &r->workflow, n->child, known, ARRAY_LEN(known)));
     TRY(need_text(r, &r->workflow, n->child, "name", n->line, &name));
-    *spec = (struct flow_node_spec){ .name = arena_printf(r->arena, "%s%s", prefix, name),
+    *spec = (struct flow_node_spec){ .name = label(r, prefix, name),
                                      .line = n->line,
                                      .attrs = address_attrs(r, n->child) };
     TRY(need_text(r, &r->workflow, n->child, "type", n->line, &spec->type));
     TRY(read_dependencies(r, n, prefix, spec));
     if (flow_op_kind(spec->type).answers) { /* one response for all workflows */
+        for (int k = 0; k < r->count; k++)
+            if (strcmp(r->node[k].name, spec->name) == 0)
+                return err_set(r->err, INVALID,
+                               "%s:%d: two nodes are called '%s'; the first is in line %d",
+                               r->workflow.path, n->line, name, r->node[k].line);
         for (int k = 0; k < spec->input_count; k++)
             r->answer[r->answer_count++] = spec->input[k];
         return OK;
@@ -307,8 +411,11 @@ static int count_nodes(const struct prototxt *first)
 
 static status read_workflow(struct reading *r, const struct prototxt *w, const char *prefix)
 {
-    static const char *const known[] = { "name", "workflow_type", "nodes" };
-    TRY(check_names(r, &r->workflow, w->child, known, ARRAY_LEN(known)));
+    static const char *const types[] = { "Sequence", "Parallel", NULL };
+    static const struct field known[] = { { "name", KIND_ANY, NULL, false },
+                                          { "workflow_type", KIND_ANY, types, false },
+                                          { "nodes", KIND_ANY, NULL, false } };
+    TRY(check_fields(r, &r->workflow, w->child, known, ARRAY_LEN(known)));
     for (const struct prototxt *n = w->child; n != NULL; n = n->next)
         if (str_is(n->name, "nodes"))
             TRY(read_node(r, n, prefix));

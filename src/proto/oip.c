@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "proto/flat.h"
 #include "proto/general_check.h"
 
 #include <math.h>
@@ -741,17 +742,34 @@ static status all_outputs(const struct oip_request *r, const struct oip_model *m
     return OK;
 }
 
+static const struct tensor *find_tensor(const struct infer_output *from, const struct call_port *p)
+{
+    for (int i = 0; i < from->tensor_count; i++)
+        if (str_eq(from->tensor[i].alias, p->alias))
+            return &from->tensor[i].tensor;
+    for (int i = 0; i < from->tensor_count; i++)
+        if (str_eq(from->tensor[i].name, p->name))
+            return &from->tensor[i].tensor;
+    return NULL;
+}
+
 static status wanted_outputs(const struct oip_request *r, const struct oip_model *m,
                              const struct infer_output *from, struct arena *a,
                              struct oip_output *to, int *count, struct err *e)
 {
-    for (; *count < from->tensor_count && *count < r->output_count; ++*count) {
-        const struct oip_wanted *w = &r->output[*count];
-        struct oip_output *o = &to[*count];
-        bool lod = find_port(&m->out, w->name) < 0;
+    for (int i = 0; i < r->output_count; i++) {
+        const struct oip_wanted *w = &r->output[i];
+        int port = find_port(&m->out, w->name);
+        bool lod = port < 0;
+        if (lod)
+            port = find_lod(&m->out, w->name);
+        const struct tensor *t = port >= 0 ? find_tensor(from, &m->out.port[port]) : NULL;
+        if (t == NULL)
+            continue; /* its branch of the graph was not run */
+        struct oip_output *o = &to[(*count)++];
         *o = (struct oip_output){ .name = w->name, .region = w->region };
         o->binary = w->binary < 0 ? r->binary_output : w->binary != 0;
-        TRY(make_output(m, w, &from->tensor[*count].tensor, lod, a, o, e));
+        TRY(make_output(m, w, t, lod, a, o, e));
     }
     return OK;
 }
@@ -760,14 +778,14 @@ status oip_outputs(const struct oip_request *r, const struct oip_model *m,
                    const struct infer_reply *reply, struct arena *a, struct oip_output **out,
                    int *count, struct err *e)
 {
-    static const struct infer_output none;
-    const struct infer_output *from = reply->output_count > 0 ? &reply->output[0] : &none;
-    *out = arena_try_array(a, 2 * (size_t)from->tensor_count + 1, sizeof(**out));
+    const struct infer_output from = reply_flat(reply, a);
+    *out = arena_try_array(a, 2 * (size_t)from.tensor_count + (size_t)r->output_count + 1,
+                           sizeof(**out));
     *count = 0;
     if (*out == NULL)
         return general_no_memory(e);
-    return r->output_count > 0 ? wanted_outputs(r, m, from, a, *out, count, e)
-                               : all_outputs(r, m, from, a, *out, count, e);
+    return r->output_count > 0 ? wanted_outputs(r, m, &from, a, *out, count, e)
+                               : all_outputs(r, m, &from, a, *out, count, e);
 }
 
 void oip_put_raw(const struct oip_output *o, struct buf *out)

@@ -263,10 +263,8 @@ static status unknown_name(struct reading *r, struct str key, struct err *e)
     }
     const char *near = str_nearest(key, candidates, n);
     tell_which(r, key);
-    if (near != NULL)
-        return err_set(e, INVALID, "%s is no input of the model; is '%s' meant?", r->what, near);
-    return err_set(e, INVALID, "%s is no input of the model, whose %d begin with '%s'", r->what,
-                   p->count, n > 0 ? candidates[0] : "");
+    return err_set(e, INVALID, "%s is no input of the model%s", r->what,
+                   str_hint(near, n > 0 ? candidates[0] : NULL).text);
 }
 
 static status take_member(struct reading *r, struct str key, struct err *e)

@@ -137,8 +137,10 @@ status entry_scan(struct repository *r, struct entry *en, scan_mode mode, struct
             en->pinned = 0;
         bool *keep = arena_zalloc(&a, ((size_t)en->count + 1) * sizeof(*keep));
         kept = serve_wanted(r, en, mode, keep, &words);
-        if (kept == 0 && mode == SCAN_START)
+        if (kept == 0 && mode == SCAN_START) {
+            words.text[0] = '\0'; /* that it waits is no reason now */
             kept = serve_wanted(r, en, SCAN_EXPLICIT, keep, &words);
+        }
         retire(r, en, keep, kept);
         if (kept == 0)
             s = NOT_FOUND;

@@ -64,20 +64,34 @@ static void remove_tree(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static status fetch_tree(struct fetcher *f, const char *remote, const char *local, int depth,
-                         struct arena *a, struct err *e)
-{
+/* What source_list said of a directory. */
+struct listed {
+    const char *remote;
     struct source_file *file;
     int count;
+};
+
+static status list(struct fetcher *f, const char *remote, struct arena *a, struct listed *out,
+                   struct err *e)
+{
+    out->remote = remote;
+    return source_list(f->source, remote, a, &out->file, &out->count, e);
+}
+
+static status fetch_tree(struct fetcher *f, const struct listed *l, const char *local, int depth,
+                         struct arena *a, struct err *e)
+{
     if (depth > DEPTH_MAX)
-        return err_set(e, INVALID, "%s lies too deep", remote);
-    TRY(source_list(f->source, remote, a, &file, &count, e));
+        return err_set(e, INVALID, "%s lies too deep", l->remote);
     TRY(make_dir(local, e));
-    for (int i = 0; i < count; i++) {
-        const char *from = arena_printf(a, "%s/%s", remote, file[i].name);
-        const char *to = arena_printf(a, "%s/%s", local, file[i].name);
-        TRY(file[i].is_dir ? fetch_tree(f, from, to, depth + 1, a, e)
-                           : source_fetch(f->source, from, to, e));
+    for (int i = 0; i < l->count; i++) {
+        const char *from = arena_printf(a, "%s/%s", l->remote, l->file[i].name);
+        const char *to = arena_printf(a, "%s/%s", local, l->file[i].name);
+        struct listed below;
+        if (l->file[i].is_dir)
+            TRY(list(f, from, a, &below, e));
+        TRY(l->file[i].is_dir ? fetch_tree(f, &below, to, depth + 1, a, e)
+                              : source_fetch(f->source, from, to, e));
     }
     return OK;
 }
@@ -121,7 +135,10 @@ static status fetch_model(struct fetcher *f, const char *tmp, const char **model
     if (f->options.unpacked != NULL)
         return fetch_tar(f, remote, tmp, model, a, e);
     *model = arena_printf(a, "%s/%s", tmp, f->options.remote_model);
-    status s = fetch_tree(f, remote, *model, 0, a, e);
+    struct listed l;
+    status s = list(f, remote, a, &l, e);
+    if (s == OK)
+        return fetch_tree(f, &l, *model, 0, a, e);
     if (s != UNSUPPORTED && s != NOT_FOUND)
         return s;
     TRY(make_dir(*model, e));

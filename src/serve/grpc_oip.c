@@ -44,21 +44,24 @@ static void server_metadata(struct grpc_rpc *g, struct str message)
 
 /* ---- models ---- */
 
-static status check_version(struct str version, struct err *e)
+/* A number, or a label of the model's. */
+static status check_version(const struct grpc_rpc *g, struct str name, struct str version,
+                            struct err *e)
 {
     int64_t number;
-    return version.n == 0 || str_to_i64(version, &number)
+    return version.n == 0 || str_to_i64(version, &number) ||
+                   table_has_label(lane_table(g->conn->lane), name, version)
                ? OK
                : err_set(e, INVALID,
                          "failed to get model version from specified version string '%.*s': it is "
-                         "no whole number",
+                         "no whole number, and no label",
                          STR_ARG(version));
 }
 
 static struct flow *find(struct grpc_rpc *g, struct str name, struct str version)
 {
     struct err e = { "" };
-    status code = check_version(version, &e);
+    status code = check_version(g, name, version, &e);
     struct flow *flow = code == OK ? lane_flow(g->conn->lane, name, version, &code, &e) : NULL;
     if (flow == NULL)
         grpc_fail(g, code == BUSY ? STOPPING : code, e.text); /* UNAVAILABLE: not loaded yet */
@@ -72,7 +75,7 @@ static void model_ready(struct grpc_rpc *g, struct str message)
     status code;
     if (!message_two(g, message, &name, &version))
         return;
-    if (check_version(version, &e) != OK) {
+    if (check_version(g, name, version, &e) != OK) {
         grpc_fail(g, INVALID, e.text);
         return;
     }

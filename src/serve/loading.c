@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "serve/manifest.h"
 
+#include <string.h>
+
 /* ---- loading one version ---- */
 
 static const char *engine_of(const struct repository *r, const struct entry *en)
@@ -142,12 +144,16 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
 static void refuse(struct repository *r, struct entry *en, struct loaded *l, const struct err *e)
 {
     struct err words;
+    bool known =
+        l->flow == NULL && l->state == MODEL_UNAVAILABLE && strcmp(l->reason, e->text) == 0;
     if (l->flow == NULL) {
         version_set_state(r, l, MODEL_UNAVAILABLE, e->text);
     } else {
         err_set(&words, OK, "serves on; its new files were refused: %s", e->text);
         version_set_state(r, l, MODEL_READY, words.text);
     }
+    if (known)
+        return; /* and said */
     log_line(LOG_WARN, "serve", "model '%s' version %lld: %s", en->name, (long long)l->number,
              e->text);
 }

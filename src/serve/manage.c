@@ -199,7 +199,7 @@ static status run_load(struct repository *r, struct change *c, struct err *e)
 
 void manage_load(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, parts->at[0], run_load);
+    start(r, http_decoded(r, parts->at[0]), run_load);
 }
 
 /* ---- the others ---- */
@@ -211,7 +211,7 @@ static status run_unload(struct repository *r, struct change *c, struct err *e)
 
 void manage_unload(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, parts->at[0], run_unload);
+    start(r, http_decoded(r, parts->at[0]), run_unload);
 }
 
 static status run_rollback(struct repository *r, struct change *c, struct err *e)
@@ -221,7 +221,7 @@ static status run_rollback(struct repository *r, struct change *c, struct err *e
 
 void manage_rollback(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, parts->at[0], run_rollback);
+    start(r, http_decoded(r, parts->at[0]), run_rollback);
 }
 
 static status run_label(struct repository *r, struct change *c, struct err *e)
@@ -247,7 +247,7 @@ static status run_label(struct repository *r, struct change *c, struct err *e)
 
 void manage_label(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, parts->at[0], run_label);
+    start(r, http_decoded(r, parts->at[0]), run_label);
 }
 
 /* ---- traffic ---- */
@@ -259,7 +259,7 @@ static status run_traffic(struct repository *r, struct change *c, struct err *e)
 
 void manage_traffic(const struct http_request *r, const struct route_parts *parts)
 {
-    start(r, parts->at[0], run_traffic);
+    start(r, http_decoded(r, parts->at[0]), run_traffic);
 }
 
 void manage_traffic_list(const struct http_request *r, const struct route_parts *parts)

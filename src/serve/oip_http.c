@@ -37,10 +37,13 @@ struct flow *oip_http_find(const struct http_request *r, const struct route_part
     int64_t number;
     status code = NOT_FOUND;
     struct flow *flow = NULL;
-    if (version.n > 0 && !str_to_i64(version, &number))
-        err_set(&e, NOT_FOUND, "Not Found: version '%.*s' is no whole number", STR_ARG(version));
+    struct str name = http_decoded(r, parts->at[0]);
+    if (version.n > 0 && !str_to_i64(version, &number) &&
+        !table_has_label(lane_table(r->conn->lane), name, version))
+        err_set(&e, NOT_FOUND, "Not Found: version '%.*s' is no whole number, and no label",
+                STR_ARG(version));
     else
-        flow = lane_flow(r->conn->lane, http_decoded(r, parts->at[0]), version, &code, &e);
+        flow = lane_flow(r->conn->lane, name, version, &code, &e);
     if (flow == NULL)
         answer_err(r, code, &e);
     return flow;

@@ -33,7 +33,7 @@ static void prediction(const struct http_request *r, const struct route_parts *p
 {
     struct err e = { "" };
     status code;
-    struct flow *flow = lane_flow(r->conn->lane, parts->at[0], STR(""), &code, &e);
+    struct flow *flow = lane_flow(r->conn->lane, http_decoded(r, parts->at[0]), STR(""), &code, &e);
     if (flow != NULL)
         http_infer(r, flow, &format_predict, "application/json");
     else

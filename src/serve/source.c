@@ -214,6 +214,12 @@ static status get_file(struct source *s, const char *url, const char *to, struct
     return code;
 }
 
+/* Headers that libcurl makes up for FTP, and would print. */
+static size_t into_nothing(char *p, size_t size, size_t n, void *arg)
+{
+    return size * n;
+}
+
 /* The time that the server gives the file; where it gives none, what it calls its size. */
 static status stamp_url(struct source *s, const char *url, struct arena *a, const char **out,
                         struct err *e)
@@ -221,6 +227,7 @@ static status stamp_url(struct source *s, const char *url, struct arena *a, cons
     curl_off_t time = -1, size = -1;
     begin(s, url);
     s->library.easy_setopt(s->curl, CURLOPT_NOBODY, 1L);
+    s->library.easy_setopt(s->curl, CURLOPT_WRITEFUNCTION, into_nothing);
     TRY(perform(s, url, e));
     s->library.easy_getinfo(s->curl, CURLINFO_FILETIME_T, &time);
     s->library.easy_getinfo(s->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size);
@@ -335,7 +342,52 @@ static status stamp_ftp(struct source *s, const char *path, struct arena *a, con
     return stamp_url(s, ftp_url(s, path, a), a, out, e);
 }
 
-/* LIST as Unix servers write it: the first letter of a line is the kind, the last word the name. */
+static bool is_number(struct str s)
+{
+    int64_t n;
+    return str_to_i64(s, &n);
+}
+
+/* "17:58", "05:58PM", "2026" */
+static bool is_time(struct str s)
+{
+    return memchr(s.p, ':', s.n) != NULL || (s.n == 4 && is_number(s));
+}
+
+/* The words before the name end with a date: "Nov 26 17:58", "Nov 26 2026", "2026-11-26 17:58"; behind DOS's "11-26-26 05:58PM"
+ * stands a size or "<DIR>". */
+static bool ends_date(const struct str word[3], int count)
+{
+    bool dos = count == 3 && memchr(word[1].p, ':', word[1].n) != NULL && word[0].p[0] >= '0' &&
+               word[0].p[0] <= '9';
+    bool iso = count > 3 && word[1].n == 10 && word[1].p[4] == '-' && is_time(word[2]);
+    return dos || iso ||
+           (count > 4 && word[0].n >= 3 && !is_number(word[0]) && is_number(word[1]) &&
+            is_time(word[2]));
+}
+
+/* A line of LIST as Unix or DOS servers write it. false: it is none of a file ("total 12"). */
+static bool read_line(struct str line, struct str *name, bool *is_dir)
+{
+    struct str rest = line, word[3] = { { "", 0 }, { "", 0 }, { "", 0 } };
+    for (int count = 1; rest.n > 0; count++) {
+        while (rest.n > 0 && rest.p[0] == ' ')
+            rest = (struct str){ rest.p + 1, rest.n - 1 };
+        word[0] = word[1];
+        word[1] = word[2];
+        str_cut(&rest, ' ', &word[2]);
+        if (!ends_date(word, count))
+            continue;
+        *is_dir = line.p[0] == 'd' || str_is(word[2], "<DIR>");
+        *name = str_is(word[2], "<DIR>") || line.p[0] < 'A' ? str_trim(rest) : rest;
+        for (size_t i = 0; line.p[0] == 'l' && i + 4 < name->n; i++)
+            if (memcmp(name->p + i, " -> ", 4) == 0)
+                name->n = i;
+        return true;
+    }
+    return false;
+}
+
 static status list_ftp(struct source *s, const char *path, struct arena *a,
                        struct source_file **out, int *count, struct err *e)
 {
@@ -343,16 +395,13 @@ static status list_ftp(struct source *s, const char *path, struct arena *a,
     struct buf text;
     buf_init(&text, LIST_BYTES_MAX);
     status code = get(s, arena_printf(a, "%s/", ftp_url(s, path, a)), &text, e);
-    struct str rest = buf_view(&text), line;
-    for (bool more = code == OK; more;) {
+    struct str rest = buf_view(&text), line, name;
+    for (bool more = code == OK, is_dir; more;) {
         more = str_cut(&rest, '\n', &line);
         if (line.n > 0 && line.p[line.n - 1] == '\r')
             line.n--;
-        size_t at = line.n;
-        while (at > 0 && line.p[at - 1] != ' ')
-            at--;
-        if (line.n > 10 && at > 0)
-            add_file(&l, (struct str){ line.p + at, line.n - at }, line.p[0] == 'd');
+        if (read_line(line, &name, &is_dir))
+            add_file(&l, name, is_dir);
     }
     buf_deinit(&text);
     *out = l.file;

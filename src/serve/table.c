@@ -183,6 +183,15 @@ static bool number_of(const struct served_model *m, struct str version, int64_t 
     return false;
 }
 
+bool table_has_label(const struct table *t, struct str name, struct str label)
+{
+    const struct served_model *m = table_model(t, name);
+    for (int i = 0; m != NULL && i < m->label_count; i++)
+        if (str_is(label, m->label[i].label))
+            return true;
+    return false;
+}
+
 status table_find(const struct table *t, struct str name, struct str version,
                   const struct served **out, struct err *e)
 {

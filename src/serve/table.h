@@ -62,6 +62,8 @@ void table_unref(struct table *t);
 
 int table_count(const struct table *t);
 const struct served_model *table_at(const struct table *t, int index);
+/* Whether a version of this model is called so. */
+bool table_has_label(const struct table *t, struct str name, struct str label);
 const struct served_model *table_model(const struct table *t, struct str name); /* NULL: none */
 /* Why a model without a current version has none; "": there is nothing to say. */
 const char *served_fault(const struct served_model *m);

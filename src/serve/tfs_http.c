@@ -1,5 +1,6 @@
 /* TensorFlow Serving's REST interface: what its clients ask, and its words for what goes wrong. */
 #include "codec/json.h"
+#include "proto/flat.h"
 #include "proto/tfs.h"
 #include "serve/http.h"
 
@@ -81,7 +82,9 @@ static status decode(struct call *c, struct str body, struct infer_request *out,
 
 static status encode(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e)
 {
-    return tfs_reply_to_json(c->form, r, out, e);
+    struct infer_output all = reply_flat(r, &c->arena);
+    return tfs_reply_to_json(c->form, &(struct infer_reply){ .output = &all, .output_count = 1 },
+                             out, e);
 }
 
 static const struct call_format format_tfs = { "tfs", decode, encode, true };

@@ -105,14 +105,14 @@ def test_a_field_of_the_request_chooses_the_workflow(serve, tmp_path):
         def kind(n):
             return general(server, [WORDS, ("kind", 0, [1], [], {"int64_data": [n]})])
         cnn, bow = outputs(kind(1)), outputs(kind(2))
-        assert list(cnn) == ["cnns/cnn"] and list(bow) == ["bows/bow"]
+        assert list(cnn) == ["cnn"] and list(bow) == ["bow"]
         all_of_them = outputs(kind(3))
-        assert np.allclose(all_of_them["cnns/cnn"], cnn["cnns/cnn"]) and np.allclose(all_of_them["bows/bow"], bow["bows/bow"])
+        assert np.allclose(all_of_them["cnn"], cnn["cnn"]) and np.allclose(all_of_them["bow"], bow["bow"])
         assert kind(4).status_code == 400 and "no condition" in kind(4).text
         assert general(server, [WORDS]).status_code == 400
     by_id = workdir(tmp_path / "by_id", 'request_field_key: "log_id" value_mapped_workflows { request_field_value: "7" workflow: "bows" }')
     with serve("--model", by_id) as server:
-        assert np.allclose(outputs(general(server, [WORDS], log_id=7))["bow"], bow["bows/bow"])
+        assert np.allclose(outputs(general(server, [WORDS], log_id=7))["bow"], bow["bow"])
         assert general(server, [WORDS], log_id=8).status_code == 400
     lost = workdir(tmp_path / "lost", 'request_field_key: "kind" value_mapped_workflows { request_field_value: "1" workflow: "cnss" }')
     assert "no workflow of" in run_oar("serve", "--model", lost, "--port", "0").stderr
@@ -131,3 +131,47 @@ nodes:
         assert set(outputs(general(server, [WORDS, kind("both")], log_id=11))) == {"cnn", "bow"}
         assert set(outputs(general(server, [WORDS, kind("other")], log_id=11))) == {"bow"}
         assert general(server, [WORDS, kind("other")]).status_code == 400
+
+
+def infer(server, name, outputs=None):
+    body = {"inputs": [{"name": "words", "shape": [5, 1], "datatype": "INT64", "data": TEXT["feed"][0]["words"]},
+                       {"name": "words.lod", "shape": [3], "datatype": "INT64", "data": TEXT["feed"][0]["words.lod"]}]}
+    if outputs:
+        body["outputs"] = [{"name": n} for n in outputs]
+    answer = requests.post(f"http://{server.address}/v2/models/{name}/infer", json=body, timeout=20)
+    assert answer.status_code == 200, answer.text
+    return {o["name"]: np.array(o["data"]).reshape(o["shape"]) for o in answer.json()["outputs"]}
+
+
+def test_all_that_a_graph_answers_is_told_over_every_protocol(serve, tmp_path):
+    """Outputs of several nodes, one renamed by the response, one by the branch that ran."""
+    (tmp_path / "many.yml").write_text(
+        f"service: many\nnodes:\n  - {{name: cnn, model: {CNN}}}\n  - {{name: bow, model: {BOW}}}\n"
+        "  - {name: sum, op: weighted_sum, inputs: [cnn, bow], output: sum}\n"
+        "  - {name: no, op: copy, inputs: [sum], when: {input: cnn.prediction, index: 0, above: 2}}\n"
+        "  - {name: yes, op: copy, inputs: [bow], when: {input: cnn.prediction, index: 0, below: 2}}\n"
+        "  - {name: pick, op: first, inputs: [no, yes]}\n"
+        "  - {name: one, op: constant, value: 1}\n"
+        "  - {op: response, inputs: [{left: cnn.prediction}, pick, one]}\n")
+    with serve("--model", tmp_path / "many.yml", "--model", f"cnn={CNN}", "--model", f"bow={BOW}") as server:
+        told = requests.get(f"http://{server.address}/v2/models/many").json()["outputs"]
+        assert [o["name"] for o in told] == ["left", "sum", "one"]
+        cnn, bow = ask(server, "cnn")["prediction"], ask(server, "bow")["prediction"]
+        for answer in (ask(server, "many"), infer(server, "many"), infer(server, "many", ["one", "sum", "left"])):
+            assert np.allclose(answer["left"], cnn) and np.allclose(answer["sum"], bow) and answer["one"] == [1]
+        assert list(infer(server, "many", ["sum"])) == ["sum"]
+        rows = requests.post(f"http://{server.address}/v1/models/many:predict", json={"inputs": {"words": [[1], [2]]}}).json()
+        assert sorted(rows["outputs"]) == ["left", "one", "sum"], rows
+
+
+def test_a_node_asks_one_of_another_server_s_models(serve, tmp_path):
+    with serve("--model", f"bow={BOW}", "--model", f"cnn={CNN}") as other:
+        node = f"  - {{name: there, op: remote, inputs: [request], address: '{other.address}', remote_model: cnn, protocol: %s}}\n"
+        near = f"service: far\nnodes:\n  - {{name: near, model: {BOW}}}\n"
+        sum_up = "  - {name: both, op: weighted_sum, inputs: [near.prediction, there.prediction], weights: [0, 1]}\n"
+        (tmp_path / "far.yml").write_text(near + node % "kserve-http" + sum_up)
+        with serve("--model", tmp_path / "far.yml") as server:
+            assert np.allclose(ask(server, "far")["prediction"], ask(other, "cnn")["prediction"], atol=1e-6)
+        (tmp_path / "far.yml").write_text("service: far\nnodes:\n" + node % "brpc")
+        bad = run_oar("serve", "--model", tmp_path / "far.yml", "--port", "0")
+        assert bad.returncode == 1 and "requests over 'brpc' name no model" in bad.stderr.splitlines()[-1]

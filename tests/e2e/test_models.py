@@ -10,6 +10,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import requests
 
 from conftest import ZOO, run_oar
 
@@ -191,6 +192,11 @@ def test_the_command_lists_rolls_back_and_labels(serve, tmp_path):
         assert models("load", "houses").returncode == 0
         assert ready(server, "houses") == ["2"]
         assert models("label", "houses", "stable", "2").returncode == 0
+        at = f"http://{server.address}/v2/models/houses/versions"
+        assert requests.get(f"{at}/stable").status_code == 200
+        assert requests.get(f"{at}/stabel").status_code == 404
+        elsewhere = models("load", "../x")  # one name, wherever it seems to lead
+        assert elsewhere.returncode == 1 and "'../x'" in elsewhere.stderr
         missing = models("load", "nope")
         assert missing.returncode == 1 and "nope" in missing.stderr
         assert "did you mean 'list'" in models("lst").stderr

@@ -7,6 +7,7 @@ import pathlib
 import socket
 import tarfile
 import threading
+import urllib.parse
 
 import pytest
 
@@ -27,7 +28,7 @@ class Hdfs(Quiet):
     def do_GET(self):
         path, _, query = self.path.partition("?")
         op = dict(p.split("=") for p in query.split("&"))["op"]
-        file = pathlib.Path(self.directory) / path.removeprefix("/webhdfs/v1/")
+        file = pathlib.Path(self.directory) / urllib.parse.unquote(path).removeprefix("/webhdfs/v1/")
         if not file.exists():
             return self.send_error(404)
 
@@ -113,6 +114,8 @@ class Ftp(threading.Thread):
 def remote(tmp_path):
     folder = tmp_path / "remote" / "path"
     put(HOUSES, folder / "model")
+    (folder / "model" / "more").mkdir()
+    (folder / "model" / "more" / "read me first").write_text("x")
     return folder
 
 
@@ -150,7 +153,9 @@ def test_a_model_is_fetched_when_the_done_file_is_written(serve, source, remote,
     assert fetched.returncode == 0, fetched.stderr
     for path in model_files(HOUSES):
         assert (local / "houses" / path.name).read_bytes() == path.read_bytes()
+    assert (local / "houses" / "more" / "read me first").read_text() == "x"
     assert (local / "houses" / "fluid_time_file").exists()
+    assert fetched.stdout == ""
     assert [p.name for p in local.iterdir()] == ["houses"]
     with serve("--model", local / "houses"):
         pass

@@ -44,3 +44,23 @@ def test_the_tape_is_bounded_and_sampled(serve, tmp_path):
         for _ in range(60):
             requests.post(f"http://{server.address}/houses/prediction", json={"feed": [{"x": [0.5] * 13}], "fetch": []})
     assert 1000 < os.path.getsize(tape) <= 5008
+
+
+def test_each_request_is_asked_of_the_model_that_it_was_asked_of(serve, tmp_path):
+    """The server's first model is another one, and one of them is a graph that answers with the outputs of two."""
+    tape, root = tmp_path / "tape", tmp_path / "root"
+    put(HOUSES, root / "houses" / "1")
+    put(ZOO / "imdb_bow" / "pdmodel26", root / "bow" / "1")
+    (tmp_path / "two.yml").write_text("service: two\nnodes:\n" + "".join(
+        f"  - {{name: {name}, model: {ZOO / name / 'pdmodel26'}}}\n" for name in ("imdb_bow", "imdb_cnn"))
+        + "  - {name: cnn, op: select, inputs: [{other: imdb_cnn.prediction}]}\n")
+    words = {"words": [3, 4, 5], "words.lod": [0, 1, 3]}
+    with serve("--model-repository", root, "--model", tmp_path / "two.yml", "--record", tape) as server:
+        for name, feed in (("houses", {"x": [0.5] * 13}), ("bow", words), ("two", words)):
+            for _ in range(3):
+                assert requests.post(f"http://{server.address}/{name}/prediction", json={"feed": [feed], "fetch": []}).status_code == 200
+        for protocol in ("kserve-http", "kserve-grpc"):
+            same = run_oar("replay", tape, server.address, "--protocol", protocol)
+            assert same.returncode == 0, same.stdout + same.stderr
+        one = run_oar("replay", tape, server.address, "--model", "houses", "--as", "nobody")
+        assert one.returncode == 1 and "nobody" in one.stderr

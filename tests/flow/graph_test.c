@@ -18,9 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ZOO OAR_SOURCE_DIR "/tests/data/zoo/"
-#define CNN ZOO "imdb_cnn/pdmodel26"
-#define BOW ZOO "imdb_bow/pdmodel26"
+#define ZOO    OAR_SOURCE_DIR "/tests/data/zoo/"
+#define CNN    ZOO "imdb_cnn/pdmodel26"
+#define HOUSES OAR_SOURCE_DIR "/tests/data/zoo/fit_a_line/pdmodel26"
+#define BOW    ZOO "imdb_bow/pdmodel26"
 
 static struct exec *exec_of_worker[2];
 
@@ -166,6 +167,10 @@ static void every_operator_of_form(void **state)
         { "  - {name: o, op: constant, value: [2, 3], type: int64}\n"
           "  - {op: response, inputs: [o]}\n",
           DTYPE_I64, 2, 2 },
+        { "  - {name: o, op: constant, value: 4}\n"
+          "  - {op: response, inputs: [o]}\n"
+          "  - {name: unread, op: copy, inputs: [o]}\n",
+          DTYPE_F32, 1, 4 },
         { "  - {name: a, op: copy, inputs: [cnn], when: {input: cnn.prediction, index: 0, above: "
           "2}}\n"
           "  - {name: c, op: constant, value: [7]}\n"
@@ -228,7 +233,22 @@ static void what_cannot_be_is_refused_with_its_line(void **state)
           "g.yml:2: node 'a' (GeneralInferOp) needs a model" },
         { "nodes:\n  - {name: a, model: /nowhere}\n", "g.yml:2: " },
         { HEAD "  - {name: s, op: concat, inputs: [cnn, bow], axis: 7}\n", "has no axis 7" },
-        { HEAD "  - {name: s, op: cast, inputs: [cnn], to: flaot}\n", "got 'flaot'" },
+        { HEAD "  - {name: s, op: cast, inputs: [cnn], to: flaot32}\n", "did you mean 'float32'?" },
+        { HEAD "  - {name: h, model: " HOUSES
+               "}\n  - {name: s, op: weighted_sum, inputs: [cnn, h]}\n",
+          "g.yml:5: node 's': 'prediction' is [-1, 2] and 'price' is [-1, 1]" },
+        { HEAD "  - {name: s, op: top_k, inputs: [cnn], k: 3}\n",
+          "g.yml:4: node 's': 'k' is 3, and a row of 'prediction' has 2 numbers" },
+        { HEAD "  - {name: h, model: " HOUSES ", inputs: [cnn]}\n",
+          "g.yml:4: node 'h': 'cnn.prediction' is float32 [-1, 2] and the model's 'x' is float32 "
+          "[-1, 13]" },
+        { HEAD "  - {name: h, model: " BOW ", inputs: [{words: cnn.prediction}]}\n",
+          "the model's 'words' is int64" },
+        { HEAD "  - {name: a, op: response, inputs: [cnn]}\n  - {name: b, op: response, inputs: "
+               "[bow]}\n",
+          "g.yml:5: nodes 'a' and 'b' both answer" },
+        { HEAD "  - {name: a, op: response, inputs: [cnn]}\n  - {name: b, op: copy, inputs: [a]}\n",
+          "g.yml:4: node 'b' waits for 'a', which ends the request" },
         { HEAD "  - {name: s, op: copy, inputs: [cnn, bow]}\n", "has 2 input(s); expected 1" },
         { "nodes: &x [*x]", "anchors are not supported" },
         { "nodes: [\n", "g.yml:" },
@@ -346,24 +366,67 @@ static void the_original_s_files_are_read_as_they_are(void **state)
     arena_deinit(&a);
 }
 
+/* What is written into one of the files in place of something else, and what is said about it. */
+struct slip {
+    const char *file, *from, *to, *words;
+};
+
+static void put_slip(const char *dir, const struct slip *slip, struct arena *a)
+{
+    struct file_map *m;
+    const char *path = arena_printf(a, "%s/%s", dir, slip->file);
+    assert_int_equal(file_map_open(path, 1 << 20, &m, NULL), OK);
+    const char *text = arena_strndup(a, (const char *)file_map_data(m), file_map_size(m));
+    file_map_unref(m);
+    const char *at = strstr(text, slip->from);
+    assert_non_null(at);
+    write_in(dir, slip->file,
+             arena_printf(a, "%.*s%s%s", (int)(at - text), text, slip->to, at + strlen(slip->from)),
+             a);
+}
+
 static void faults_of_the_original_s_files_have_their_line(void **state)
 {
-    struct arena a;
-    struct service s;
-    struct flow *f;
-    struct err e = { "" };
-    const struct flow_options opt = { .name = "test" };
-    arena_init(&a, 0);
-    const char *dir = write_workdir(&a, "GeneralInfreOp");
-    status code = service_read(dir, &a, &s, &e);
-    if (code == OK)
-        code = service_open(&s, &opt, false, &f, &e);
-    assert_int_equal(code, INVALID);
-    assert_non_null(strstr(e.text,
-                           "workflow.prototxt:5: no operator is called 'GeneralInfreOp'; did "
-                           "you mean 'GeneralInferOp'?"));
-    remove_workdir(dir, &a);
-    arena_deinit(&a);
+    static const struct slip slips[] = {
+        { "workflow.prototxt", "\"cnn\" type: \"GeneralInferOp\"",
+          "\"cnn\" type: \"GeneralInfreOp\"",
+          "workflow.prototxt:3: no operator is called 'GeneralInfreOp'; did you mean "
+          "'GeneralInferOp'?" },
+        { "workflow.prototxt", "Sequence", "Seqence",
+          "workflow.prototxt:1: 'workflow_type' cannot be 'Seqence'; did you mean 'Sequence'?" },
+        { "workflow.prototxt", "RO", "RX",
+          "workflow.prototxt:4: 'mode' cannot be 'RX'; did you mean 'RO'?" },
+        { "workflow.prototxt", "nodes { name: \"GeneralResponseOp_0\"", "nodes { name: \"bow\"",
+          "workflow.prototxt:7: two nodes are called 'bow'; the first is in line 5" },
+        { "workflow.prototxt", "{ name: \"cnn\" mode", "{ name: \"cmm\" mode",
+          "no node is called 'cmm'; did you mean 'cnn'?" },
+        { "infer_service.prototxt", "port", "prot",
+          "infer_service.prototxt:1: unknown key 'prot'; did you mean 'port'?" },
+        { "cnn.prototxt", "timestamp_ne", "timestmp_ne",
+          "cnn.prototxt:1: 'reloadable_type' cannot be 'timestmp_ne'; did you mean "
+          "'timestamp_ne'?" },
+        { "cnn.prototxt", "PADDLE_INFER", "PADLE_INFER",
+          "'type' cannot be 'PADLE_INFER'; did you mean 'PADDLE_INFER'?" },
+        { "cnn.prototxt", "enable_overrun: false", "enable_overrun: fals", "cnn.prototxt:1: " },
+        { "cnn.prototxt", "batch_infer_size: 32", "batch_infer_size: many", "cnn.prototxt:1: " },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(slips); i++) {
+        struct arena a;
+        struct service s;
+        struct flow *f;
+        struct err e = { "" };
+        const struct flow_options opt = { .name = "test" };
+        arena_init(&a, 0);
+        const char *dir = write_workdir(&a, "GeneralInferOp");
+        put_slip(dir, &slips[i], &a);
+        status code = service_read(dir, &a, &s, &e);
+        if (code == OK)
+            code = service_open(&s, &opt, false, &f, &e);
+        if (code != INVALID || strstr(e.text, slips[i].words) == NULL)
+            fail_msg("%s in place of %s: %d '%s'", slips[i].to, slips[i].from, code, e.text);
+        remove_workdir(dir, &a);
+        arena_deinit(&a);
+    }
 }
 
 static void a_chain_is_what_the_command_line_says(void **state)

@@ -152,9 +152,9 @@ static void what_is_wrong_is_named(void **state)
     refuses("{\"feed\":1}", "the JSON body, byte 8: expected an array");
     refuses("{\"feed\":[1]}", "feed 0: byte 9: expected an object");
     refuses("{\"feed\":[{\"wordz\":[1]}]}",
-            "feed 0: 'wordz' is no input of the model; is 'words' meant?");
+            "feed 0: 'wordz' is no input of the model; did you mean 'words'?");
     refuses("{\"feed\":[{\"nonsense\":[1]}]}",
-            "feed 0: 'nonsense' is no input of the model, whose 7 begin with 'x'");
+            "feed 0: 'nonsense' is no input of the model; the first one is 'x'");
     refuses("{\"feed\":[{\"x\":[1,2,3]},{\"x\":[1,\"a\",3]}]}",
             "feed 1: 'x': byte 31: expected a number, \"NaN\", \"Infinity\" or \"-Infinity\"");
     refuses("{\"feed\":[{\"x\":[1,2]}]}", "feed 0: 'x': a value of shape [2] does not fit the "
