@@ -1,19 +1,16 @@
 /* The access log: one line an answer, text for people or JSON for machines, without a byte of any tensor. */
+#include "base/line_file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/json.h"
 #include "serve/note.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LINE_BYTES 4096
 
 struct access_log {
-    int fd;
-    bool own;
+    struct line_file *file;
     int sample;
     atomic_uint seen; /* good answers */
 };
@@ -23,23 +20,26 @@ status access_log_open(const char *path, int sample, struct access_log **out, st
     *out = NULL;
     if (path == NULL)
         return OK;
-    bool own = strcmp(path, "-") != 0;
-    int fd = own ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : STDERR_FILENO;
-    if (fd < 0)
-        return err_set(e, IO_FAILED, "--access-log: '%s' cannot be opened: %s", path,
-                       strerror(errno));
+    struct line_file *file;
+    status code = line_file_open(path, &file, e);
+    if (code != OK)
+        return err_prefix(e, code, "--access-log: ");
     *out = mem_zalloc(sizeof(**out));
-    **out = (struct access_log){ .fd = fd, .own = own, .sample = sample > 0 ? sample : 1 };
+    **out = (struct access_log){ .file = file, .sample = sample > 0 ? sample : 1 };
     atomic_init(&(*out)->seen, 0);
     return OK;
+}
+
+status access_log_reopen(struct access_log *l, struct err *e)
+{
+    return l != NULL ? line_file_reopen(l->file, e) : OK;
 }
 
 void access_log_close(struct access_log *l)
 {
     if (l == NULL)
         return;
-    if (l->own)
-        close(l->fd);
+    line_file_close(l->file);
     mem_free(l);
 }
 
@@ -122,8 +122,7 @@ void access_log_write(struct access_log *log, const struct access_line *l)
     else
         put_text(&b, stamp, l);
     buf_byte(&b, '\n');
-    if (buf_check(&b) == OK && write(log->fd, b.data, b.len) < 0) {
-        /* a full disk ends the log, not the service */
-    }
+    if (buf_check(&b) == OK)
+        line_file_put(log->file, b.data, b.len);
     buf_deinit(&b);
 }

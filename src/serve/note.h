@@ -51,6 +51,8 @@ void note_answer(struct conn *c, const struct note *n, int code, size_t bytes, u
 struct access_log;
 /* NULL path: no log, *out is NULL. "-": stderr. sample: one good answer of so many is written; failures always. */
 status access_log_open(const char *path, int sample, struct access_log **out, struct err *e);
+/* For who has renamed the file: the path is opened anew. On a fault the old one stays. NULL is fine. */
+status access_log_reopen(struct access_log *l, struct err *e);
 void access_log_close(struct access_log *l);
 
 /* One answer. call NULL: it needed none. */
@@ -73,7 +75,8 @@ struct trace_options {
     int rate;             /* one request of so many that bring no trace of their own; 0: none */
 };
 status tracer_open(const struct trace_options *o, struct tracer **out, struct err *e);
-void tracer_close(struct tracer *t); /* writes what it holds; NULL is fine */
+status tracer_reopen(struct tracer *t, struct err *e); /* its file; as access_log_reopen */
+void tracer_close(struct tracer *t);                   /* writes what it holds; NULL is fine */
 /* Whether a request is traced: the trace it brings says so, or it is its turn. */
 bool tracer_wants(struct tracer *t, bool brought, bool sampled);
 /* Any thread: whether anything is traced, one of how many requests, and how many traces are still to come (-1: no end). */

@@ -2,13 +2,13 @@
  * the append alone; a thread takes the buffer away once a second and delivers it. What a collector does not take in time
  * is dropped and said so once: tracing never holds a request up. */
 #include "base/clock.h"
+#include "base/line_file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/json.h"
 #include "serve/note.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@
 #define COLLECTOR_S 2 /* for each step of talking to it */
 
 struct tracer {
-    int fd; /* of the file, or -1 */
+    struct line_file *file; /* NULL: none */
     char host[256], port[8];
     const char *path; /* of the collector; NULL: none */
     char *endpoint;   /* our copy: path points into it */
@@ -223,12 +223,6 @@ static bool post(const struct tracer *t, const struct buf *body)
     return good;
 }
 
-static bool save(const struct tracer *t, struct buf *body)
-{
-    buf_byte(body, '\n');
-    return write(t->fd, body->data, body->len) == (ssize_t)body->len;
-}
-
 static void deliver(struct tracer *t, const struct buf *spans)
 {
     struct buf body;
@@ -239,11 +233,14 @@ static void deliver(struct tracer *t, const struct buf *spans)
                    "\"oar\"},\"spans\":[");
     buf_append(&body, spans->data, spans->len);
     buf_str(&body, "]}]}]}");
-    bool good = (t->path == NULL || post(t, &body)) && (t->fd < 0 || save(t, &body));
+    bool good = t->path == NULL || post(t, &body);
     if (!good && !t->failing)
-        log_line(LOG_WARN, "trace", "spans could not be delivered and are dropped%s%s",
-                 t->path != NULL ? ": no good answer from " : "", t->path != NULL ? t->host : "");
+        log_line(LOG_WARN, "trace", "no good answer from %s: its spans are dropped until there is",
+                 t->endpoint);
     t->failing = !good;
+    buf_byte(&body, '\n');
+    if (t->file != NULL && buf_check(&body) == OK)
+        line_file_put(t->file, body.data, body.len);
     buf_deinit(&body);
 }
 
@@ -296,17 +293,13 @@ static status open_targets(struct tracer *t, const struct trace_options *o, stru
         TRY(read_endpoint(t, o->endpoint, e));
     if (o->file == NULL)
         return OK;
-    t->fd = open(o->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (t->fd < 0)
-        return err_set(e, IO_FAILED, "--trace-file: '%s' cannot be opened: %s", o->file,
-                       strerror(errno));
-    return OK;
+    status s = line_file_open(o->file, &t->file, e);
+    return s == OK ? OK : err_prefix(e, s, "--trace-file: ");
 }
 
 static void release(struct tracer *t)
 {
-    if (t->fd >= 0)
-        close(t->fd);
+    line_file_close(t->file);
     buf_deinit(&t->spans);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->wake);
@@ -320,7 +313,6 @@ status tracer_open(const struct trace_options *o, struct tracer **out, struct er
     if (o->file == NULL && o->endpoint == NULL)
         return OK;
     struct tracer *t = mem_zalloc(sizeof(*t));
-    t->fd = -1;
     atomic_init(&t->rate, o->rate);
     atomic_init(&t->on, true);
     atomic_init(&t->left, -1);
@@ -335,6 +327,11 @@ status tracer_open(const struct trace_options *o, struct tracer **out, struct er
     else
         *out = t;
     return s;
+}
+
+status tracer_reopen(struct tracer *t, struct err *e)
+{
+    return t != NULL && t->file != NULL ? line_file_reopen(t->file, e) : OK;
 }
 
 void tracer_close(struct tracer *t)
