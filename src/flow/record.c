@@ -18,11 +18,12 @@
 
 struct recorder {
     int fd;
+    char *path;
     size_t left;                 /* bytes of the bound; guarded by lock */
     uint64_t every;              /* share as 1 of 2^32 */
     atomic_uint_fast64_t chance; /* adds up; what overflows 2^32 is recorded */
+    atomic_bool ended;           /* nothing more is recorded */
     pthread_mutex_t lock;
-    bool told;
 };
 
 /* ---- writing ---- */
@@ -31,13 +32,17 @@ status recorder_open(const struct recorder_options *opt, struct recorder **out, 
 {
     int fd = open(opt->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_set(e, IO_FAILED, "%s: %s", opt->path, strerror(errno));
+        return err_set(e, IO_FAILED, "--record: '%s' cannot be opened: %s", opt->path,
+                       strerror(errno));
     if (write(fd, MAGIC, MAGIC_SIZE) != (ssize_t)MAGIC_SIZE) {
+        int fault = errno;
         close(fd);
-        return err_set(e, IO_FAILED, "%s: %s", opt->path, strerror(errno));
+        return err_set(e, IO_FAILED, "--record: '%s' cannot be written: %s", opt->path,
+                       strerror(fault));
     }
     struct recorder *r = mem_zalloc(sizeof(*r));
     r->fd = fd;
+    r->path = mem_strdup(opt->path);
     r->left = opt->max_bytes;
     r->every = (uint64_t)(opt->share * 4294967296.0);
     pthread_mutex_init(&r->lock, NULL);
@@ -51,11 +56,14 @@ void recorder_close(struct recorder *r)
         return;
     close(r->fd);
     pthread_mutex_destroy(&r->lock);
+    mem_free(r->path);
     mem_free(r);
 }
 
 bool recorder_wants(struct recorder *r)
 {
+    if (atomic_load_explicit(&r->ended, memory_order_relaxed))
+        return false;
     uint64_t before = atomic_fetch_add_explicit(&r->chance, r->every, memory_order_relaxed);
     return (before >> 32) != ((before + r->every) >> 32);
 }
@@ -87,20 +95,33 @@ static void put_record(struct buf *b, const struct record *rec)
         memcpy(b->data, &length, sizeof(length));
 }
 
+/* Half a record may stand at the end of the file then: readers take that for the end. */
+static void end(struct recorder *r, const char *why)
+{
+    atomic_store(&r->ended, true);
+    log_line(LOG_WARN, "flow", "'%s': %s; nothing more is recorded", r->path, why);
+}
+
+static void append(struct recorder *r, const struct buf *b)
+{
+    if (b->len > r->left) {
+        end(r, "it has the size that --record-bytes allows");
+        return;
+    }
+    ssize_t n = write(r->fd, b->data, b->len);
+    if (n != (ssize_t)b->len)
+        end(r, n < 0 ? strerror(errno) : "the disk is full");
+    r->left -= b->len;
+}
+
 void recorder_put(struct recorder *r, const struct record *rec)
 {
     struct buf b;
     buf_init(&b, RECORD_MAX);
     put_record(&b, rec);
     pthread_mutex_lock(&r->lock);
-    bool fits = buf_check(&b) == OK && b.len <= r->left;
-    if (fits && write(r->fd, b.data, b.len) == (ssize_t)b.len)
-        r->left -= b.len;
-    else if (!r->told) {
-        r->told = true;
-        r->left = 0;
-        log_line(LOG_INFO, "flow", "the file of recorded requests is full");
-    }
+    if (buf_check(&b) == OK && !atomic_load(&r->ended))
+        append(r, &b);
     pthread_mutex_unlock(&r->lock);
     buf_deinit(&b);
 }

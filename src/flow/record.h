@@ -28,6 +28,7 @@ status recorder_open(const struct recorder_options *opt, struct recorder **out, 
 void recorder_close(struct recorder *r); /* NULL is fine */
 /* Whether this one is to be recorded. */
 bool recorder_wants(struct recorder *r);
+/* Appends it. Where the bound is reached or the disk full, the log says so, and nothing more is wanted. */
 void recorder_put(struct recorder *r, const struct record *rec);
 
 struct records; /* a file that is read */

@@ -10,7 +10,9 @@
 #include "flow/record.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const float x[4] = { 1, 2, 3, 4 };
@@ -108,6 +110,32 @@ static void the_file_stays_within_its_bound(void **state)
     unlink(path);
 }
 
+/* A limit on the size of files stands for a disk that becomes full in the middle of a record. */
+static void a_full_disk_ends_the_record_and_is_told_once(void **state)
+{
+    char path[] = "/tmp/oar-record-XXXXXX";
+    struct recorder *r;
+    struct rlimit before, full;
+    status last;
+    assert_int_equal(
+        recorder_open(&(struct recorder_options){ a_path(path), 1, 1 << 20 }, &r, NULL), OK);
+    assert_true(recorder_wants(r));
+    put(r, 0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    full = (struct rlimit){ 300, before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    for (int i = 0; i < 5; i++)
+        put(r, i);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_false(recorder_wants(r));
+    put(r, 7); /* not behind half a record, although there is room again */
+    recorder_close(r);
+    assert_int_equal(count_whole(path, &last), 1);
+    assert_int_equal(last, NOT_FOUND);
+    unlink(path);
+}
+
 static void a_share_is_recorded(void **state)
 {
     char path[] = "/tmp/oar-record-XXXXXX";
@@ -168,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_recorded_is_read_back),
         cmocka_unit_test(the_file_stays_within_its_bound),
+        cmocka_unit_test(a_full_disk_ends_the_record_and_is_told_once),
         cmocka_unit_test(a_share_is_recorded),
         cmocka_unit_test(damaged_files_are_an_end_or_a_fault),
         cmocka_unit_test(distances_are_relative_and_forms_count),
