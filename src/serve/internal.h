@@ -57,6 +57,8 @@ struct lane {
     uint64_t last_id, random; /* note.c */
     uint64_t route_ns;        /* when the request that a route looks at was whole */
     struct loop_post drain;   /* posted once, by server_drain */
+    struct loop_post pulse;   /* notify.c: on its way while pulse_posted */
+    atomic_bool pulse_posted;
 };
 
 struct server {

@@ -7,6 +7,7 @@
 #include "crew/crew.h"
 #include "serve/grpc.h"
 #include "serve/note.h"
+#include "serve/notify.h"
 #include "serve/shm.h"
 
 #include <signal.h>
@@ -23,15 +24,28 @@
 
 /* ---- starting ---- */
 
+static void signals_of_end(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+}
+
+/* All that the main thread waits for. */
+static void signals_of_all(sigset_t *set)
+{
+    signals_of_end(set);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR1);
+}
+
 static void block_signals(void)
 {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
+    signals_of_all(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log at its ulimit -f is as good as a full disk */
 }
 
 static int loop_count(int threads)
@@ -155,7 +169,6 @@ static void reload_keys(struct server *s)
 static void reload_secrets(struct server *s)
 {
     struct err e = { "" };
-    log_line(LOG_INFO, "serve", "SIGHUP: reading keys and certificates again");
     if (s->tls != NULL && net_tls_reload(s->tls, &e) != OK)
         log_line(LOG_WARN, "serve", "the old certificate stays: %s", e.text);
     reload_keys(s);
@@ -234,6 +247,7 @@ status server_start(const struct server_options *opt, struct server **out, struc
     }
     mem_keep(SPARE_BYTES);
     atomic_store(&s->ready, true);
+    notify_ready(s);
     if (!opt->quiet)
         ready_print(s, begin);
     *out = s;
@@ -268,13 +282,6 @@ void server_drain(struct server *s)
     }
 }
 
-static void signals_of_end(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-}
-
 /* Waits until nobody is owed an answer. A second signal ends the process; a peer that never reads its answer is not
  * waited for longer than the limit. */
 static void wait_for_drain(struct server *s)
@@ -292,17 +299,53 @@ static void wait_for_drain(struct server *s)
              loop_group_open_conns(s->loops), DRAIN_LIMIT_MS / 1000);
 }
 
+/* Log files that were renamed are left, and begun anew under their paths. */
+static void reopen_logs(struct server *s)
+{
+    struct err e = { "" };
+    if (access_log_reopen(s->access, &e) != OK)
+        log_line(LOG_WARN, "serve", "the old access log stays: %s", e.text);
+    if (tracer_reopen(s->tracer, &e) != OK)
+        log_line(LOG_WARN, "serve", "the old file of traces stays: %s", e.text);
+}
+
+static void reload(struct server *s, int signal_number)
+{
+    bool all = signal_number == SIGHUP;
+    log_line(LOG_INFO, "serve",
+             all ? "SIGHUP: reading keys and certificates again, opening log files anew"
+                 : "SIGUSR1: opening log files anew");
+    notify_reloading();
+    reopen_logs(s);
+    if (all)
+        reload_secrets(s);
+    notify_ready(s);
+}
+
+/* The next signal, with the watchdog hearing of us meanwhile. */
+static int next_signal(struct server *s)
+{
+    const struct timespec every = notify_beat_every();
+    bool watched = every.tv_sec > 0 || every.tv_nsec > 0;
+    sigset_t set;
+    int n;
+    signals_of_all(&set);
+    do {
+        if (watched)
+            notify_beat(s);
+        n = watched ? sigtimedwait(&set, NULL, &every) : sigwaitinfo(&set, NULL);
+    } while (n < 0);
+    return n;
+}
+
 int server_wait(struct server *s)
 {
-    sigset_t set;
-    int signal_number = 0;
-    signals_of_end(&set);
-    sigaddset(&set, SIGHUP);
-    while (sigwait(&set, &signal_number) != 0 || signal_number == SIGHUP)
-        if (signal_number == SIGHUP)
-            reload_secrets(s);
+    int n;
+    while (n = next_signal(s), n == SIGHUP || n == SIGUSR1)
+        reload(s, n);
     log_line(LOG_INFO, "serve", "%s: answering what is admitted, then ending",
-             signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+             n == SIGTERM ? "SIGTERM" : "SIGINT");
+    notify_stopping();
     server_drain(s);
     wait_for_drain(s);
     return 0;

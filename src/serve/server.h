@@ -79,11 +79,11 @@ struct server_options {
     bool quiet;          /* no ready line */
 };
 
-/* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM and SIGINT in the calling thread
- * and all that it starts, and ignores SIGPIPE. The words say what is wrong with which option. */
+/* Loads the models, listens, and returns when requests can be answered. Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 in the
+ * calling thread and all that it starts, and ignores SIGPIPE. The words say what is wrong with which option. */
 status server_start(const struct server_options *opt, struct server **out, struct err *e);
 int server_port(const struct server *s);
-/* Waits for SIGTERM or SIGINT (SIGHUP reads keys and certificates again), drains, and returns the process's exit status:
+/* Waits for SIGTERM or SIGINT (SIGHUP reads keys and certificates again, and like SIGUSR1 opens log files anew), drains, and returns the process's exit status:
  * 0. A second signal ends the process at once with status 1. From the thread that started the server. */
 int server_wait(struct server *s);
 /* Readiness off, no new connections, connections close when their admitted requests are answered. Any thread. */
