@@ -36,10 +36,11 @@ static const struct command command = {
     .name = "oar ab",
     .usage = "HOST:PORT [NAME (--config FILE.json | --off)]",
     .about = "Shows what the variants of each model did: requests, errors, latency and outcomes "
-             "with 95 %\n"
-             "confidence intervals, and whether the difference from the first variant is more than "
-             "chance\n"
-             "(two-sided, 5 %). The file is described in docs/traffic.md.",
+             "with 95 % confidence intervals, and whether the difference from the first variant is "
+             "more than chance (two-sided, 5 %). The file is described in docs/traffic.md.",
+    .examples = "  oar ab localhost:9292\n"
+                "  oar ab localhost:9292 uci --config traffic.json\n"
+                "  oar ab localhost:9292 uci --off\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

@@ -64,12 +64,13 @@ static const struct command command = {
     .name = "oar bench",
     .usage = "MODEL|HOST:PORT --in in.npz [--seconds S] [--json] [options]",
     .about = "Runs a model again and again in this process: least, median and 99th percentile of "
-             "one run,\n"
-             "load time, resident memory. Or keeps a server busy from one thread, each connection "
-             "with one\n"
-             "call in flight: calls a second, percentiles of their latency, errors. Arrays are "
-             "named as for\n"
-             "'oar run' and 'oar call'.",
+             "one run, load time, resident memory. Or keeps a server busy from one thread, each "
+             "connection with one call in flight: calls a second, percentiles of their latency, "
+             "errors. Arrays are named as for 'oar run' and 'oar call'.",
+    .examples =
+        "  oar bench models/uci --in in.npz --threads 2 --profile\n"
+        "  oar bench localhost:9292 --in in.npz --concurrency 16 --seconds 10\n"
+        "  oar bench localhost:9292 --in in.npz --protocol http --rate 500 --report load.html\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

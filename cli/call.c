@@ -37,12 +37,13 @@ static const struct command command = {
     .usage =
         "HOST:PORT --in in.npz [--protocol brpc|grpc|http|kserve-http|kserve-grpc|tfs] [options]",
     .about = "Asks a server for one inference (GeneralModelService) and prints the answer, one "
-             "array a line.\n"
-             "Arrays are fed under their own names, which must be the model's. inN stands for the "
-             "N-th name\n"
-             "of --feed-names, or the N-th feed of --client-conf or of a "
-             "serving_client_conf.prototxt that\n"
-             "lies beside the arrays. The offsets of a ragged array NAME stand in NAME.lod.",
+             "array a line. Arrays are fed under their own names, which must be the model's. inN "
+             "stands for the N-th name of --feed-names, or the N-th feed of --client-conf or of a "
+             "serving_client_conf.prototxt that lies beside the arrays. The offsets of a ragged "
+             "array NAME stand in NAME.lod.",
+    .examples = "  oar call localhost:9292 --in in.npz\n"
+                "  oar call localhost:9292 --in in.npz --protocol kserve-grpc --model uci --json\n"
+                "  oar call serve.example:443 --in in.npz --protocol grpc --tls --api-key @key\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

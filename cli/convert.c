@@ -32,15 +32,14 @@ static const struct option options[] = {
 static const struct command command = {
     .name = "oar convert",
     .usage = "MODEL --precision int8 --calibrate in.npz --out DIR [options]",
-    .about =
-        "Writes a model anew with smaller numbers, in its own format, so that its framework reads "
-        "it "
-        "too: a\n"
-        "Paddle program with quantize_linear and dequantize_linear, an ONNX model with "
-        "QuantizeLinear and\n"
-        "DequantizeLinear, or either with weights in half precision. The serving configuration "
-        "goes along;\n"
-        "'oar serve --model DIR' takes the result as it is. Tells the error against fp32.",
+    .about = "Writes a model anew with smaller numbers, in its own format, so that its framework "
+             "reads it too: a Paddle program with quantize_linear and dequantize_linear, an ONNX "
+             "model with QuantizeLinear and DequantizeLinear, or either with weights in half "
+             "precision. The serving configuration goes along; 'oar serve --model DIR' takes the "
+             "result as it is. Tells the error against fp32.",
+    .examples = "  oar convert models/resnet --precision int8 --calibrate samples.npz --out "
+                "models/resnet-int8\n"
+                "  oar convert bert.onnx --precision fp16 --out models/bert-half\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

@@ -47,6 +47,9 @@ static const struct command command = {
              "SERVICE.yml --graph",
     .about =
         "Shows what a model takes and gives, its operators after all rewrites, and its parameters.",
+    .examples = "  oar inspect models/uci --check\n"
+                "  oar inspect models/detector --memory --shape image=1x3x640x640\n"
+                "  oar inspect spam.yml --graph | dot -Tsvg > spam.svg\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

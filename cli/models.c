@@ -28,12 +28,13 @@ static const struct option options[] = {
 static const struct command command = {
     .name = "oar models",
     .usage = "HOST:PORT list | load NAME | unload NAME | rollback NAME | label NAME LABEL VERSION",
-    .about =
-        "Looks at and changes the models of a running server. load takes what the model's "
-        "directory\n"
-        "holds now; rollback serves the next lower version until the model is loaded again; label\n"
-        "gives a version a name that requests may use in place of its number (version 0 takes the\n"
-        "label away).",
+    .about = "Looks at and changes the models of a running server. load takes what the model's "
+             "directory holds now; rollback serves the next lower version until the model is "
+             "loaded again; label gives a version a name that requests may use in place of its "
+             "number (version 0 takes the label away).",
+    .examples = "  oar models localhost:9292 list\n"
+                "  oar models localhost:9292 load uci\n"
+                "  oar models localhost:9292 label uci stable 3\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

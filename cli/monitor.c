@@ -48,11 +48,12 @@ static const struct command command = {
     .name = "oar monitor",
     .usage = "--type general|ftp|hdfs --remote_path PATH --remote_model_name NAME ...",
     .about = "Fetches a model whenever a file beside it, the done file, is written again, as "
-             "Paddle Serving's\n"
-             "monitor does: to a place beside the local one, then into its place whole, and "
-             "touches the time\n"
-             "file by which 'oar serve' loads it. A fault leaves the local model as it is; it is "
-             "tried again.",
+             "Paddle Serving's monitor does: to a place beside the local one, then into its place "
+             "whole, and touches the time file by which 'oar serve' loads it. A fault leaves the "
+             "local model as it is; it is tried again.",
+    .examples = "  oar monitor --general_host http://models.example --remote_path /uci \\\n"
+                "      --remote_model_name model.tar --unpacked_filename model \\\n"
+                "      --remote_donefile_name done --local_path models --local_model_name uci\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define HELP_COLUMN 30
+#define HELP_WIDTH  100
 #define NAMES_MAX   128
 
 struct parser {
@@ -43,6 +44,8 @@ static const char *nearest(const struct command *c, struct str word)
     const char *name[NAMES_MAX] = { "help" };
     size_t count = 1;
     for (size_t i = 0; i < c->option_count && count + 1 < NAMES_MAX; i++) {
+        if (c->options[i].type == OPT_TITLE)
+            continue;
         name[count++] = c->options[i].name;
         if (c->options[i].also != NULL)
             name[count++] = c->options[i].also;
@@ -136,6 +139,7 @@ static status set(struct parser *p, const struct option *o, const char *value)
     case OPT_CHOICE: return set_choice(o, text, field, p->arena, &p->err);
     case OPT_LIST: words_add(p->arena, field, value); return OK;
     case OPT_NAMES: words_cut(p->arena, field, text); return OK;
+    case OPT_TITLE: return OK;
     }
     return OK;
 }
@@ -189,21 +193,58 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
+/* Words in lines of at most HELP_WIDTH, from this column on; the cursor is at column `at` of the first line. */
+static void put_words(int column, int at, const char *words)
+{
+    struct str rest = str_of(words), word;
+    printf("%*s", column - at, "");
+    at = column;
+    for (bool more = true, first = true; more; first = false, at += (int)word.n) {
+        more = str_cut(&rest, ' ', &word);
+        if (!first && at + 1 + (int)word.n > HELP_WIDTH) {
+            printf("\n%*s", column, "");
+            at = column;
+        } else if (!first) {
+            at += printf(" ");
+        }
+        printf("%.*s", STR_ARG(word));
+    }
+    printf("\n");
+}
+
+static void put_option(const struct option *o)
+{
+    char words[1024];
+    if (o->type == OPT_TITLE) {
+        printf("\n%s:\n", o->help);
+        return;
+    }
+    int n = printf("  --%s%s%s", o->name, o->value != NULL ? " " : "",
+                   o->value != NULL ? o->value : "");
+    bool default_told = o->fallback != NULL && o->fallback[0] != '\0';
+    snprintf(words, sizeof(words), "%s%s%s%s%s%s%s", o->help, o->also != NULL ? " (also --" : "",
+             o->also != NULL ? o->also : "", o->also != NULL ? ")" : "",
+             default_told ? " (default " : "", default_told ? o->fallback : "",
+             default_told ? ")" : "");
+    if (n >= HELP_COLUMN - 1) { /* the name took all the room */
+        printf("\n");
+        n = 0;
+    }
+    put_words(HELP_COLUMN, n, words);
+}
+
 static void print_help(const struct command *c)
 {
-    printf("usage: %s %s\n\n%s\n\noptions:\n", c->name, c->usage, c->about);
-    for (size_t i = 0; i < c->option_count; i++) {
-        const struct option *o = &c->options[i];
-        int n = printf("  --%s%s%s", o->name, o->value != NULL ? " " : "",
-                       o->value != NULL ? o->value : "");
-        printf("%*s%s", n < HELP_COLUMN ? HELP_COLUMN - n : 2, "", o->help);
-        if (o->also != NULL)
-            printf(" (also --%s)", o->also);
-        if (o->fallback != NULL)
-            printf(" (default %s)", o->fallback);
-        printf("\n");
-    }
-    printf("  --help%*sthis text\n", HELP_COLUMN - 8, "");
+    int n = printf("usage: %s%s", c->name, c->usage[0] != '\0' ? " " : "");
+    put_words(n, n, c->usage);
+    printf("\n");
+    put_words(0, 0, c->about);
+    if (c->option_count == 0 || c->options[0].type != OPT_TITLE)
+        printf("\noptions:\n");
+    for (size_t i = 0; i < c->option_count; i++)
+        put_option(&c->options[i]);
+    put_option(&(struct option){ .name = "help", .help = "this text" });
+    printf("\nexamples:\n%s", c->examples);
 }
 
 static status parse(struct parser *p)

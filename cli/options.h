@@ -21,6 +21,7 @@ typedef enum option_type {
     OPT_CHOICE, /* const char *, one of the words in `value` ("brpc|http") */
     OPT_LIST,   /* struct words; repeatable, and takes all words up to the next option */
     OPT_NAMES,  /* struct words; one value, cut at commas; repeatable */
+    OPT_TITLE,  /* no option: `help` is the heading of those that follow */
 } option_type;
 
 struct words {
@@ -40,9 +41,10 @@ struct option {
 };
 
 struct command {
-    const char *name;  /* "oar serve" */
-    const char *usage; /* what follows the name: "MODEL --in FILE [options]" */
-    const char *about; /* paragraphs for --help; lines no longer than 100 */
+    const char *name;     /* "oar serve" */
+    const char *usage;    /* what follows the name: "MODEL --in FILE [options]" */
+    const char *about;    /* one paragraph for --help, which wraps it */
+    const char *examples; /* lines of --help that work as they stand, each with its newline */
     const struct option *options;
     size_t option_count;
     size_t positional; /* offset of a struct words */

@@ -47,12 +47,14 @@ static const struct command command = {
     .name = "oar replay",
     .usage = "FILE (HOST:PORT | --diff MODEL_A MODEL_B) [options]",
     .about = "Asks again what 'oar serve --record FILE' recorded, each request of the model that "
-             "it was asked\n"
-             "of, and compares the answers with those that were recorded: 1 is returned when one "
-             "differs. With\n"
-             "--pace it is load, at the recorded pace or a scaled one. --diff runs the requests "
-             "through two models\n"
-             "(or versions, or graphs) in this process and shows how far their answers are apart.",
+             "it was asked of, and "
+             "compares the answers with those that were recorded: 1 is returned when one differs. "
+             "With --pace it is load, at the recorded pace or a scaled one. --diff runs the "
+             "requests through two models (or versions, or graphs) in this process and shows how "
+             "far their answers are apart.",
+    .examples = "  oar replay requests.rec localhost:9292 --tolerance 0.001\n"
+                "  oar replay requests.rec localhost:9292 --pace 2 --concurrency 8\n"
+                "  oar replay requests.rec --diff models/uci/3 models/uci/4\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

@@ -34,11 +34,13 @@ static const struct option options[] = {
 static const struct command command = {
     .name = "oar run",
     .usage = "MODEL --in in.npz [--out out.npz] [options]",
-    .about = "Runs a model directory or program file once. An input's array bears its name, its "
-             "alias, or\n"
-             "inN for the N-th; the offsets of a ragged one stand beside it as NAME.lod. Outputs "
-             "are written\n"
-             "in the model's order under their aliases, NAME.lod after a ragged one.",
+    .about =
+        "Runs a model directory or program file once. An input's array bears its name, its alias, "
+        "or inN for the N-th; the offsets of a ragged one stand beside it as NAME.lod. Outputs are "
+        "written in the model's order under their aliases, NAME.lod after a ragged one.",
+    .examples = "  oar run models/uci --in in.npz\n"
+                "  oar run model.onnx --in in.npz --out out.npz --threads 4\n"
+                "  oar run models/resnet --in in.npz --precision bf16\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

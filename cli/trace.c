@@ -31,12 +31,11 @@ static const struct command command = {
     .name = "oar trace",
     .usage = "(HOST:PORT [--seconds S] | --profile FILE) [--out FILE.json]",
     .about = "Looks at what a server's live requests spend their time on: event loops, requests "
-             "and their\n"
-             "stages, operators, batches, kernels, by thread. Or turns the PROFILE lines that "
-             "Paddle Serving's\n"
-             "clients write to stderr (FLAGS_profile_client=1) into a trace. The file opens in "
-             "chrome://tracing\n"
-             "and in Perfetto.",
+             "and their stages, operators, batches, kernels, by thread. Or turns the PROFILE lines "
+             "that Paddle Serving's clients write to stderr (FLAGS_profile_client=1) into a trace. "
+             "The file opens in chrome://tracing and in Perfetto.",
+    .examples = "  oar trace localhost:9292 --seconds 2 --out trace.json\n"
+                "  oar trace --profile client.log --out trace.json\n",
     .options = options,
     .option_count = ARRAY_LEN(options),
     .positional = FIELD(words),

@@ -11,6 +11,7 @@ static const struct command command = {
     .name = "oar version",
     .usage = "",
     .about = "Prints Oar's version.",
+    .examples = "  oar version\n",
     .positional = offsetof(struct version_args, words),
 };
 
