@@ -132,21 +132,23 @@ bool file_exists(const char *path)
     return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
+size_t file_put(int fd, const void *data, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = write(fd, (const char *)data + done, size - done);
+        if (n < 0 && errno != EINTR)
+            break;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return done;
+}
+
 static status write_all(int fd, const char *path, const void *data, size_t size, struct err *e)
 {
-    const char *p = data;
-    while (size > 0) {
-        ssize_t n = write(fd, p, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
-        p += n;
-        size -= (size_t)n;
-    }
-    if (fsync(fd) != 0)
-        return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
-    return OK;
+    if (file_put(fd, data, size) == size && fsync(fd) == 0)
+        return OK;
+    return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
 }
 
 status file_write(const char *path, const void *data, size_t size, struct err *e)

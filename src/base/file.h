@@ -32,5 +32,9 @@ bool file_is_dir(const char *path);
 bool file_stays_below(struct str name);
 bool file_exists(const char *path); /* a file that is not a directory */
 
+/* Writes to an open file until all is there or the system refuses. Returns the bytes that were written; where they are fewer,
+ * errno says why. */
+size_t file_put(int fd, const void *data, size_t size);
+
 /* Writes through a temporary neighbour, fsync and rename. Any thread; of two at once the later one stays. */
 status file_write(const char *path, const void *data, size_t size, struct err *e);

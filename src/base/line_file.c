@@ -1,5 +1,6 @@
 #include "base/line_file.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -85,13 +86,13 @@ void line_file_put(struct line_file *f, const void *lines, size_t size)
 {
     if (atomic_load(&f->torn) && write(f->fd, "\n", 1) == 1)
         atomic_store(&f->torn, false);
-    ssize_t n = write(f->fd, lines, size);
-    if (n == (ssize_t)size) {
+    size_t n = file_put(f->fd, lines, size);
+    if (n == size) {
         if (atomic_load_explicit(&f->lost, memory_order_relaxed) > 0)
             say_found(f);
         return;
     }
     if (n > 0) /* half a line, as a disk that becomes full takes it */
         atomic_store(&f->torn, true);
-    say_lost(f, n < 0 ? strerror(errno) : "the disk is full");
+    say_lost(f, strerror(errno));
 }

@@ -13,5 +13,5 @@ status line_file_open(const char *path, struct line_file **out, struct err *e);
 void line_file_close(struct line_file *f); /* NULL is fine */
 /* Opens the path anew, for who has renamed the file: lines go there from now on. On a fault the old one stays. Any thread. */
 status line_file_reopen(struct line_file *f, struct err *e);
-/* Appends whole lines, the last with its newline, by one write. Any thread. */
+/* Appends whole lines, the last with its newline, by one write where the system takes them so. Any thread. */
 void line_file_put(struct line_file *f, const void *lines, size_t size);

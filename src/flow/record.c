@@ -34,7 +34,7 @@ status recorder_open(const struct recorder_options *opt, struct recorder **out, 
     if (fd < 0)
         return err_set(e, IO_FAILED, "--record: '%s' cannot be opened: %s", opt->path,
                        strerror(errno));
-    if (write(fd, MAGIC, MAGIC_SIZE) != (ssize_t)MAGIC_SIZE) {
+    if (file_put(fd, MAGIC, MAGIC_SIZE) != MAGIC_SIZE) {
         int fault = errno;
         close(fd);
         return err_set(e, IO_FAILED, "--record: '%s' cannot be written: %s", opt->path,
@@ -108,9 +108,8 @@ static void append(struct recorder *r, const struct buf *b)
         end(r, "it has the size that --record-bytes allows");
         return;
     }
-    ssize_t n = write(r->fd, b->data, b->len);
-    if (n != (ssize_t)b->len)
-        end(r, n < 0 ? strerror(errno) : "the disk is full");
+    if (file_put(r->fd, b->data, b->len) != b->len)
+        end(r, strerror(errno));
     r->left -= b->len;
 }
 
