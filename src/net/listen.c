@@ -5,8 +5,10 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -77,6 +79,25 @@ static void on_acceptable(uv_poll_t *poll, int fault, int events)
 
 /* Opening */
 
+/* A name, such as localhost: its first address. */
+static status resolve(const char *host, int port, struct sockaddr_storage *out, struct err *e)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    struct addrinfo *list = NULL;
+    char service[8];
+    snprintf(service, sizeof(service), "%d", port);
+    int fault = getaddrinfo(host, service, &hints, &list);
+    if (fault != 0)
+        return err_set(
+            e, INVALID,
+            "host '%s' is no address (such as 0.0.0.0, 127.0.0.1 or ::) and no name that "
+            "has one: %s",
+            host, gai_strerror(fault));
+    memcpy(out, list->ai_addr, list->ai_addrlen);
+    freeaddrinfo(list);
+    return OK;
+}
+
 static status read_address(const char *host, int port, struct sockaddr_storage *out, struct err *e)
 {
     if (port < 0 || port > 65535)
@@ -84,8 +105,7 @@ static status read_address(const char *host, int port, struct sockaddr_storage *
     if (uv_ip4_addr(host, port, (struct sockaddr_in *)out) == 0 ||
         uv_ip6_addr(host, port, (struct sockaddr_in6 *)out) == 0)
         return OK;
-    return err_set(e, INVALID,
-                   "host '%s' is no IPv4 or IPv6 address (such as 0.0.0.0, 127.0.0.1 or ::)", host);
+    return resolve(host, port, out, e);
 }
 
 static socklen_t address_size(const struct sockaddr_storage *a)

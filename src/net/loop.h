@@ -50,7 +50,8 @@ struct net_handler {
 status loop_group_start(int count, struct loop_group **out, struct err *e);
 int loop_group_count(const struct loop_group *g);
 struct loop *loop_group_at(struct loop_group *g, int index);
-/* Listens on host:port (IPv4 or IPv6 literal, "0.0.0.0", "::") and begins accepting; port 0 picks one; *bound_port says which.
+/* Listens on host:port (an IPv4 or IPv6 literal, "0.0.0.0", "::", or a name, whose first address counts) and begins accepting;
+ * port 0 picks one; *bound_port says which.
  * BUSY when the port is in use: words name host and port. h is copied. Not from a loop's thread. */
 status loop_group_listen(struct loop_group *g, const char *host, int port,
                          const struct net_handler *h, int *bound_port, struct err *e);

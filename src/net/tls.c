@@ -28,11 +28,11 @@ struct tls {
 
 static status refuse(struct err *e, const char *what, const char *path)
 {
-    char words[256];
     unsigned long fault = ERR_get_error();
-    ERR_error_string_n(fault, words, sizeof(words));
+    const char *why =
+        ERR_SYSTEM_ERROR(fault) ? strerror(ERR_GET_REASON(fault)) : ERR_reason_error_string(fault);
     ERR_clear_error();
-    return err_set(e, INVALID, "%s '%s': %s", what, path, fault != 0 ? words : "cannot be read");
+    return err_set(e, INVALID, "%s '%s': %s", what, path, why != NULL ? why : "cannot be read");
 }
 
 /* HTTP/2 where the client offers it; else HTTP/1.1, or nothing. */

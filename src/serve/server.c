@@ -12,9 +12,11 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#define FILES_BESIDE     256 /* open files that are no connections */
 #define QUEUE_PER_WORKER 256
 #define DRAIN_LIMIT_MS   30000
 #define DRAIN_POLL_MS    5
@@ -46,6 +48,22 @@ static void block_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a log at its ulimit -f is as good as a full disk */
+}
+
+/* As many files as the connections may want, where the system allows: systemd and shells begin with 1024. */
+static void raise_file_limit(const struct server_options *o)
+{
+    struct rlimit files;
+    rlim_t want =
+        o->max_connections > 0 ? (rlim_t)o->max_connections + FILES_BESIDE : RLIM_INFINITY;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= want)
+        return;
+    files.rlim_cur = want < files.rlim_max ? want : files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < (rlim_t)o->max_connections)
+        log_line(LOG_WARN, "serve",
+                 "the limit on open files (ulimit -Hn) is %llu: fewer than the %d connections of "
+                 "--max-connections want",
+                 (unsigned long long)files.rlim_cur, o->max_connections);
 }
 
 static int loop_count(int threads)
@@ -121,7 +139,9 @@ static status listen_on(struct server *s, struct err *e)
     TRY(loop_group_listen(s->loops, s->options.host, s->options.port, &h, &s->port, e));
     if (s->options.prometheus_port == 0)
         return OK;
-    return loop_group_listen(s->loops, s->options.host, s->options.prometheus_port, &h, NULL, e);
+    status code =
+        loop_group_listen(s->loops, s->options.host, s->options.prometheus_port, &h, NULL, e);
+    return code == OK ? OK : err_prefix(e, code, "--prometheus-port: ");
 }
 
 /* ---- keys and certificates ---- */
@@ -130,6 +150,7 @@ static status open_secrets(struct server *s, struct err *e)
 {
     const struct server_options *o = &s->options;
     struct keys *keys = NULL;
+    status code = OK;
     if ((o->tls_cert != NULL) != (o->tls_key != NULL))
         return err_set(e, INVALID, "--tls-cert and --tls-key: one wants the other");
     if (o->tls_cert == NULL && (o->tls_client_ca != NULL || o->tls_required))
@@ -138,9 +159,9 @@ static status open_secrets(struct server *s, struct err *e)
         TRY(net_tls_open(&(struct net_tls_options){ o->tls_cert, o->tls_key, o->tls_client_ca },
                          &s->tls, e));
     if (o->api_keys != NULL)
-        TRY(keys_load(o->api_keys, &keys, e));
+        code = keys_load(o->api_keys, &keys, e);
     atomic_store(&s->keys, keys);
-    return OK;
+    return code == OK ? OK : err_prefix(e, code, "--api-keys: ");
 }
 
 static void close_secrets(struct server *s)
@@ -194,6 +215,7 @@ static status start(struct server *s, struct err *e)
     const struct trace_options trace = { s->options.trace_file, s->options.trace_endpoint,
                                          s->options.trace_rate };
     block_signals();
+    raise_file_limit(&s->options);
     TRY(access_log_open(s->options.access_log, s->options.access_sample, &s->access, e));
     TRY(tracer_open(&trace, &s->tracer, e));
     if (s->options.shared_memory)

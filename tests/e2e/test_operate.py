@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -153,6 +154,51 @@ def test_a_second_signal_ends_at_once():
         s.process.send_signal(signal.SIGTERM)
         assert s.process.wait(5) == 1
         s.process.returncode = 0  # as expected
+
+
+# ---- limits, and what is told of mistakes ----
+
+
+def test_the_limit_on_open_files_is_raised():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most, limits, now in [(500, (64, hard), 756), (500, (64, 300), 300)]:
+        port = free_port()
+        server = subprocess.Popen([OAR, "serve", "--model", DEMO, "--host", "localhost", "--port", str(port), "--max-connections", str(most)],
+                                  stderr=subprocess.PIPE, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits))
+        told = ""
+        while "is ready" not in told:
+            told += server.stderr.readline()
+        assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[0] == now
+        assert ("ulimit -Hn) is 300: fewer than the 500 connections" in told) == (now < most)
+        server.terminate()
+        server.communicate()
+        assert server.returncode == 0
+
+
+@pytest.mark.parametrize("words,told", [
+    (["--host", "nowhere.invalid"], ["'nowhere.invalid'", "no address"]), (["--tls-cert", "/no/cert", "--tls-key", "/no/key"], ["'/no/cert'", "No such file"]),
+    (["--tls-cert", ROOT / "README.md", "--tls-key", "/no/key"], ["README.md'", "no start line"]), (["--api-keys", "/no/keys"], ["--api-keys", "/no/keys", "No such file"]),
+    (["--listen", "unix:/no/such/socket"], ["'/no/such/socket'", "No such file"]), (["--listen", "9293"], ["--listen '9293'", "HOST:PORT"]),
+])
+def test_mistakes_at_the_start_are_told_by_name(words, told):
+    done = run_oar("serve", "--model", DEMO, "--host", "127.0.0.1", "--port", free_port(), *words)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    for word in told:
+        assert word in done.stderr, done.stderr
+    assert "error:" not in done.stderr  # OpenSSL's numbers
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="for root alone")
+def test_a_model_that_may_not_be_read_says_so(tmp_path):
+    """And not that it waited for its files to settle, which a copy just made does too."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    model = tmp_path / "model"
+    shutil.copytree(DEMO, model)
+    (model / "inference.pdiparams").chmod(0)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    done = subprocess.run([*nobody, OAR, "serve", "--model", model, "--port", str(free_port())], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].endswith("inference.pdiparams: Permission denied"), done.stderr
 
 
 # ---- help ----
