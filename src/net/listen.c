@@ -86,7 +86,8 @@ static status resolve(const char *host, int port, struct sockaddr_storage *out, 
     struct addrinfo *list = NULL;
     char service[8];
     snprintf(service, sizeof(service), "%d", port);
-    int fault = getaddrinfo(host, service, &hints, &list);
+    bool numbers = host[strspn(host, "0123456789.")] == '\0'; /* which it would complete: 1.2.3 */
+    int fault = numbers ? EAI_NONAME : getaddrinfo(host, service, &hints, &list);
     if (fault != 0)
         return err_set(
             e, INVALID,
