@@ -252,7 +252,7 @@ static void *run(void *arg)
     bool stopping = false;
     while (!stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += FLUSH_S;
         pthread_mutex_lock(&t->lock);
         while (!t->stopping && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
@@ -307,6 +307,16 @@ static void release(struct tracer *t)
     mem_free(t);
 }
 
+/* By a clock that does not jump: the time of day set back by an hour would hold spans for as long. */
+static void init_wake(pthread_cond_t *wake)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(wake, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 status tracer_open(const struct trace_options *o, struct tracer **out, struct err *e)
 {
     *out = NULL;
@@ -318,7 +328,7 @@ status tracer_open(const struct trace_options *o, struct tracer **out, struct er
     atomic_init(&t->left, -1);
     buf_init(&t->spans, SPANS_BYTES);
     pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->wake, NULL);
+    init_wake(&t->wake);
     status s = open_targets(t, o, e);
     if (s == OK && pthread_create(&t->thread, NULL, run, t) != 0)
         s = err_set(e, IO_FAILED, "no thread for tracing");
