@@ -1,14 +1,44 @@
 #include "graph/attrs_attention.h"
 #include "graph/ops.h"
 
-/* An operand of one image, or of one head, serves all. */
-static struct attention_side side_of(const struct shape *s, bool heads_first)
+/* One of query, key and value. */
+struct operand {
+    const struct shape *shape;
+    bool heads_first;
+    int32_t part; /* of an operand that holds several */
+};
+
+static int64_t heads_of(const struct operand *o)
 {
-    int64_t tokens = s->dim[heads_first ? 2 : 1], heads = s->dim[heads_first ? 1 : 2];
-    int64_t width = s->dim[3];
-    return (struct attention_side){ tokens, width, s->dim[0] == 1 ? 0 : tokens * heads * width,
-                                    heads_first ? width : heads * width,
-                                    heads == 1 ? 0 : (heads_first ? tokens * width : width) };
+    return o->shape->dim[o->shape->rank == 5 ? 3 : o->heads_first ? 1 : 2];
+}
+
+/* An operand of one image, or of one head, serves all. */
+static struct attention_side side_of(const struct operand *o)
+{
+    const struct shape *s = o->shape;
+    int64_t parts = s->rank == 5 ? s->dim[2] : 1, width = s->dim[s->rank - 1];
+    int64_t tokens = s->dim[o->heads_first ? 2 : 1], heads = heads_of(o);
+    int64_t row = parts * heads * width;
+    return (struct attention_side){ tokens,
+                                    width,
+                                    s->dim[0] == 1 ? 0 : tokens * row,
+                                    o->heads_first ? width : row,
+                                    heads == 1 ? 0 : (o->heads_first ? tokens * width : width),
+                                    o->part * heads * width };
+}
+
+static status check_operand(const struct operand *o, struct err *e)
+{
+    const struct shape *s = o->shape;
+    if (s->rank == 4)
+        return OK;
+    if (s->rank != 5 || o->heads_first)
+        return err_set(e, INVALID, "expected 4 dimensions of query, key and value");
+    if (o->part < 0 || o->part >= s->dim[2])
+        return err_set(e, INVALID, "part %d of an operand that holds %lld", o->part,
+                       (long long)s->dim[2]);
+    return OK;
 }
 
 /* The greater of two that agree or of which one is 1; false: they do neither. */
@@ -20,34 +50,28 @@ static bool join(int64_t a, int64_t *both)
     return true;
 }
 
-static int64_t heads_of(const struct shape *s, bool heads_first)
-{
-    return s->dim[heads_first ? 1 : 2];
-}
-
 status attention_dims(const struct attention_attrs *a, const struct shape *q, const struct shape *k,
                       const struct shape *v, struct attention_dims *out, struct err *e)
 {
     char x[SHAPE_TEXT_MAX], y[SHAPE_TEXT_MAX], z[SHAPE_TEXT_MAX];
-    if (q->rank != 4 || k->rank != 4 || v->rank != 4)
-        return err_set(e, INVALID, "expected 4 dimensions of query, key and value");
-    *out = (struct attention_dims){ q->dim[0],
-                                    heads_of(q, a->q_heads_first),
-                                    side_of(q, a->q_heads_first),
-                                    side_of(k, a->k_heads_first),
-                                    side_of(v, a->v_heads_first),
-                                    { 0 } };
+    const struct operand query = { q, a->q_heads_first, a->q_part },
+                         key = { k, a->k_heads_first, a->k_part },
+                         value = { v, a->v_heads_first, a->v_part };
+    TRY(check_operand(&query, e));
+    TRY(check_operand(&key, e));
+    TRY(check_operand(&value, e));
+    *out = (struct attention_dims){ q->dim[0],     heads_of(&query), side_of(&query),
+                                    side_of(&key), side_of(&value),  { 0 } };
     if (!join(k->dim[0], &out->batch) || !join(v->dim[0], &out->batch) ||
-        !join(heads_of(k, a->k_heads_first), &out->heads) ||
-        !join(heads_of(v, a->v_heads_first), &out->heads) || out->q.width != out->k.width ||
-        out->k.tokens != out->v.tokens)
+        !join(heads_of(&key), &out->heads) || !join(heads_of(&value), &out->heads) ||
+        out->q.width != out->k.width || out->k.tokens != out->v.tokens)
         return err_set(e, INVALID, "query %s, key %s and value %s do not agree",
                        shape_text(q, x, sizeof(x)), shape_text(k, y, sizeof(y)),
                        shape_text(v, z, sizeof(z)));
     struct shape o = a->out_heads_first
                          ? SHAPE(out->batch, out->heads, out->q.tokens, out->v.width)
                          : SHAPE(out->batch, out->q.tokens, out->heads, out->v.width);
-    out->out = side_of(&o, a->out_heads_first);
+    out->out = side_of(&(struct operand){ &o, a->out_heads_first, 0 });
     return OK;
 }
 
@@ -83,6 +107,9 @@ static const struct attr_field fields[] = {
     FIELD(attention_attrs, k_heads_first, ATTR_BOOL),
     FIELD(attention_attrs, v_heads_first, ATTR_BOOL),
     FIELD(attention_attrs, out_heads_first, ATTR_BOOL),
+    FIELD(attention_attrs, q_part, ATTR_I32),
+    FIELD(attention_attrs, k_part, ATTR_I32),
+    FIELD(attention_attrs, v_part, ATTR_I32),
     { 0 },
 };
 

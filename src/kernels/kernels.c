@@ -13,7 +13,7 @@ static const struct kernel *const families[] = {
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_columns, cpu_channels, cpu_conv_rows,
     dnnl_integers, cpu_integers, ref_integers,
-    dnnl_matmul, dnnl_conv, dnnl_pool, dnnl_attention, cpu_deconv, dnnl_deconv,
+    dnnl_matmul, dnnl_conv, dnnl_pool, cpu_attention, cpu_deconv, dnnl_deconv,
     cpu_matmul, cpu_binary, cpu_sequence, cpu_rnn, cpu_unary,
     cpu_move, cpu_norm, cpu_image,
     ref_unary, ref_binary, ref_matmul, ref_conv, ref_pool, ref_softmax, ref_shape, ref_index, ref_sequence, ref_rnn,

@@ -3,7 +3,7 @@
 
 #include "kernels/kernel.h"
 
-extern const struct kernel dnnl_matmul[], dnnl_conv[], dnnl_pool[], dnnl_attention[];
+extern const struct kernel dnnl_matmul[], dnnl_conv[], dnnl_pool[], cpu_attention[];
 extern const struct kernel dnnl_deconv[], cpu_deconv[], cpu_norm[], cpu_image[], ref_attention[];
 extern const struct kernel cpu_unary[], cpu_matmul[], cpu_binary[], cpu_sequence[], cpu_rnn[];
 extern const struct kernel ref_unary[], ref_binary[], ref_matmul[], ref_conv[], ref_pool[],

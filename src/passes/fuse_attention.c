@@ -8,8 +8,6 @@
 #include "passes/rows.h"
 #include "passes/symbols.h"
 
-#include <string.h>
-
 /* The one number of a constant; false where it is something else. */
 static bool is_number(const struct value *v, float *out)
 {
@@ -181,37 +179,37 @@ static void absorb_turn(struct graph *g, const int *uses)
     }
 }
 
-/* The attribute struct of n as a copy of its own. */
-static void *own_attrs(struct graph *g, struct node *n)
+static bool is_one(const struct attr_ints *list, int64_t v)
 {
-    void *copy = arena_alloc(&g->arena, n->op->attrs_size);
-    memcpy(copy, n->attrs, n->op->attrs_size);
-    n->attrs = copy;
-    return copy;
+    return list->count == 1 && list->v[0] == v;
 }
 
-static bool is_axes(const struct attr_ints *axes, int64_t axis)
+/* The number of the one element that n cuts out along dimension 0; -1: it cuts otherwise. */
+static int64_t part_of(const struct node *n)
 {
-    return axes->count == 1 && axes->v[0] == axis;
+    const struct slice_attrs *a = n->attrs;
+    if (n->in_count > 1 || !is_one(&a->axes, 0) || a->starts.count != 1 || a->starts.v[0] < 0 ||
+        a->ends.count != 1 || a->ends.v[0] != a->starts.v[0] + 1 || a->starts.v[0] > INT32_MAX ||
+        (a->steps.count != 0 && !is_one(&a->steps, 1)))
+        return -1;
+    return a->starts.v[0];
 }
 
-/* One of the three in [3,B,H,T,D] = transpose [B,T,3,H,D], as [B,H,T,D]: cut out of what was transposed instead, it is
- * [B,T,H,D] and the transposition is not needed. */
-static void cut_before_turn(const struct fusion *f, struct value **v, bool *heads_first)
+/* One of the three in [3,B,H,T,D] = transpose [B,T,3,H,D], as [B,H,T,D]: attention takes it out of what was transposed, so
+ * that it is neither transposed nor cut out. */
+static void take_part(const struct fusion *f, struct value **v, bool *heads_first, int32_t *part)
 {
     struct node *squeeze = *heads_first ? sole_producer(*v, "squeeze", f->uses) : NULL;
     struct node *slice = squeeze != NULL ? sole_producer(squeeze->in[0], "slice", f->uses) : NULL;
     struct node *turn = slice != NULL ? slice->in[0]->producer : NULL;
-    if (!is_op(turn, "transpose") || squeeze->in_count > 1 || slice->in_count > 1)
+    if (!is_op(turn, "transpose") || squeeze->in_count > 1 || part_of(slice) < 0)
         return;
     const struct attr_ints *p = &((const struct transpose_attrs *)turn->attrs)->perm;
     if (p->count != 5 || p->v[0] != 2 || p->v[1] != 0 || p->v[2] != 3 || p->v[3] != 1 ||
-        p->v[4] != 4 || !is_axes(&((const struct axes_attrs *)squeeze->attrs)->axes, 0) ||
-        !is_axes(&((const struct slice_attrs *)slice->attrs)->axes, 0))
+        p->v[4] != 4 || !is_one(&((const struct axes_attrs *)squeeze->attrs)->axes, 0))
         return;
-    slice->in[0] = turn->in[0];
-    ((struct slice_attrs *)own_attrs(f->graph, slice))->axes.v[0] = 2;
-    ((struct axes_attrs *)own_attrs(f->graph, squeeze))->axes.v[0] = 2;
+    *v = turn->in[0];
+    *part = (int32_t)part_of(slice);
     *heads_first = false;
 }
 
@@ -225,9 +223,9 @@ status fuse_attention(struct graph *g, int *changes, struct err *e)
     for (uint32_t i = 0; i < g->node_count; i++) {
         if (!match(&f, g->nodes[i], &t))
             continue;
-        cut_before_turn(&f, &t.q, &t.attrs.q_heads_first);
-        cut_before_turn(&f, &t.k, &t.attrs.k_heads_first);
-        cut_before_turn(&f, &t.v, &t.attrs.v_heads_first);
+        take_part(&f, &t.q, &t.attrs.q_heads_first, &t.attrs.q_part);
+        take_part(&f, &t.k, &t.attrs.k_heads_first, &t.attrs.k_part);
+        take_part(&f, &t.v, &t.attrs.v_heads_first, &t.attrs.v_part);
         rewrite(g, g->nodes[i], &t);
         ++*changes;
     }

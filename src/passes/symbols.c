@@ -166,12 +166,12 @@ static void reshape_shape(struct symbols *s, const struct node *n, const struct 
                           struct shape *out)
 {
     const struct attr_ints *to = &((const struct reshape_attrs *)n->attrs)->shape;
-    if (in[0].rank < 0 || to->count > SHAPE_MAX || n->in_count > 1)
+    if (to->count > SHAPE_MAX || n->in_count > 1)
         return set_unknown(out);
     out->rank = to->count;
     for (int i = 0; i < to->count; i++) {
         out->dim[i] = to->v[i] > 0 ? to->v[i] : fresh(s);
-        if (to->v[i] == 0)
+        if (to->v[i] == 0 && in[0].rank >= 0)
             out->dim[i] = i < in[0].rank ? in[0].dim[i] : 0;
     }
 }

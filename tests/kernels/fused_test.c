@@ -39,6 +39,7 @@ static const void *reorder(struct arena *a, const struct type *t, const void *fr
 static bool narrow;       /* bfloat16 is asked for */
 static bool handed_on;    /* and readers want the result so */
 static enum layout given; /* the layout in which images come */
+static int threads = 1;   /* that compute together */
 
 static bool is_image(const struct spec_node *n, int i)
 {
@@ -60,7 +61,7 @@ static void compute(const struct kernel *k, struct spec_node *n, struct packs *p
                               .out = n->out,
                               .arena = &n->arena,
                               .packs = packs,
-                              .threads = 1,
+                              .threads = threads,
                               .bf16 = narrow,
                               .narrow = handed_on,
                               .have = have,
@@ -96,9 +97,12 @@ static void compute(const struct kernel *k, struct spec_node *n, struct packs *p
 static bool takes(const struct kernel *k, struct spec_node *n)
 {
     enum layout have[8] = { 0 };
-    struct kernel_ctx ctx = {
-        .node = &n->node, .in = n->type, .out = n->out, .bf16 = narrow, .have = have
-    };
+    struct kernel_ctx ctx = { .node = &n->node,
+                              .in = n->type,
+                              .out = n->out,
+                              .threads = threads,
+                              .bf16 = narrow,
+                              .have = have };
     return (k->dtypes & DTYPE_BIT(n->type[0].dtype)) &&
            (k->refuse == NULL || k->refuse(&ctx) == NULL);
 }
@@ -252,6 +256,8 @@ static void attentions(void **state)
         { "scale=0.5 out_heads_first=true", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[2,2,4,5]" },
         { "scale=0.5", "f[2,4,2,8] f[2,5,2,8] f[2,5,2,3] f[1,2,4,1]" },
         { "scale=0.5", "f[1,4,3,8] f[2,5,1,8] f[2,5,3,3]" },
+        { "scale=0.5 k_part=1 v_part=2", "f[2,33,3,2,40] f[2,33,3,2,40] f[2,33,3,2,40]" },
+        { "scale=0.5 v_part=1 k_heads_first=true", "f[1,25,2,7] f[1,2,49,7] f[1,49,2,2,33]" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_true(compare("attention", rows[i][0], rows[i][1]) > 0);
@@ -310,9 +316,35 @@ static void in_bfloat16(void **state)
         handed_on = twice == 1;
         convolutions_of_all_shapes(state);
         products_with_tails(state);
+        attentions(state);
     }
     handed_on = false;
     narrow = false;
+}
+
+/* Rows of b a multiple of a page apart; the last rows, and the last stretch of the inner dimension, are odd. */
+static void products_of_far_rows(void **state)
+{
+    static const char *const in[] = {
+        "f[40,450] f[450,1024]",
+        "f[150,130] f[130,1024] f[1024]",
+        "f[27,800] f[800,1024] f[1024] f[27,1024]",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(in); i++)
+        compare("matmul", "alpha=0.5 act=gelu", in[i]);
+}
+
+/* Each thread has a part of the rows, of the columns, or of the heads. */
+static void by_several_threads(void **state)
+{
+    for (threads = 2; threads <= 5; threads += 3) {
+        assert_true(compare("matmul", "alpha=1 act=relu", "f[300,200] f[200,280] f[280]") > 0);
+        assert_true(compare("matmul", "alpha=1", "f[90,200] f[200,1024] f[1024] f[90,1024]") > 0);
+        assert_true(compare("matmul", "alpha=1 trans_b=true", "f[90,200] f[1000,200]") > 0);
+        assert_true(compare("matmul", "alpha=1 trans_a=true", "f[200,300] f[200,299]") > 0);
+        attentions(state);
+    }
+    threads = 1;
 }
 
 #define ALL_LAYOUTS ((int)LAYOUT_LAST | (int)LAYOUT_NARROW)
@@ -353,6 +385,8 @@ int main(void)
         cmocka_unit_test(rows_and_norms),
         cmocka_unit_test(images_in_any_layout),
         cmocka_unit_test(in_bfloat16),
+        cmocka_unit_test(products_of_far_rows),
+        cmocka_unit_test(by_several_threads),
         cmocka_unit_test(reorders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

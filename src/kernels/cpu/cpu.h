@@ -36,6 +36,22 @@ void cpu_gemm(const struct gemm *g, const float *a, const float *b, const float 
 void cpu_gemm_add(const struct gemm *g, const float *a, const float *b, const float *bias,
                   const float *residual, float *out);
 
+/* b of a product in panels, as wide as the processor's tiles, which many products with it then read. g says k, n, ldb and
+ * trans_b. What is missing in the last panel are zeros: the product may have as many columns as the panels. */
+size_t cpu_panels_bytes(int64_t k, int64_t n);
+int64_t cpu_panel_columns(int64_t n);
+void cpu_panels(const struct gemm *g, const float *b, float *panels);
+/* alpha * a x b alone. */
+void cpu_gemm_panels(const struct gemm *g, const float *a, const float *panels, float *c);
+
+/* Products of rows with a matrix that comes out of memory and whose own rows lie a multiple of a page apart: such a stretch
+ * of it, copied, pushes itself out of the caches (oneDNN: 98 GFLOP/s of 116), so it is read where it lies, once for many rows
+ * of a, while its next columns are fetched. NULL: this is such a product; else why not. room: cpu_stream_bytes(g), 64-aligned. */
+const char *cpu_stream_refuse(const struct gemm *g);
+size_t cpu_stream_bytes(const struct gemm *g);
+void cpu_stream(const struct gemm *g, const float *a, const float *b, const float *bias,
+                const float *residual, float *out, float *room);
+
 /* What follows the product itself, over columns j .. j + n of it; bias and residual may be NULL. */
 void cpu_gemm_finish(const struct gemm *g, const float *bias, const float *residual, int64_t j,
                      int64_t n, float *c);

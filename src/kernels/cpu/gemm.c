@@ -1,118 +1,13 @@
-/* Matrix products. Tiles of a few rows by two vectors stay in registers over a stretch of the inner dimension; the stretch
- * of b under them is copied into a panel that stays in the second-level cache while all rows of a pass over it. The tiles
- * are compiled for three widths of vectors and chosen when the processor is known. */
+/* Matrix products of tiles (tiles.h). The stretch of b under them is copied into a panel that stays in the second-level
+ * cache while all rows of a pass over it. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 #include <string.h>
 
 #define DEPTH       256 /* of a panel: 32 KB with the widest vectors */
-#define WIDTH_MAX   32
-#define ROWS_MAX    12
 #define GROUP       128 /* columns that are finished while they are near */
 #define FEW_COLUMNS 8
-
-/* rows x width of c = alpha * a x b (+ c where add). */
-struct tile {
-    int64_t k, lda, ldb, ldc;
-    const float *a, *b;
-    float *c;
-    float alpha;
-    bool add;
-};
-
-/* The tile for `bytes` of vector; rows is a constant to every caller, so that the sums live in registers. */
-#define TILE(name, vec, bytes, rows_max)                                                   \
-    typedef float vec __attribute__((vector_size(bytes), aligned(4), may_alias));          \
-    static inline __attribute__((always_inline)) void name(const struct tile *t, int rows) \
-    {                                                                                      \
-        const int lanes = (bytes) / 4;                                                     \
-        const float *a = t->a, *b = t->b;                                                  \
-        float *c = t->c;                                                                   \
-        vec sum[rows_max][2];                                                              \
-        for (int r = 0; r < rows; r++)                                                     \
-            sum[r][0] = sum[r][1] = (vec){ 0 };                                            \
-        for (int64_t k = 0; k < t->k; k++, b += t->ldb) {                                  \
-            vec left = *(const vec *)b, right = *(const vec *)(b + lanes);                 \
-            for (int r = 0; r < rows; r++) {                                               \
-                sum[r][0] += a[r * t->lda + k] * left;                                     \
-                sum[r][1] += a[r * t->lda + k] * right;                                    \
-            }                                                                              \
-        }                                                                                  \
-        for (int r = 0; r < rows; r++, c += t->ldc) {                                      \
-            vec left = sum[r][0] * t->alpha, right = sum[r][1] * t->alpha;                 \
-            if (t->add) {                                                                  \
-                left += *(const vec *)c;                                                   \
-                right += *(const vec *)(c + lanes);                                        \
-            }                                                                              \
-            *(vec *)c = left;                                                              \
-            *(vec *)(c + lanes) = right;                                                   \
-        }                                                                                  \
-    }
-
-/* A function for each number of rows, since only a constant one keeps the sums in registers. */
-#define ROWS_6(name)           \
-    case 1: name(t, 1); break; \
-    case 2: name(t, 2); break; \
-    case 3: name(t, 3); break; \
-    case 4: name(t, 4); break; \
-    case 5: name(t, 5); break; \
-    case 6:                    \
-        name(t, 6);            \
-        break;
-#define ROWS_12(name)            \
-    ROWS_6(name)                 \
-    case 7: name(t, 7); break;   \
-    case 8: name(t, 8); break;   \
-    case 9: name(t, 9); break;   \
-    case 10: name(t, 10); break; \
-    case 11: name(t, 11); break; \
-    case 12: name(t, 12); break;
-
-TILE(tile_16, vec_16, 16, 6)
-
-static void run_16(const struct tile *t, int rows)
-{
-    switch (rows) {
-        ROWS_6(tile_16)
-    }
-}
-
-#if defined(__x86_64__)
-TILE(tile_32, vec_32, 32, 6)
-TILE(tile_64, vec_64, 64, 12)
-
-__attribute__((target("avx2,fma"))) static void run_32(const struct tile *t, int rows)
-{
-    switch (rows) {
-        ROWS_6(tile_32)
-    }
-}
-
-__attribute__((target("avx512f"))) static void run_64(const struct tile *t, int rows)
-{
-    switch (rows) {
-        ROWS_12(tile_64)
-    }
-}
-#endif
-
-struct isa {
-    int width, rows; /* of a tile */
-    void (*run)(const struct tile *t, int rows);
-};
-
-static const struct isa *find_isa(void)
-{
-    static const struct isa any = { 8, 6, run_16 };
-#if defined(__x86_64__)
-    static const struct isa avx512 = { 32, 12, run_64 }, avx2 = { 16, 6, run_32 };
-    if (__builtin_cpu_supports("avx512f"))
-        return &avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return &avx2;
-#endif
-    return &any;
-}
 
 /* ---- panels ---- */
 
@@ -164,7 +59,7 @@ static void pack(const struct gemm *g, const float *b, int64_t k, int64_t j, int
 
 /* All rows of a past one panel. */
 struct stretch {
-    const struct isa *isa;
+    const struct tiles *tiles;
     struct tile tile; /* of the first rows */
     int64_t m;
     int columns; /* that are there; fewer than the tile is wide at the right edge */
@@ -175,47 +70,54 @@ static void copy_edge(const struct stretch *s, const struct tile *t, int rows, c
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < s->columns; j++) {
             float *c = &t->c[r * t->ldc + j];
-            *c = edge[r * s->isa->width + j] + (t->add ? *c : 0);
+            *c = edge[r * s->tiles->width + j] + (t->add ? *c : 0);
         }
 }
 
 static void run_stretch(const struct stretch *s)
 {
-    float edge[ROWS_MAX * WIDTH_MAX];
-    for (int64_t i = 0; i < s->m; i += s->isa->rows) {
-        int rows = s->m - i < s->isa->rows ? (int)(s->m - i) : s->isa->rows;
+    float edge[TILE_ROWS_MAX * TILE_WIDTH_MAX];
+    for (int64_t i = 0; i < s->m; i += s->tiles->rows) {
+        int rows = s->m - i < s->tiles->rows ? (int)(s->m - i) : s->tiles->rows;
         struct tile t = s->tile;
         t.a += i * t.lda;
         t.c += i * t.ldc;
-        if (s->columns == s->isa->width) {
-            s->isa->run(&t, rows);
+        if (s->columns == s->tiles->width) {
+            s->tiles->run(&t, rows);
             continue;
         }
         struct tile aside = t;
         aside.c = edge;
-        aside.ldc = s->isa->width;
+        aside.ldc = s->tiles->width;
         aside.add = false;
-        s->isa->run(&aside, rows);
+        s->tiles->run(&aside, rows);
         copy_edge(s, &t, rows, edge);
     }
 }
 
 /* Columns j .. j + n of the product, over the whole inner dimension. */
-static void run_group(const struct gemm *g, const struct isa *isa, const float *a, const float *b,
-                      int64_t j, int64_t n, float *c)
+static void run_group(const struct gemm *g, const struct tiles *tiles, const float *a,
+                      const float *b, int64_t j, int64_t n, float *c)
 {
     float panel[DEPTH * GROUP] __attribute__((aligned(64)));
     /* What is read once is not copied. */
-    bool direct = g->m <= isa->rows && n % isa->width == 0 && !g->trans_b;
+    bool direct = g->m <= tiles->rows && n % tiles->width == 0 && !g->trans_b;
     for (int64_t k = 0; k < g->k; k += DEPTH) {
         int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
         if (!direct)
-            pack(g, b, k, j, depth, n, isa->width, panel);
-        for (int64_t at = 0; at < n; at += isa->width) {
-            int columns = n - at < isa->width ? (int)(n - at) : isa->width;
-            struct stretch s = { isa,
-                                 { depth, g->lda, isa->width, row_of_c(g), a + k,
-                                   panel + at * depth, c + j + at, g->alpha, k > 0 },
+            pack(g, b, k, j, depth, n, tiles->width, panel);
+        for (int64_t at = 0; at < n; at += tiles->width) {
+            int columns = n - at < tiles->width ? (int)(n - at) : tiles->width;
+            struct stretch s = { tiles,
+                                 { .k = depth,
+                                   .lda = g->lda,
+                                   .ldb = tiles->width,
+                                   .ldc = row_of_c(g),
+                                   .a = a + k,
+                                   .b = panel + at * depth,
+                                   .c = c + j + at,
+                                   .alpha = g->alpha,
+                                   .add = k > 0 },
                                  g->m,
                                  columns };
             if (direct) {
@@ -224,6 +126,44 @@ static void run_group(const struct gemm *g, const struct isa *isa, const float *
             }
             run_stretch(&s);
         }
+    }
+}
+
+/* ---- packed beforehand ---- */
+
+size_t cpu_panels_bytes(int64_t k, int64_t n)
+{
+    return (size_t)((n + TILE_WIDTH_MAX - 1) / TILE_WIDTH_MAX * TILE_WIDTH_MAX * k) * sizeof(float);
+}
+
+int64_t cpu_panel_columns(int64_t n)
+{
+    int64_t width = cpu_tiles()->width;
+    return (n + width - 1) / width * width;
+}
+
+void cpu_panels(const struct gemm *g, const float *b, float *panels)
+{
+    pack(g, b, 0, 0, g->k, g->n, cpu_tiles()->width, panels);
+}
+
+void cpu_gemm_panels(const struct gemm *g, const float *a, const float *panels, float *c)
+{
+    const struct tiles *tiles = cpu_tiles();
+    for (int64_t j = 0; j < g->n; j += tiles->width) {
+        int columns = g->n - j < tiles->width ? (int)(g->n - j) : tiles->width;
+        struct stretch s = { tiles,
+                             { .k = g->k,
+                               .lda = g->lda,
+                               .ldb = tiles->width,
+                               .ldc = row_of_c(g),
+                               .a = a,
+                               .b = panels + j * g->k,
+                               .c = c + j,
+                               .alpha = g->alpha },
+                             g->m,
+                             columns };
+        run_stretch(&s);
     }
 }
 
@@ -384,10 +324,10 @@ void cpu_gemm_finish(const struct gemm *g, const float *bias, const float *resid
 static void run_groups(const struct gemm *g, const float *a, const float *b, const float *bias,
                        const float *residual, float *c)
 {
-    const struct isa *isa = find_isa();
+    const struct tiles *tiles = cpu_tiles();
     for (int64_t j = 0; j < g->n; j += GROUP) {
         int64_t n = g->n - j < GROUP ? g->n - j : GROUP;
-        run_group(g, isa, a, b, j, n, c);
+        run_group(g, tiles, a, b, j, n, c);
         cpu_gemm_finish(g, bias, residual, j, n, c);
     }
 }

@@ -8,10 +8,13 @@
 
 static inline float row_fold(const float lane[ROW_LANES])
 {
-    float sum = 0;
+    float sum[ROW_LANES];
     for (int j = 0; j < ROW_LANES; j++)
-        sum += lane[j];
-    return sum;
+        sum[j] = lane[j];
+    for (int half = ROW_LANES / 2; half > 0; half /= 2) /* a chain of four additions, not of 15 */
+        for (int j = 0; j < half; j++)
+            sum[j] += sum[j + half];
+    return sum[0];
 }
 
 static inline float row_sum(const float *x, int64_t n)
@@ -42,7 +45,7 @@ static inline float row_squares(const float *x, int64_t n, float mean)
 /* NaN may be passed over: what is computed from it later is NaN in any case. */
 static inline float row_max(const float *x, int64_t n)
 {
-    float lane[ROW_LANES], top = -INFINITY;
+    float lane[ROW_LANES];
     int64_t i = 0;
     for (int j = 0; j < ROW_LANES; j++)
         lane[j] = -INFINITY;
@@ -51,7 +54,8 @@ static inline float row_max(const float *x, int64_t n)
             lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
     for (int j = 0; i + j < n; j++)
         lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-    for (int j = 0; j < ROW_LANES; j++)
-        top = lane[j] > top ? lane[j] : top;
-    return top;
+    for (int half = ROW_LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] = lane[j] > lane[j + half] ? lane[j] : lane[j + half];
+    return lane[0];
 }

@@ -38,6 +38,19 @@ static void find(void *library, const char *name, void *function)
         memcpy(function, &none, sizeof(none));
 }
 
+/* dlsym looks through what the library brought along too; built on another runtime than OpenMP, it has no such calls.
+ * GOMP_parallel is what gcc's `#pragma omp parallel` calls; LLVM's runtime has it too. */
+static void find_threads(void *library)
+{
+    void *set = library != NULL ? dlsym(library, "omp_set_num_threads") : NULL;
+    void *run = library != NULL ? dlsym(library, "GOMP_parallel") : NULL;
+    loaded.library.set_num_threads = set_no_threads;
+    if (set != NULL)
+        memcpy(&loaded.library.set_num_threads, &set, sizeof(set));
+    if (run != NULL)
+        memcpy(&loaded.library.run_team, &run, sizeof(run));
+}
+
 static void load(void)
 {
     void *library = dlopen(FILE_NAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
@@ -46,11 +59,7 @@ static void load(void)
 #define DNNL_FIND(name) find(library, "dnnl_" #name, &loaded.library.name);
     DNNL_FUNCTIONS(DNNL_FIND)
 #undef DNNL_FIND
-    /* dlsym looks through what the library brought along too; built on another runtime than OpenMP, it has no such call. */
-    void *set = library != NULL ? dlsym(library, "omp_set_num_threads") : NULL;
-    loaded.library.set_num_threads = set_no_threads;
-    if (set != NULL)
-        memcpy(&loaded.library.set_num_threads, &set, sizeof(set));
+    find_threads(library);
 }
 
 const struct dnnl_library *dnnl_library(void)

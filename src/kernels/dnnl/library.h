@@ -52,7 +52,10 @@ struct dnnl_library {
 #define DNNL_FIELD(name) __typeof__(&dnnl_##name) name;
     DNNL_FUNCTIONS(DNNL_FIELD)
 #undef DNNL_FIELD
-    void (*set_num_threads)(int count); /* OpenMP's, which oneDNN runs on; for the calling thread */
+    /* OpenMP's, which oneDNN runs on: how many threads the calling one has to itself; fn(arg) by each thread of a team of so
+     * many (NULL: it was built on another runtime). */
+    void (*set_num_threads)(int count);
+    void (*run_team)(void (*fn)(void *arg), void *arg, unsigned threads, unsigned flags);
 };
 
 /* Never NULL: where the library is not on the machine, each of its functions answers dnnl_runtime_error. Any thread. */

@@ -4,20 +4,28 @@
 #include "kernels/broadcast.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/dnnl/onednn.h"
+#include "kernels/parallel.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 struct state {
     struct matmul_dims d;
     float alpha;
     struct act_fn act;
-    int threads;
+    int parts;             /* that are computed at once: */
+    int64_t part_rows;     /* so many rows of the result, */
+    int64_t part_columns;  /* of so many columns */
+    size_t part_bytes;     /* of the scratch; 0: it is oneDNN's product */
     struct broadcast walk; /* over the batch dimensions, in matrices */
-    int64_t columns;       /* of the result that are made, and then finished, at a time */
 };
 
 #define WORTH_IT   16e6        /* multiplications of one matrix */
 #define CACHE_SIZE (64 * 1024) /* elements of the result that stay near until they are finished */
+
+/* What parts are multiples of: whole tiles, and whole lines of the cache that no two threads write. */
+#define ROW_STEP    48
+#define COLUMN_STEP 128
 
 /* A stack of matrices times one shared matrix is one tall product. */
 static void join_rows(struct matmul_dims *d)
@@ -34,18 +42,44 @@ static const char *refuse(const struct kernel_ctx *ctx)
     matmul_dims(ctx->node->attrs, &ctx->in[0].shape, &ctx->in[1].shape, &d);
     if (shape_numel(&ctx->out[0].shape) == 0 || d.k == 0)
         return "there is nothing to compute";
-    if (d.trans_a || ctx->threads > 1)
+    if (d.trans_a)
         return NULL;
     join_rows(&d);
     return (double)d.m * (double)d.n * (double)d.k < WORTH_IT || d.m == 1 ? "too small" : NULL;
 }
 
-static int64_t columns_at_a_time(const struct matmul_dims *d)
+static int64_t least(int64_t a, int64_t b)
 {
-    int64_t columns = CACHE_SIZE / d->m / 64 * 64;
-    if (columns < 256) /* narrower ones would be slower than what they save */
-        columns = 256;
-    return columns < d->n ? columns : d->n;
+    return a < b ? a : b;
+}
+
+/* Parts of as many rows, or columns where there are more of these, so that each finishes what it made. */
+static void divide(struct state *s, int threads)
+{
+    const struct matmul_dims *d = &s->d;
+    bool by_rows = d->m >= d->n;
+    int64_t length = by_rows ? d->m : d->n, step = by_rows ? ROW_STEP : COLUMN_STEP;
+    double work = (double)d->m * (double)d->n * (double)d->k;
+    threads = work < threads * WORTH_IT / 4 ? 1 : threads; /* waking them takes some microseconds */
+    int64_t each = (length + threads - 1) / threads;
+    each = (each + step - 1) / step * step;
+    s->part_rows = by_rows ? each : d->m;
+    s->part_columns = by_rows ? d->n : each;
+    s->parts = (int)((length + each - 1) / each);
+}
+
+/* A part of one product as our own one sees it; a, b and c begin where it does. */
+static struct gemm part_gemm(const struct state *s, int64_t rows, int64_t columns)
+{
+    return (struct gemm){ .m = rows,
+                          .n = columns,
+                          .k = s->d.k,
+                          .lda = s->d.k,
+                          .trans_b = s->d.trans_b,
+                          .alpha = s->alpha,
+                          .act = s->act,
+                          .ldb = s->d.trans_b ? s->d.k : s->d.n,
+                          .ldc = s->d.n };
 }
 
 static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratch, struct err *e)
@@ -54,40 +88,77 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
     struct state *s = arena_zalloc(ctx->arena, sizeof(*s));
     s->alpha = a->alpha;
     s->act = (struct act_fn){ a->act, a->act_alpha, a->act_beta, a->act_gamma };
-    s->threads = ctx->threads;
     matmul_dims(a, &ctx->in[0].shape, &ctx->in[1].shape, &s->d);
     join_rows(&s->d);
     broadcast_plan(&s->d.stack_a, &s->d.stack_b, &s->d.stack, &s->walk);
-    bool finishes = ctx->in[2].shape.rank >= 0 || ctx->in[3].shape.rank >= 0 || a->act != ACT_NONE;
-    s->columns = finishes ? columns_at_a_time(&s->d) : s->d.n;
+    divide(s, ctx->threads > 0 ? ctx->threads : 1);
+    struct gemm part = part_gemm(s, s->part_rows, s->part_columns);
+    if (!s->d.trans_a && cpu_stream_refuse(&part) == NULL)
+        s->part_bytes = (cpu_stream_bytes(&part) + 63) / 64 * 64;
+    *scratch = s->part_bytes * (size_t)s->parts;
     *state = s;
     return OK;
 }
 
-static status multiply(const struct state *s, const float *a, const float *b, const float *bias,
-                       const float *residual, float *out)
+/* One product, and what of it is computed at once. */
+struct product {
+    const struct state *s;
+    const float *a, *b, *bias, *residual;
+    float *out;
+    void *scratch;
+    atomic_bool failed;
+};
+
+/* By oneDNN, so many columns at a time that they stay near until they are finished. */
+static status multiply(const struct state *s, const struct gemm *g, const struct product *p)
 {
-    const struct matmul_dims *d = &s->d;
-    for (int64_t j = 0; j < d->n; j += s->columns) {
-        int64_t columns = d->n - j < s->columns ? d->n - j : s->columns;
-        struct sgemm g = { .m = d->m,
-                           .n = columns,
-                           .k = d->k,
-                           .alpha = s->alpha,
-                           .a = a,
-                           .lda = d->trans_a ? d->m : d->k,
-                           .trans_a = d->trans_a,
-                           .b = b + (d->trans_b ? j * d->k : j),
-                           .ldb = d->trans_b ? d->k : d->n,
-                           .trans_b = d->trans_b,
-                           .c = out + j,
-                           .ldc = d->n,
-                           .threads = s->threads };
-        TRY(onednn_sgemm(&g));
-        struct gemm whole = { .m = d->m, .n = d->n, .act = s->act };
-        cpu_gemm_finish(&whole, bias, residual, j, columns, out);
+    bool finishes = p->bias != NULL || p->residual != NULL || g->act.kind != ACT_NONE;
+    int64_t step = CACHE_SIZE / g->m / 64 * 64;
+    if (step < 256) /* narrower ones would be slower than what they save */
+        step = 256;
+    for (int64_t j = 0; j < g->n; j += finishes ? step : g->n) {
+        int64_t columns = finishes ? least(g->n - j, step) : g->n;
+        struct sgemm part = { .m = g->m,
+                              .n = columns,
+                              .k = g->k,
+                              .alpha = g->alpha,
+                              .a = p->a,
+                              .lda = s->d.trans_a ? s->d.m : g->lda,
+                              .trans_a = s->d.trans_a,
+                              .b = p->b + (g->trans_b ? j * g->ldb : j),
+                              .ldb = g->ldb,
+                              .trans_b = g->trans_b,
+                              .c = p->out + j,
+                              .ldc = g->ldc,
+                              .threads = 1 };
+        TRY(onednn_sgemm(&part));
+        cpu_gemm_finish(g, p->bias, p->residual, j, columns, p->out);
     }
     return OK;
+}
+
+static void run_part(void *arg, int part)
+{
+    struct product *whole = arg;
+    const struct state *s = whole->s;
+    const struct matmul_dims *d = &s->d;
+    int64_t i = s->part_rows < d->m ? part * s->part_rows : 0;
+    int64_t j = s->part_columns < d->n ? part * s->part_columns : 0;
+    struct gemm g = part_gemm(s, least(d->m - i, s->part_rows), least(d->n - j, s->part_columns));
+    struct product p = { .s = s,
+                         .a = whole->a + (d->trans_a ? i : i * d->k),
+                         .b = whole->b + (d->trans_b ? j * d->k : j),
+                         .bias = whole->bias != NULL ? whole->bias + j : NULL,
+                         .residual =
+                             whole->residual != NULL ? whole->residual + i * d->n + j : NULL,
+                         .out = whole->out + i * d->n + j };
+    float *room = (float *)((uint8_t *)whole->scratch + (size_t)part * s->part_bytes);
+    /* The vectors of our own product are of whole floats, and a file's may lie anywhere. */
+    bool streams = s->part_bytes > 0 && (uintptr_t)p.b % sizeof(float) == 0;
+    if (streams && cpu_stream_refuse(&g) == NULL)
+        cpu_stream(&g, p.a, p.b, p.bias, p.residual, p.out, room);
+    else if (multiply(s, &g, &p) != OK)
+        atomic_store(&whole->failed, true);
 }
 
 static status run(const void *state, const struct kernel_io *io)
@@ -99,9 +170,16 @@ static status run(const void *state, const struct kernel_io *io)
     int last = s->walk.rank - 1;
     do {
         for (int64_t i = 0; i < s->walk.dim[last]; i++, out += size) {
-            if (multiply(s, a + (at_a + i * s->walk.step_a[last]) * s->d.m * s->d.k,
-                         b + (at_b + i * s->walk.step_b[last]) * s->d.k * s->d.n, io->in[2],
-                         residual, out) != OK)
+            struct product p = { s,
+                                 a + (at_a + i * s->walk.step_a[last]) * s->d.m * s->d.k,
+                                 b + (at_b + i * s->walk.step_b[last]) * s->d.k * s->d.n,
+                                 io->in[2],
+                                 residual,
+                                 out,
+                                 io->scratch,
+                                 false };
+            parallel_run(s->parts, run_part, &p);
+            if (atomic_load(&p.failed))
                 return err_set(io->err, INTERNAL, "oneDNN: sgemm failed");
             residual = residual != NULL ? residual + size : NULL;
         }

@@ -31,9 +31,12 @@ static void weigh(const struct attention *s, const float *q, const float *k, con
 static void head(const struct attention *s, const struct kernel_io *io, int64_t b, int64_t h)
 {
     const struct attention_dims *d = &s->d;
-    const float *q = (const float *)io->in[0] + b * d->q.batch_step + h * d->q.head_step;
-    const float *k = (const float *)io->in[1] + b * d->k.batch_step + h * d->k.head_step;
-    const float *v = (const float *)io->in[2] + b * d->v.batch_step + h * d->v.head_step;
+    const float *q =
+        (const float *)io->in[0] + d->q.offset + b * d->q.batch_step + h * d->q.head_step;
+    const float *k =
+        (const float *)io->in[1] + d->k.offset + b * d->k.batch_step + h * d->k.head_step;
+    const float *v =
+        (const float *)io->in[2] + d->v.offset + b * d->v.batch_step + h * d->v.head_step;
     float *out = (float *)io->out[0] + b * d->out.batch_step + h * d->out.head_step;
     const float *mask = io->in[3];
     if (mask != NULL)
