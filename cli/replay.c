@@ -1,4 +1,5 @@
 #include "options.h"
+#include "plot.h"
 #include "remote.h"
 #include "verbs.h"
 
@@ -6,6 +7,7 @@
 #include "base/mem.h"
 #include "client/client.h"
 #include "client/histogram.h"
+#include "codec/html.h"
 #include "flow/compare.h"
 #include "flow/record.h"
 #include "flow/service.h"
@@ -20,7 +22,7 @@
 struct replay_args {
     struct words words, diff;
     struct remote remote;
-    const char *protocol, *model, *as;
+    const char *protocol, *model, *as, *report;
     double tolerance, pace;
     int64_t concurrency, timeout_ms;
     bool json;
@@ -40,6 +42,7 @@ static const struct option options[] = {
     { "as", OPT_TEXT, FIELD(as), "NAME", NULL, "the model to ask, where it is called differently there", 0, 0, NULL },
     { "timeout-ms", OPT_INT, FIELD(timeout_ms), "N", "20000", "for each call", 1, 86400000, NULL },
     { "json", OPT_FLAG, FIELD(json), NULL, NULL, "one JSON object", 0, 0, NULL },
+    { "report", OPT_TEXT, FIELD(report), "FILE", NULL, "what differs as one HTML page with plots", 0, 0, NULL },
 };
 // clang-format on
 
@@ -118,10 +121,29 @@ struct distances {
     int decade[DECADES + 2]; /* [0]: equal; the last: infinite */
     double worst, sum;
     int count, different, failed;
+    int worst_at;        /* which request */
+    struct score *score; /* of each request */
 };
 
-static void note(struct distances *d, double distance, double tolerance)
+/* The first number of an answer, as it was and as it is; NAN where there is none. */
+struct score {
+    double before, after;
+};
+
+static double score_of(const struct infer_reply *r)
 {
+    double number;
+    return r->output_count > 0 && r->output[0].tensor_count > 0 &&
+                   compare_number(&r->output[0].tensor[0].tensor, 0, &number)
+               ? number
+               : NAN;
+}
+
+static void note(struct distances *d, int at, const struct infer_reply *before,
+                 const struct infer_reply *after, double tolerance)
+{
+    double distance = compare_replies(before, after);
+    d->score[at] = (struct score){ score_of(before), score_of(after) };
     int k = distance <= 0     ? 0
             : isinf(distance) ? DECADES + 1
                               : (int)floor(log10(distance)) + DECADES;
@@ -129,9 +151,30 @@ static void note(struct distances *d, double distance, double tolerance)
     d->decade[k < 1 && distance > 0 ? 1 : k > DECADES && !isinf(distance) ? DECADES : k]++;
     d->count++;
     d->different += !(distance <= tolerance);
-    d->worst = distance > d->worst ? distance : d->worst;
+    if (distance > d->worst) {
+        d->worst = distance;
+        d->worst_at = at;
+    }
     d->sum += isinf(distance) ? 0 : distance;
     pthread_mutex_unlock(&d->lock);
+}
+
+static struct score *scores_of(const struct tape *t, struct arena *a)
+{
+    struct score *s = arena_alloc(a, (size_t)t->count * sizeof(*s) + 1);
+    for (int i = 0; i < t->count; i++)
+        s[i] = (struct score){ NAN, NAN };
+    return s;
+}
+
+static void name_decade(int k, char label[32])
+{
+    if (k == 0)
+        snprintf(label, 32, "equal");
+    else if (k == DECADES + 1)
+        snprintf(label, 32, "other form");
+    else
+        snprintf(label, 32, "from 1e%d", k - DECADES);
 }
 
 static void print_plot(const struct distances *d)
@@ -139,12 +182,7 @@ static void print_plot(const struct distances *d)
     for (int k = 0; k < DECADES + 2; k++) {
         char label[32];
         int bar = d->count > 0 ? (d->decade[k] * 50 + d->count - 1) / d->count : 0;
-        if (k == 0)
-            snprintf(label, sizeof(label), "equal");
-        else if (k == DECADES + 1)
-            snprintf(label, sizeof(label), "other form");
-        else
-            snprintf(label, sizeof(label), "from 1e%d", k - DECADES);
+        name_decade(k, label);
         printf("  %-12s %8d %.*s\n", label, d->decade[k], bar,
                "##################################################");
     }
@@ -164,9 +202,104 @@ static void print_result(const struct replay_args *args, const struct distances 
         printf("}\n");
         return;
     }
-    printf("%d requests in %.3f s, %d failed, %d answers differ by more than %g; the worst by %g\n",
+    printf("%d requests in %.3f s, %d failed, %d answers differ by more than %g; the worst by %g",
            d->count + d->failed, seconds, d->failed, d->different, args->tolerance, d->worst);
+    if (d->worst > 0)
+        printf(" (request %d)", d->worst_at + 1);
+    printf("\n");
     print_plot(d);
+}
+
+/* ---- as a page ---- */
+
+static void put_distances(struct buf *b, const struct distances *d)
+{
+    struct plot p;
+    plot_begin(&p, b, "How far answers are apart: requests by the largest difference", d->count,
+               "");
+    for (int k = 0; k < DECADES + 2; k++) {
+        char label[32];
+        double part = 1.0 / (DECADES + 2);
+        name_decade(k, label);
+        plot_bar(&p, (k + 0.1) * part, (k + 0.9) * part, d->decade[k]);
+        plot_mark(&p, (k + 0.5) * part, label);
+    }
+    plot_end(&p);
+}
+
+#define POINTS 400 /* of a line; each is the mean of as many requests as it takes */
+
+static double mean_score(const struct tape *t, const struct distances *d, int point, bool after)
+{
+    int64_t from = (int64_t)t->count * point / POINTS,
+            to = (int64_t)t->count * (point + 1) / POINTS;
+    double sum = 0;
+    int n = 0;
+    for (int64_t i = from; i < (to > from ? to : from + 1) && i < t->count; i++) {
+        double v = after ? d->score[i].after : d->score[i].before;
+        sum += isnan(v) ? 0 : v;
+        n += !isnan(v);
+    }
+    return n > 0 ? sum / n : NAN;
+}
+
+/* The first number of each answer, over the requests; shifted where some are negative. */
+static void put_scores(struct buf *b, const struct tape *t, const struct distances *d)
+{
+    struct plot p;
+    double least = 0, most = 0;
+    for (int k = 0; k < 2 * POINTS; k++) {
+        double v = mean_score(t, d, k / 2, k % 2);
+        least = v < least ? v : least;
+        most = v > most ? v : most;
+    }
+    char title[160];
+    snprintf(title, sizeof(title),
+             "First number of each answer%s%.6g%s: before (blue), after (red)",
+             least < 0 ? ", above " : "", least, least < 0 ? "" : " and up");
+    plot_begin(&p, b, title, most - least, "");
+    plot_mark(&p, 0, "first request");
+    plot_mark(&p, 0.95, "last");
+    for (int after = 0; after < 2; after++) {
+        plot_line_begin(&p, after ? "bad" : "line");
+        for (int k = 0; k < POINTS; k++) {
+            double v = mean_score(t, d, k, after);
+            if (!isnan(v))
+                plot_point(&p, (k + 0.5) / POINTS, v - least);
+        }
+        plot_line_end(&p);
+    }
+    plot_end(&p);
+}
+
+static status write_report(const struct replay_args *args, const struct tape *t,
+                           const struct distances *d, struct err *e)
+{
+    struct buf b;
+    bool here = args->diff.count == 2;
+    if (args->report == NULL)
+        return OK;
+    page_begin(&b, "oar replay");
+    html_put_text(&b, str_of(args->words.word[0]));
+    buf_str(&b, here ? ": " : " against ");
+    html_put_text(&b, str_of(here ? args->diff.word[0] : args->words.word[1]));
+    if (here) {
+        buf_str(&b, " against ");
+        html_put_text(&b, str_of(args->diff.word[1]));
+    }
+    page_head_end(&b);
+    buf_str(&b, "<table>");
+    page_row(&b, "requests", d->count + d->failed, "");
+    page_row(&b, "failed", d->failed, "");
+    page_row(&b, "answers that differ", d->different, "");
+    page_row(&b, "tolerance", args->tolerance, "");
+    page_row(&b, "mean difference", d->count > 0 ? d->sum / d->count : 0, "");
+    page_row(&b, "worst difference", d->worst, "");
+    page_row(&b, "of request", d->worst_at + 1, "");
+    buf_str(&b, "</table>");
+    put_distances(&b, d);
+    put_scores(&b, t, d);
+    return page_save(&b, args->report, e);
 }
 
 /* ---- against a server ---- */
@@ -204,7 +337,7 @@ static void ask(struct player *p, struct client *c, const struct record *r)
     status s = client_infer(c, &r->request, 0, &reply, &e);
     uint64_t ns = clock_ns() - begin;
     if (s == OK)
-        note(p->distances, compare_replies(&r->reply, &reply), p->args->tolerance);
+        note(p->distances, (int)(r - p->tape->record), &r->reply, &reply, p->args->tolerance);
     pthread_mutex_lock(&p->distances->lock);
     histogram_add(p->histogram, ns);
     if (s != OK && p->distances->failed++ == 0)
@@ -250,13 +383,15 @@ static status play_all(struct player *p, struct arena *a, struct err *e)
 static status replay(const struct replay_args *args, const struct tape *t, struct arena *a,
                      int *exit_status, struct err *e)
 {
-    struct distances d = { .count = 0 };
+    struct distances d = { .score = scores_of(t, a) };
     struct histogram *h = histogram_new();
     struct player p = { .args = args, .tape = t, .distances = &d, .histogram = h };
     pthread_mutex_init(&d.lock, NULL);
     status s = play_all(&p, a, e);
     if (s == OK)
         print_result(args, &d, h, (double)(clock_ns() - p.begin_ns) / 1e9);
+    if (s == OK)
+        s = write_report(args, t, &d, e);
     if (s == OK && d.failed > 0)
         fprintf(stderr, "%s: the first failure: %s\n", command.name, p.first.text);
     *exit_status = d.failed + d.different > 0 ? EXIT_FAILED : EXIT_FINE;
@@ -296,7 +431,7 @@ static status diff(const struct replay_args *args, const struct tape *t, struct 
 {
     struct flow *f[2] = { NULL, NULL };
     struct exec *x[2] = { exec_new(), exec_new() };
-    struct distances d = { .count = 0 };
+    struct distances d = { .score = scores_of(t, a) };
     uint64_t begin = clock_ns();
     pthread_mutex_init(&d.lock, NULL);
     status s = open_flow(args->diff.word[0], &f[0], a, e);
@@ -310,13 +445,15 @@ static status diff(const struct replay_args *args, const struct tape *t, struct 
         status one = run_one(f[0], &t->record[i], &call, x[0], &reply[0], &words[0]);
         status two = run_one(f[1], &t->record[i], &call, x[1], &reply[1], &words[1]);
         if (one == OK && two == OK)
-            note(&d, compare_replies(&reply[0], &reply[1]), args->tolerance);
+            note(&d, i, &reply[0], &reply[1], args->tolerance);
         else if (d.failed++ == 0)
             fprintf(stderr, "%s: the first failure: %s\n", command.name, words[one == OK].text);
         arena_deinit(&call);
     }
     if (s == OK)
         print_result(args, &d, NULL, (double)(clock_ns() - begin) / 1e9);
+    if (s == OK)
+        s = write_report(args, t, &d, e);
     *exit_status = d.failed + d.different > 0 ? EXIT_FAILED : EXIT_FINE;
     for (int i = 0; i < 2; i++) {
         flow_unref(f[i]);

@@ -387,6 +387,7 @@ static uint64_t sweep(struct batcher *b, struct list *dead, uint64_t now)
                     list_push_back(dead, &i->node);
                 } else if (late && i->taken == 0) {
                     i->overdue = true;
+                    atomic_fetch_add(&b->counters->overdue, 1);
                     list_remove(&i->node);
                     put(b, b->levels - 1, i);
                 }

@@ -22,6 +22,14 @@ static bool has_numbers(dtype d)
            d == DTYPE_BF16 || dtype_size(d) == 1;
 }
 
+bool compare_number(const struct tensor *t, int64_t i, double *out)
+{
+    if (!has_numbers(t->dtype) || i >= shape_numel(&t->shape))
+        return false;
+    *out = number(t, i);
+    return true;
+}
+
 double compare_tensors(const struct tensor *a, const struct tensor *b)
 {
     double worst = 0;

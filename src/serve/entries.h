@@ -77,8 +77,9 @@ struct repository {
 };
 
 typedef enum scan_mode {
-    SCAN_WATCH,    /* load what has settled */
-    SCAN_START,    /* the same by the files' own times; better an unsettled version than none */
+    SCAN_WATCH,  /* load what has settled */
+    SCAN_START,  /* the same by the files' own times */
+    SCAN_ANYWAY, /* at the start, where nothing has settled: better an unsettled version than none */
     SCAN_EXPLICIT, /* somebody says that it is whole: load, also what failed before */
 } scan_mode;
 

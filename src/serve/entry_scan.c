@@ -115,6 +115,14 @@ static void note_fault(struct repository *r, struct entry *en, const char *words
     r->dirty = true;
 }
 
+static bool is_waiting(const struct entry *en)
+{
+    for (int i = 0; i < en->count; i++)
+        if (en->version[i]->state == MODEL_WAITING)
+            return true;
+    return false;
+}
+
 status entry_scan(struct repository *r, struct entry *en, scan_mode mode, struct err *e)
 {
     struct arena a;
@@ -137,9 +145,9 @@ status entry_scan(struct repository *r, struct entry *en, scan_mode mode, struct
             en->pinned = 0;
         bool *keep = arena_zalloc(&a, ((size_t)en->count + 1) * sizeof(*keep));
         kept = serve_wanted(r, en, mode, keep, &words);
-        if (kept == 0 && mode == SCAN_START) {
+        if (kept == 0 && mode == SCAN_START && is_waiting(en)) {
             words.text[0] = '\0'; /* that it waits is no reason now */
-            kept = serve_wanted(r, en, SCAN_EXPLICIT, keep, &words);
+            kept = serve_wanted(r, en, SCAN_ANYWAY, keep, &words);
         }
         retire(r, en, keep, kept);
         if (kept == 0)

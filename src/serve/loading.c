@@ -7,8 +7,6 @@
 #include "base/mem.h"
 #include "serve/manifest.h"
 
-#include <string.h>
-
 /* ---- loading one version ---- */
 
 static const char *engine_of(const struct repository *r, const struct entry *en)
@@ -144,16 +142,13 @@ static status open_flow(struct repository *r, const struct entry *en, const stru
 static void refuse(struct repository *r, struct entry *en, struct loaded *l, const struct err *e)
 {
     struct err words;
-    bool known =
-        l->flow == NULL && l->state == MODEL_UNAVAILABLE && strcmp(l->reason, e->text) == 0;
+
     if (l->flow == NULL) {
         version_set_state(r, l, MODEL_UNAVAILABLE, e->text);
     } else {
         err_set(&words, OK, "serves on; its new files were refused: %s", e->text);
         version_set_state(r, l, MODEL_READY, words.text);
     }
-    if (known)
-        return; /* and said */
     log_line(LOG_WARN, "serve", "model '%s' version %lld: %s", en->name, (long long)l->number,
              e->text);
 }
@@ -201,7 +196,7 @@ status version_load(struct repository *r, struct entry *en, struct loaded *l, st
 
 static bool has_settled(const struct repository *r, const struct loaded *l, scan_mode mode)
 {
-    if (mode == SCAN_EXPLICIT || (l->told && l->flow != NULL))
+    if (mode == SCAN_EXPLICIT || mode == SCAN_ANYWAY || (l->told && l->flow != NULL))
         return true;
     if (mode == SCAN_START)
         return clock_wall_us() * 1000 - l->changed_ns >= r->settle_ns;
@@ -226,7 +221,7 @@ static status check_whole(struct repository *r, struct loaded *l, scan_mode mode
 {
     bool has;
     status s = check_manifest(l, mode, &has, e);
-    if (has && (s == OK || mode == SCAN_EXPLICIT || s != CORRUPT || has_settled(r, l, mode)))
+    if (has && (s != CORRUPT || mode == SCAN_EXPLICIT || has_settled(r, l, mode)))
         return s;
     if (!has && has_settled(r, l, mode))
         return OK;

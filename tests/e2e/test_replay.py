@@ -1,6 +1,8 @@
 """Requests that were recorded are asked again: as a test, as load, and through two models."""
 import json
 import os
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import requests
@@ -33,8 +35,10 @@ def test_what_was_recorded_is_replayed(serve, tmp_path):
         assert different.returncode == 1 and "answers differ" in different.stdout
     assert os.path.getsize(tape) == size
     assert run_oar("replay", tape, "--diff", HOUSES, HOUSES).returncode == 0
-    far = run_oar("replay", tape, "--diff", HOUSES, other)
+    far = run_oar("replay", tape, "--diff", HOUSES, other, "--report", tmp_path / "far.html")
     assert far.returncode == 1 and "#" in far.stdout
+    plots = [ElementTree.fromstring(p) for p in re.findall("<svg.*?</svg>", (tmp_path / "far.html").read_text(), re.S)]
+    assert len(plots) == 2 and len(plots[0].findall("rect")) == 12 and len(plots[1].findall("polyline")) == 2
     assert "no recorded requests of model nobody" in run_oar("replay", tape, "--diff", HOUSES, other, "--model", "nobody").stderr
 
 
