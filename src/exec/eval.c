@@ -166,6 +166,22 @@ static status align_inputs(struct arena *a, const struct type *in, int count, st
     return OK;
 }
 
+/* More than this is not worth keeping in every plan. Shapes alone decide the boxes or positions of a whole image: those
+ * take longer to make than others. */
+#define EVAL_BYTES       ((size_t)1 << 20)
+#define EVAL_SHAPE_BYTES ((size_t)16 << 20)
+
+bool eval_is_small(const struct node *n, const struct type *out)
+{
+    size_t total = 0, most = n->op->flags & OP_SHAPE_ONLY ? EVAL_SHAPE_BYTES : EVAL_BYTES;
+    for (int i = 0; i < n->out_count; i++) {
+        struct tensor t = { .dtype = out[i].dtype, .shape = out[i].shape };
+        if (__builtin_add_overflow(total, (size_t)tensor_bytes(&t), &total))
+            return false;
+    }
+    return total <= most;
+}
+
 status eval_node(const struct eval *v, const struct node *n, const struct type *in,
                  struct type *out, struct err *e)
 {

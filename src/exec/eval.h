@@ -12,6 +12,8 @@ struct eval {
 
 /* Whether planning can compute n: nothing but constants is looked at, and running it twice gives the same. */
 bool eval_can(const struct node *n, const struct type *in);
+/* Whether results of these types are worth keeping in every plan. */
+bool eval_is_small(const struct node *n, const struct type *out);
 /* Fills out[i].constant of each output, and corrects its shape where only running tells. in: padded as kernels want it;
  * out: as inference gave it. NO_MEMORY where a result does not fit. */
 status eval_node(const struct eval *v, const struct node *n, const struct type *in,

@@ -175,22 +175,6 @@ static void keep_types(struct build *b, const struct node *n, const struct type 
 
 /* ---- what is computed while planning ---- */
 
-/* More than this is not worth keeping in every plan. Shapes alone decide the boxes or positions of a whole image: those
- * take longer to make than others. */
-#define EVAL_BYTES       ((size_t)1 << 20)
-#define EVAL_SHAPE_BYTES ((size_t)16 << 20)
-
-static bool is_small(const struct node *n, const struct type *out)
-{
-    size_t total = 0, most = n->op->flags & OP_SHAPE_ONLY ? EVAL_SHAPE_BYTES : EVAL_BYTES;
-    for (int i = 0; i < n->out_count; i++) {
-        struct tensor t = { .dtype = out[i].dtype, .shape = out[i].shape };
-        if (__builtin_add_overflow(total, (size_t)tensor_bytes(&t), &total))
-            return false;
-    }
-    return total <= most;
-}
-
 static void house_constants(struct build *b, const struct node *n, const struct type *out)
 {
     for (int i = 0; i < n->out_count; i++)
@@ -599,7 +583,7 @@ static status compile_node(struct build *b, const struct node *n, int i, struct 
         keep_types(b, n, out);
         compile_view(b, n, i);
         how = "view";
-    } else if (eval_can(n, in) && is_small(n, out)) {
+    } else if (eval_can(n, in) && eval_is_small(n, out)) {
         TRY(compute_now(b, n, in, out));
     } else {
         keep_types(b, n, out);

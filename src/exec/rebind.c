@@ -48,10 +48,19 @@ static const struct type *type_now(const struct rebinding *b, const struct value
     return b->now[v->id] != NULL ? b->now[v->id] : &b->base->recipe->type[v->id];
 }
 
+/* Of two tensors of one type that planning has computed; or there is none. */
+static bool same_elements(const struct tensor *a, const struct tensor *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return a->data == b->data || memcmp(a->data, b->data, (size_t)tensor_bytes(a)) == 0;
+}
+
 static void change(struct rebinding *b, const struct value *v, const struct type *t)
 {
     const struct type *was = &b->base->recipe->type[v->id];
-    if (was->dtype == t->dtype && shape_eq(&was->shape, &t->shape))
+    if (was->dtype == t->dtype && shape_eq(&was->shape, &t->shape) &&
+        same_elements(was->constant, t->constant))
         return;
     struct type *now = arena_alloc(b->scratch, sizeof(*now));
     *now = *t;
@@ -135,18 +144,58 @@ static status prepare(struct rebinding *b, const struct node *n, struct type *in
     return scratch_bytes <= b->base->recipe->scratch_room ? OK : TOO_LARGE;
 }
 
-static status infer(struct rebinding *b, const struct node *n, struct type *in, struct type *out)
+/* What is computed while planning is computed anew. */
+static status evaluate(struct rebinding *b, const struct node *n, struct type *in, struct type *out)
+{
+    struct eval v = { b->r->packs, b->r->options, &b->plan->arena };
+    if (!eval_can(n, in) || !eval_is_small(n, out))
+        return UNSUPPORTED;
+    return eval_node(&v, n, in, out, NULL) == OK ? OK : TOO_LARGE;
+}
+
+/* A view of what is known is known. */
+static void view_known(struct rebinding *b, const struct type *in, struct type *out)
+{
+    struct tensor *t = arena_zalloc(&b->plan->arena, sizeof(*t));
+    *t = (struct tensor){ .dtype = out->dtype, .shape = out->shape, .data = in->constant->data };
+    out->constant = t;
+}
+
+static status infer(struct rebinding *b, const struct node *n, int step, struct type *in,
+                    struct type *out)
 {
     if (n->op->flags & (OP_CONTROL | OP_DYNAMIC))
         return UNSUPPORTED;
+    for (int i = 0; i < n->in_count; i++) /* it was computed for the base, and now is not */
+        if (n->in[i] != NULL && op_needs(n->op, i) && in[i].constant == NULL)
+            return UNSUPPORTED;
     if (n->op->infer(n, in, out, NULL) != OK) /* it is said from the beginning, with words */
         return TOO_LARGE;
+    if (step == STEP_DONE)
+        TRY(evaluate(b, n, in, out));
+    else if (step == STEP_VIEW && in[0].constant != NULL)
+        view_known(b, &in[0], &out[0]);
     for (int i = 0; i < n->out_count; i++) {
-        if (!fits(b, n->out[i], &out[i]))
+        if (out[i].constant == NULL && !fits(b, n->out[i], &out[i]))
             return TOO_LARGE;
         change(b, n->out[i], &out[i]);
     }
     return OK;
+}
+
+/* The step reads what was computed anew; its places are the base's until here. */
+static void repoint(struct rebinding *b, const struct node *n, struct plan_step *s)
+{
+    const struct place *was = s->in;
+    for (int i = 0; i < n->in_count; i++) {
+        const struct type *now = n->in[i] != NULL ? b->now[n->in[i]->id] : NULL;
+        if (now == NULL || now->constant == NULL)
+            continue;
+        if (s->in == was)
+            s->in = memcpy(arena_alloc(&b->plan->arena, (size_t)s->in_count * sizeof(*was)), was,
+                           (size_t)s->in_count * sizeof(*was));
+        s->in[i] = (struct place){ .kind = PLACE_CONSTANT, .data = now->constant->data };
+    }
 }
 
 static status redo(struct rebinding *b, const struct node *n, int step)
@@ -154,17 +203,16 @@ static status redo(struct rebinding *b, const struct node *n, int step)
     int count = padded_in_count(n);
     struct type *in = arena_zalloc(b->scratch, (size_t)(count + 1) * sizeof(*in));
     struct type *out = arena_zalloc(b->scratch, (size_t)(n->out_count + 1) * sizeof(*out));
-    if (step == STEP_DONE)
-        return UNSUPPORTED;
     for (int i = 0; i < count; i++)
         in[i] = i < n->in_count && n->in[i] != NULL ? *type_now(b, n->in[i])
                                                     : (struct type){ .shape = { .rank = -1 } };
-    TRY(infer(b, n, in, out));
-    if (step == STEP_VIEW)
+    TRY(infer(b, n, step, in, out));
+    if (step == STEP_VIEW || step == STEP_DONE)
         return OK;
     struct plan_step *s = &b->plan->steps[step];
     if (!lies_well(b, n, s))
         return TOO_LARGE;
+    repoint(b, n, s);
     types_for_kernel(n, in);
     s->flops = node_flops(n, in, out);
     return prepare(b, n, in, out, s);
@@ -190,8 +238,12 @@ static void take_live(struct rebinding *b)
     p->live = memcpy(arena_alloc(&p->arena, bytes + 1), b->base->live, bytes);
     for (int i = 0; i < p->live_count; i++) {
         const struct type *now = b->now[p->live[i].cell.value->id];
-        if (now != NULL)
-            p->live[i].cell.shape = now->shape;
+        if (now == NULL)
+            continue;
+        p->live[i].cell.shape = now->shape;
+        if (now->constant != NULL)
+            p->live[i].place =
+                (struct place){ .kind = PLACE_CONSTANT, .data = now->constant->data };
     }
 }
 
