@@ -34,7 +34,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar ab",
-    .usage = "HOST:PORT [NAME (--config FILE.json | --off)]",
+    .usage = "HOST:PORT|unix:PATH [NAME (--config FILE.json | --off)]",
     .about = "Shows what the variants of each model did: requests, errors, latency and outcomes "
              "with 95 % confidence intervals, and whether the difference from the first variant is "
              "more than chance (two-sided, 5 %). The file is described in docs/traffic.md.",

@@ -9,13 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static void put_request(const struct ask *q, const char *authorization, struct buf *out)
+static void put_request(const struct ask *q, const struct endpoint *at, const char *authorization,
+                        struct buf *out)
 {
+    char host[ENDPOINT_TEXT_MAX];
     buf_printf(
         out,
         "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
         "Content-Length: %zu\r\n",
-        q->method, q->path, q->at, q->body.n);
+        q->method, q->path, endpoint_authority(at, host), q->body.n);
     if (authorization != NULL)
         buf_printf(out, "Authorization: %s\r\n", authorization);
     buf_str(out, "\r\n");
@@ -41,13 +43,14 @@ static struct parse cut(struct str bytes, struct buf *out, int *code)
     return buf_check(out) == OK ? parse_done(bytes.n) : parse_bad(TOO_LARGE);
 }
 
-static status talk(const struct ask *q, const char *authorization, struct transport *to,
-                   uint64_t deadline_ns, struct buf *out, int *code, struct err *e)
+static status talk(const struct ask *q, const struct endpoint *at, const char *authorization,
+                   struct transport *to, uint64_t deadline_ns, struct buf *out, int *code,
+                   struct err *e)
 {
     struct buf bytes;
     struct parse p = parse_more();
     buf_init(&bytes, LIMIT_BODY_BYTES);
-    put_request(q, authorization, &bytes);
+    put_request(q, at, authorization, &bytes);
     status s = transport_send(to, buf_view(&bytes), deadline_ns, e);
     buf_clear(&bytes);
     while (s == OK && p.state == PARSE_MORE) {
@@ -85,8 +88,10 @@ status ask_http(const struct ask *q, struct buf *out, int *code, struct err *e)
     TRY(remote_open(q->remote, &link, e));
     const struct transport_options opt = { link.tls, "http/1.1" };
     status s = transport_connect(&at, &opt, deadline_ns, &to, e);
-    if (s == OK)
-        s = talk(q, link.authorization, &to, deadline_ns, out, code, e);
+    if (s != OK)
+        s = err_prefix(e, s, "%s: ", q->at);
+    else
+        s = talk(q, &at, link.authorization, &to, deadline_ns, out, code, e);
     transport_close(&to);
     remote_close(&link);
     return s;

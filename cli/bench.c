@@ -62,7 +62,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar bench",
-    .usage = "MODEL|HOST:PORT --in in.npz [--seconds S] [--json] [options]",
+    .usage = "MODEL|HOST:PORT|unix:PATH --in in.npz [--seconds S] [--json] [options]",
     .about = "Runs a model again and again in this process: least, median and 99th percentile of "
              "one run, load time, resident memory. Or keeps a server busy from one thread, each "
              "connection with one call in flight: calls a second, percentiles of their latency, "

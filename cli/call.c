@@ -34,8 +34,8 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar call",
-    .usage =
-        "HOST:PORT --in in.npz [--protocol brpc|grpc|http|kserve-http|kserve-grpc|tfs] [options]",
+    .usage = "HOST:PORT|unix:PATH --in in.npz [--protocol "
+             "brpc|grpc|http|kserve-http|kserve-grpc|tfs] [options]",
     .about = "Asks a server for one inference (GeneralModelService) and prints the answer, one "
              "array a line. Arrays are fed under their own names, which must be the model's. inN "
              "stands for the N-th name of --feed-names, or the N-th feed of --client-conf or of a "

@@ -27,7 +27,8 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar models",
-    .usage = "HOST:PORT list | load NAME | unload NAME | rollback NAME | label NAME LABEL VERSION",
+    .usage = "HOST:PORT|unix:PATH list | load NAME | unload NAME | rollback NAME | label NAME "
+             "LABEL VERSION",
     .about = "Looks at and changes the models of a running server. load takes what the model's "
              "directory holds now; rollback serves the next lower version until the model is "
              "loaded again; label gives a version a name that requests may use in place of its "

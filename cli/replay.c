@@ -48,7 +48,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar replay",
-    .usage = "FILE (HOST:PORT | --diff MODEL_A MODEL_B) [options]",
+    .usage = "FILE (HOST:PORT|unix:PATH | --diff MODEL_A MODEL_B) [options]",
     .about = "Asks again what 'oar serve --record FILE' recorded, each request of the model that "
              "it was asked of, and "
              "compares the answers with those that were recorded: 1 is returned when one differs. "

@@ -29,7 +29,7 @@ static const struct option options[] = {
 
 static const struct command command = {
     .name = "oar trace",
-    .usage = "(HOST:PORT [--seconds S] | --profile FILE) [--out FILE.json]",
+    .usage = "(HOST:PORT|unix:PATH [--seconds S] | --profile FILE) [--out FILE.json]",
     .about = "Looks at what a server's live requests spend their time on: event loops, requests "
              "and their stages, operators, batches, kernels, by thread. Or turns the PROFILE lines "
              "that Paddle Serving's clients write to stderr (FLAGS_profile_client=1) into a trace. "

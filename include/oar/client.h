@@ -55,7 +55,7 @@ typedef struct oar_answer {
 } oar_answer;
 
 /* protocol: "brpc", "http" (protobuf over HTTP), "http-json", "grpc", "kserve-http", "kserve-http-json", "kserve-grpc" or "tfs".
- * endpoint: "host:port". */
+ * endpoint: "host:port", or a server's unix socket: "unix:/path", "unix:@name" (Linux's abstract namespace). */
 /* Touches no network: the first call connects. *out is set even on failure, so that its words can be read; it is then good for
  * oar_client_error and oar_client_close alone. */
 OAR_API int oar_client_open(const char *endpoint, const char *protocol, oar_client **out);

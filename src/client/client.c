@@ -7,7 +7,6 @@
 #include "client/session.h"
 #include "client/transport.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* A body at its limit, with the head before it. */
@@ -18,7 +17,7 @@
 
 struct client {
     struct endpoint at;
-    char authority[sizeof(struct endpoint) + 4];
+    char text[ENDPOINT_TEXT_MAX], authority[ENDPOINT_TEXT_MAX]; /* of at */
     int64_t timeout_ms;
     int code; /* of the last answer */
     struct transport to;
@@ -63,9 +62,8 @@ status client_open(struct str endpoint, struct str protocol, struct client **out
     c->at = at;
     c->to = TRANSPORT_NONE;
     c->timeout_ms = CLIENT_TIMEOUT_MS;
-    snprintf(c->authority, sizeof(c->authority), strchr(at.host, ':') ? "[%s]:%s" : "%s:%s",
-             at.host, at.port);
-    session_init(&c->session, p, c->authority);
+    endpoint_text(&at, c->text);
+    session_init(&c->session, p, endpoint_authority(&at, c->authority));
     c->out = new_buf(MESSAGE_BYTES);
     c->in = new_buf(MESSAGE_BYTES);
     c->scratch = new_buf(LIMIT_BODY_BYTES);
@@ -236,5 +234,5 @@ status client_infer(struct client *c, const struct infer_request *r, int64_t tim
         s = session_reply(&answer, &c->arena, &c->inflated, out, e);
     if (s == OK)
         out->variant = str_of(c->session.variant);
-    return s == OK ? OK : err_prefix(e, s, "%s: ", c->authority);
+    return s == OK ? OK : err_prefix(e, s, "%s: ", c->text);
 }

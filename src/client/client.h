@@ -13,7 +13,7 @@
 
 struct client;
 
-/* endpoint: "host:port"; protocol: a name of session.h. Touches no network: the first call
+/* endpoint: as endpoint.h has it; protocol: a name of session.h. Touches no network: the first call
  * connects. The words name what is wrong. */
 status client_open(struct str endpoint, struct str protocol, struct client **out, struct err *e);
 void client_close(struct client *c); /* NULL is fine */

@@ -317,7 +317,7 @@ static void finish(struct load *l)
 
 status load_run(const struct load_options *opt, struct load_result *out, struct err *e)
 {
-    char authority[LIMIT_NAME_BYTES];
+    char text[ENDPOINT_TEXT_MAX], authority[ENDPOINT_TEXT_MAX];
     struct load l = { .opt = opt, .result = out, .poll = -1, .timer = -1 };
     l.interval_ns = opt->rate > 0 ? 1e9 / opt->rate : 0;
     const struct session_protocol *p = session_protocol_find(opt->protocol);
@@ -326,17 +326,16 @@ status load_run(const struct load_options *opt, struct load_result *out, struct 
     TRY(endpoint_parse(opt->endpoint, &l.at, e));
     if (opt->remote != NULL)
         TRY(remote_open(opt->remote, &l.link, e));
-    snprintf(authority, sizeof(authority), "%.*s", STR_ARG(opt->endpoint));
     *out = (struct load_result){ .latency = histogram_new() };
     l.request = mem_zalloc((size_t)opt->request_count * sizeof(*l.request));
     for (int i = 0; i < opt->request_count; i++)
         buf_init(&l.request[i], LIMIT_BODY_BYTES + LIMIT_HTTP_HEADER_BYTES);
     l.conn = mem_zalloc((size_t)opt->connections * sizeof(*l.conn));
-    status s = start(&l, p, authority, e);
+    status s = start(&l, p, endpoint_authority(&l.at, authority), e);
     if (s == OK)
         s = measure(&l, e);
     finish(&l);
     if (s != OK)
         histogram_free(out->latency);
-    return s == OK ? OK : err_prefix(e, s, "%s: ", authority);
+    return s == OK ? OK : err_prefix(e, s, "%s: ", endpoint_text(&l.at, text));
 }

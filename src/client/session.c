@@ -444,6 +444,18 @@ void session_ask_around(struct session *s, const struct infer_request *r, struct
     s->protocol->ask(s, r, out, scratch, gaps);
 }
 
+static void put_joined(const struct buf *around, const struct general_gaps *gaps, struct buf *out)
+{
+    size_t done = 0;
+    for (int i = 0; i < gaps->count; i++) {
+        const struct general_gap *g = &gaps->gap[i];
+        buf_append(out, around->data + done, g->at - done);
+        buf_append(out, g->data, g->bytes);
+        done = g->at;
+    }
+    buf_append(out, around->data + done, around->len - done);
+}
+
 void session_ask(struct session *s, const struct infer_request *r, struct buf *out,
                  struct buf *scratch)
 {
@@ -451,14 +463,11 @@ void session_ask(struct session *s, const struct infer_request *r, struct buf *o
     struct buf around;
     buf_init(&around, out->max);
     session_ask_around(s, r, &around, scratch, &gaps);
-    size_t done = 0;
-    for (int i = 0; i < gaps.count; i++) {
-        buf_append(out, around.data + done, gaps.gap[i].at - done);
-        buf_append(out, gaps.gap[i].data, gaps.gap[i].bytes);
-        done = gaps.gap[i].at;
-    }
-    if (buf_check(&around) == OK)
-        buf_append(out, around.data + done, around.len - done);
+    status fault = buf_check(scratch) != OK ? buf_check(scratch) : buf_check(&around);
+    if (fault == OK)
+        put_joined(&around, &gaps, out);
+    else if (out->failed == OK) /* what is cut short must not look like a whole request */
+        out->failed = fault;
     buf_deinit(&around);
 }
 

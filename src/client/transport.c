@@ -7,47 +7,17 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define RECEIVE_BYTES     ((size_t)64 << 10)
 #define RECEIVE_TLS_BYTES ((size_t)16 << 10)
 #define ENCRYPT_BYTES     ((size_t)64 << 10) /* at a time */
 #define WIRE_BYTES        ((size_t)1 << 20)
-
-static bool split(struct str text, struct str *host, struct str *port)
-{
-    const char *colon = text.n != 0 ? memrchr(text.p, ':', text.n) : NULL;
-    if (colon == NULL)
-        return false;
-    *host = (struct str){ text.p, (size_t)(colon - text.p) };
-    *port = (struct str){ colon + 1, text.n - host->n - 1 };
-    if (host->n >= 2 && host->p[0] == '[' && host->p[host->n - 1] == ']') {
-        *host = (struct str){ host->p + 1, host->n - 2 };
-        return host->n != 0;
-    }
-    return host->n != 0 && memchr(host->p, ':', host->n) == NULL;
-}
-
-status endpoint_parse(struct str text, struct endpoint *out, struct err *e)
-{
-    struct str host, port;
-    int64_t number;
-    if (!split(text, &host, &port) || !str_to_i64(port, &number) || number < 1 || number > 65535)
-        return err_set(e, INVALID,
-                       "'%.*s' is no HOST:PORT with a port from 1 to 65535 (such as "
-                       "127.0.0.1:9292 or [::1]:9292)",
-                       STR_ARG(text));
-    if (host.n >= sizeof(out->host))
-        return err_set(e, INVALID, "a host name of %zu bytes is longer than %zu", host.n,
-                       sizeof(out->host) - 1);
-    memcpy(out->host, host.p, host.n);
-    out->host[host.n] = '\0';
-    snprintf(out->port, sizeof(out->port), "%d", (int)number);
-    return OK;
-}
+#define QUEUE_FULL_US     1000
 
 /* Waits for events; the deadline is rounded up to poll's milliseconds. */
 static status wait_for(int fd, short events, uint64_t deadline_ns, struct err *e)
@@ -76,26 +46,44 @@ static status finish_connect(int fd, uint64_t deadline_ns, struct err *e)
     return fault == 0 ? OK : err_set(e, IO_FAILED, "%s", strerror(fault));
 }
 
-static status connect_one(const struct addrinfo *at, uint64_t deadline_ns, int *out, struct err *e)
+static status connect_one(const struct sockaddr *at, socklen_t bytes, uint64_t deadline_ns,
+                          int *out, struct err *e)
 {
-    int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(e, IO_FAILED, "socket: %s", strerror(errno));
     status s = OK;
-    if (connect(fd, at->ai_addr, at->ai_addrlen) != 0)
-        s = errno == EINPROGRESS ? finish_connect(fd, deadline_ns, e)
-                                 : err_set(e, IO_FAILED, "%s", strerror(errno));
+    if (connect(fd, at, bytes) != 0)
+        s = errno == EINPROGRESS
+                ? finish_connect(fd, deadline_ns, e)
+                : err_set(e, errno == EAGAIN ? BUSY : IO_FAILED, "%s", strerror(errno));
     if (s != OK) {
         close(fd);
         return s;
     }
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     *out = fd;
     return OK;
 }
 
-static status connect_any(const struct endpoint *at, uint64_t deadline_ns, int *fd, struct err *e)
+/* A unix socket refuses (EAGAIN) where its listener's queue is full, and has no event for when it is not. */
+static status connect_unix(const struct endpoint *at, uint64_t deadline_ns, int *fd, struct err *e)
+{
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    size_t n = strlen(at->host);
+    memcpy(to.sun_path, at->host, n); /* endpoint_parse saw that it fits */
+    if (to.sun_path[0] == '@')
+        to.sun_path[0] = '\0';
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+    bytes += to.sun_path[0] != '\0'; /* a path ends with a NUL, and a name does not */
+    for (;;) {
+        status s = connect_one((const struct sockaddr *)&to, bytes, deadline_ns, fd, e);
+        if (s != BUSY || clock_ns() >= deadline_ns)
+            return s;
+        usleep(QUEUE_FULL_US);
+    }
+}
+
+static status connect_host(const struct endpoint *at, uint64_t deadline_ns, int *fd, struct err *e)
 {
     struct addrinfo want = { .ai_socktype = SOCK_STREAM }, *list = NULL;
     int fault = getaddrinfo(at->host, at->port, &want, &list);
@@ -103,8 +91,11 @@ static status connect_any(const struct endpoint *at, uint64_t deadline_ns, int *
         return err_set(e, IO_FAILED, "host '%s': %s", at->host, gai_strerror(fault));
     status s = err_set(e, IO_FAILED, "the host has no address");
     for (const struct addrinfo *a = list; a != NULL && s != OK; a = a->ai_next)
-        s = connect_one(a, deadline_ns, fd, e);
+        s = connect_one(a->ai_addr, a->ai_addrlen, deadline_ns, fd, e);
     freeaddrinfo(list);
+    int on = 1;
+    if (s == OK)
+        setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return s;
 }
 
@@ -151,7 +142,7 @@ static status shake_hands(struct transport *t, const struct endpoint *at,
                           const struct transport_options *opt, uint64_t deadline_ns, struct err *e)
 {
     buf_init(&t->wire, WIRE_BYTES);
-    t->tls = tls_new_client(opt->tls, at->host, opt->alpn);
+    t->tls = tls_new_client(opt->tls, endpoint_is_unix(at) ? "localhost" : at->host, opt->alpn);
     if (t->tls == NULL)
         return err_set(e, NO_MEMORY, "TLS could not begin");
     tls_take(t->tls, &t->wire);
@@ -166,13 +157,14 @@ status transport_connect(const struct endpoint *at, const struct transport_optio
                          uint64_t deadline_ns, struct transport *out, struct err *e)
 {
     *out = TRANSPORT_NONE;
-    status s = connect_any(at, deadline_ns, &out->fd, e);
+    status s = endpoint_is_unix(at) ? connect_unix(at, deadline_ns, &out->fd, e)
+                                    : connect_host(at, deadline_ns, &out->fd, e);
     if (s == OK && opt->tls != NULL)
         s = shake_hands(out, at, opt, deadline_ns, e);
     if (s == OK)
         return OK;
     transport_close(out);
-    return err_prefix(e, s, "cannot connect to %s port %s: ", at->host, at->port);
+    return err_prefix(e, s, "cannot connect: ");
 }
 
 void transport_close(struct transport *t)

@@ -6,20 +6,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "client/endpoint.h"
 #include "net/tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
-
-struct endpoint {
-    char host[256]; /* a name or an IPv4 or IPv6 literal without brackets */
-    char port[6];
-};
-
-/* "localhost:9292", "127.0.0.1:9292", "[::1]:9292". */
-status endpoint_parse(struct str text, struct endpoint *out, struct err *e);
 
 /* A connection, in the clear or over TLS; all zero but for fd -1: none. */
 struct transport {
@@ -35,7 +28,8 @@ struct transport_options {
     const char *alpn;    /* what is spoken over TLS, or NULL */
 };
 
-/* Tries every address of the host, and shakes hands where TLS is wanted. TIMED_OUT or IO_FAILED; the words name host and port. */
+/* Tries every address of the host, and shakes hands where TLS is wanted. TIMED_OUT or IO_FAILED; the words do not
+ * name the endpoint: callers put it before them. */
 status transport_connect(const struct endpoint *at, const struct transport_options *opt,
                          uint64_t deadline_ns, struct transport *out, struct err *e);
 void transport_close(struct transport *t);

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -24,7 +25,7 @@ struct net_listener {
     uv_poll_t poll;
     uv_timer_t retry;
     int fd;
-    char *path; /* of a unix socket, or NULL */
+    char *path; /* of a unix socket's file, or NULL */
     bool open, short_of_files;
 };
 
@@ -223,21 +224,27 @@ status loop_group_listen_unix(struct loop_group *g, const char *path, const stru
                               struct err *e)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof(at.sun_path))
-        return err_set(e, INVALID, "unix socket '%s': a path of at most %zu bytes", path,
-                       sizeof(at.sun_path) - 1);
-    memcpy(at.sun_path, path, strlen(path) + 1);
-    remove_stale(&at);
+    size_t n = strlen(path);
+    bool file = path[0] != '@'; /* a file, and not a name of Linux's abstract namespace */
+    if (n + file <= 1 || n >= sizeof(at.sun_path))
+        return err_set(e, INVALID,
+                       "unix socket '%s': expected a path, or @ and a name, of at most %zu bytes",
+                       path, sizeof(at.sun_path) - 1);
+    memcpy(at.sun_path, path, n);
+    if (file)
+        remove_stale(&at);
+    else
+        at.sun_path[0] = '\0';
+    socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + file);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
-        listen(fd, BACKLOG) != 0) {
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&at, bytes) != 0 || listen(fd, BACKLOG) != 0) {
         int fault = errno;
         if (fd >= 0)
             close(fd);
         return err_set(e, fault == EADDRINUSE ? BUSY : IO_FAILED, "unix socket '%s': %s", path,
                        fault == EADDRINUSE ? "another server listens there" : strerror(fault));
     }
-    status s = start_watching(g, fd, path, h, e);
+    status s = start_watching(g, fd, file ? path : NULL, h, e);
     if (s != OK)
         close(fd);
     return s;

@@ -16,12 +16,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Answers `per_connection` requests on each connection, then closes it; 0: reads and never answers. */
 struct listener {
     int fd, per_connection, connections;
-    char address[32];
+    char address[96];
     pthread_t thread;
 };
 
@@ -79,6 +80,23 @@ static void listener_start(struct listener *l, int per_connection)
     assert_int_equal(pthread_create(&l->thread, NULL, listen_thread, l), 0);
 }
 
+/* The same on a unix socket: a file here, or a name where it begins with @. */
+static void listener_start_unix(struct listener *l, const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    *l = (struct listener){ .fd = socket(AF_UNIX, SOCK_STREAM, 0), .per_connection = 100 };
+    memcpy(at.sun_path, path, strlen(path));
+    if (path[0] == '@')
+        at.sun_path[0] = '\0';
+    else
+        unlink(path);
+    assert_int_equal(bind(l->fd, (struct sockaddr *)&at, n + (path[0] != '@')), 0);
+    assert_int_equal(listen(l->fd, 16), 0);
+    snprintf(l->address, sizeof(l->address), "unix:%s", path);
+    assert_int_equal(pthread_create(&l->thread, NULL, listen_thread, l), 0);
+}
+
 static void listener_stop(struct listener *l)
 {
     shutdown(l->fd, SHUT_RDWR);
@@ -100,6 +118,17 @@ static void endpoints(void **state)
         { "localhost:x", NULL, NULL },
         { ":80", NULL, NULL },
         { "", NULL, NULL },
+        { "unix:/run/oar.sock", "/run/oar.sock", "" },
+        { "unix:///run/oar.sock", "/run/oar.sock", "" },
+        { "unix:oar.sock", "oar.sock", "" },
+        { "unix:@oar", "@oar", "" },
+        { "unix:", NULL, NULL },
+        { "unix:@", NULL, NULL },
+        { "unix:/", NULL, NULL },
+        { "unix:/"
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+          "aaaaaaaaaaaaaaaaaaaa",
+          NULL, NULL },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct endpoint at;
@@ -113,6 +142,25 @@ static void endpoints(void **state)
         assert_int_equal(s, OK);
         assert_string_equal(at.host, rows[i].host);
         assert_string_equal(at.port, rows[i].port);
+    }
+}
+
+static void endpoints_as_text(void **state)
+{
+    static const struct {
+        const char *text, *shown, *authority;
+    } rows[] = {
+        { "[::1]:80", "[::1]:80", "[::1]:80" },
+        { "localhost:80", "localhost:80", "localhost:80" },
+        { "unix:///run/x", "unix:/run/x", "localhost" },
+        { "unix:@x", "unix:@x", "localhost" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct endpoint at;
+        char text[ENDPOINT_TEXT_MAX];
+        assert_int_equal(endpoint_parse(str_of(rows[i].text), &at, NULL), OK);
+        assert_string_equal(endpoint_text(&at, text), rows[i].shown);
+        assert_string_equal(endpoint_authority(&at, text), rows[i].authority);
     }
 }
 
@@ -135,6 +183,27 @@ static void connections_are_kept(void **state)
     client_close(c);
     listener_stop(&l);
     assert_int_equal(l.connections, 1);
+}
+
+static void unix_sockets_are_asked(void **state)
+{
+    char path[64], name[64];
+    snprintf(path, sizeof(path), "client_test.%d", (int)getpid());
+    snprintf(name, sizeof(name), "@client_test.%d", (int)getpid());
+    const char *const at[] = { path, name };
+    for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+        struct listener l;
+        struct client *c;
+        struct err e = { "" };
+        listener_start_unix(&l, at[i]);
+        assert_int_equal(client_open(str_of(l.address), STR("brpc"), &c, &e), OK);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(ask(c, &e), OK);
+        client_close(c);
+        listener_stop(&l);
+        assert_int_equal(l.connections, 1);
+    }
+    unlink(path);
 }
 
 static void connections_that_the_server_closed_are_replaced(void **state)
@@ -175,6 +244,10 @@ static void nobody_listens(void **state)
     assert_int_not_equal(ask(c, &e), OK);
     assert_non_null(strstr(e.text, "127.0.0.1:1"));
     client_close(c);
+    assert_int_equal(client_open(STR("unix:/nowhere"), STR("brpc"), &c, &e), OK);
+    assert_int_equal(ask(c, &e), IO_FAILED);
+    assert_string_equal(e.text, "unix:/nowhere: cannot connect: No such file or directory");
+    client_close(c);
     assert_int_equal(client_open(STR("127.0.0.1:1"), STR("pigeon"), &c, &e), INVALID);
     assert_non_null(strstr(e.text, "pigeon"));
 }
@@ -183,7 +256,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(endpoints),
+        cmocka_unit_test(endpoints_as_text),
         cmocka_unit_test(connections_are_kept),
+        cmocka_unit_test(unix_sockets_are_asked),
         cmocka_unit_test(connections_that_the_server_closed_are_replaced),
         cmocka_unit_test(time_limits_hold),
         cmocka_unit_test(nobody_listens),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 #include "client/session.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
@@ -373,6 +374,39 @@ static void calls_of_grpc_are_answered(void **state)
     }
 }
 
+/* Fails each allocation in turn: what looks like a request is one, to the last byte. */
+static void a_request_without_memory_is_never_cut_short(void **state)
+{
+    static float image[8192]; /* large enough to stay where it lies */
+    struct named_tensor feed = { STR("x"), STR("x"), { DTYPE_F32, SHAPE(1, 8192), image, { 0 } } };
+    struct infer_request r = { .feed = &feed, .feed_count = 1 };
+    for (size_t p = 0; session_protocol_at(p) != NULL; p++) {
+        size_t whole = 0;
+        for (long n = 0;; n++) { /* 0: none fails */
+            struct fixture f;
+            session_init(&f.s, session_protocol_at(p), "host:1");
+            buf_init(&f.out, 1 << 20);
+            buf_init(&f.scratch, 1 << 20);
+            mem_fail_nth(n);
+            session_ask(&f.s, &r, &f.out, &f.scratch);
+            bool over = n > 0 && mem_fail_left() > 0;
+            mem_fail_nth(0);
+            bool fine = buf_check(&f.out) == OK && buf_check(&f.scratch) == OK;
+            if (n == 0)
+                whole = f.out.len;
+            if (fine)
+                assert_int_equal(f.out.len, whole);
+            else
+                assert_true(n > 0);
+            session_deinit(&f.s);
+            buf_deinit(&f.out);
+            buf_deinit(&f.scratch);
+            if (over)
+                break;
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +416,7 @@ int main(void)
         cmocka_unit_test(frames_of_others_are_stepped_over),
         cmocka_unit_test(refusals_keep_their_words),
         cmocka_unit_test(bytes_that_are_no_answer_are_bad),
+        cmocka_unit_test(a_request_without_memory_is_never_cut_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

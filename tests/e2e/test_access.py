@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 
+import numpy
 import pytest
 
 from conftest import ROOT, Server, free_port, run_oar
@@ -190,6 +191,8 @@ def test_mutual_tls_and_nothing_in_the_clear(pki, tmp_path):
     (["--api-keys", "/nowhere"], "/nowhere"),
     (["--listen", "somewhere"], "HOST:PORT or unix:PATH"),
     (["--listen", "unix:" + "x" * 200], "at most 107 bytes"),
+    (["--listen", "unix:"], "expected a path"),
+    (["--listen", "unix:@"], "expected a path"),
 ])
 def test_options_that_cannot_be(arguments, words):
     done = run_oar("serve", "--model", MODEL, "--port", "0", *arguments)
@@ -286,6 +289,22 @@ def test_unix_sockets_and_further_addresses(tmp_path):
         second = run_oar("serve", "--model", MODEL, "--port", "0", "--listen", f"unix:{path}")
         assert second.returncode != 0 and "another server" in second.stderr
     assert not path.exists()
+
+
+@pytest.mark.parametrize("protocol", ["brpc", "http", "grpc", "kserve-http", "kserve-grpc"])
+def test_clients_ask_over_unix_sockets(tmp_path, protocol):
+    path, name = tmp_path / "oar.sock", f"@oar-test-{tmp_path.name}-{time.time_ns()}"
+    numpy.savez(tmp_path / "in.npz", x=numpy.array([ROW], "float32"))
+    with Server("--model", f"uci={MODEL}", "--listen", f"unix:{path}", "--listen", f"unix:{name}"):
+        for at in (f"unix:{path}", f"unix://{path}", f"unix:{name}"):
+            done = run_oar("call", at, "--in", tmp_path / "in.npz", "--protocol", protocol, "--model", "uci")
+            assert done.returncode == 0 and float(done.stdout.split()[-1]) == pytest.approx(PRICE, abs=1e-4), done.stderr
+        assert "READY" in run_oar("models", f"unix:{name}", "list").stdout
+        done = run_oar("bench", f"unix:{path}", "--in", tmp_path / "in.npz", "--protocol", protocol, "--model", "uci", "--seconds", "0.1",
+                       "--warm-up", "0", "--json")
+        assert json.loads(done.stdout)["errors"] == 0
+    done = run_oar("call", f"unix:{path}", "--in", tmp_path / "in.npz", "--protocol", protocol)
+    assert done.returncode != 0 and f"unix:{path}: cannot connect: No such file" in done.stderr
 
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
