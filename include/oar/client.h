@@ -82,6 +82,11 @@ OAR_API int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_cou
                              int *result_count);
 /* The same with everything that a call can say. The answer points into the client until its next call. */
 OAR_API int oar_client_call(oar_client *c, const oar_call *call, oar_answer *answer);
+/* Of protocol "grpc" or "kserve-grpc": calls any unary method, "/package.Service/Method", with one message as its service's .proto has it.
+ * gzip: the message goes compressed. timeout_ms 0: the client's own. The reply lives in the client until its next call. */
+OAR_API int oar_client_invoke(oar_client *c, const char *method, const void *message, size_t bytes,
+                              int gzip, int64_t timeout_ms, const void **reply,
+                              size_t *reply_bytes);
 /* Which of the versions that share a name answered last, where the server divides its traffic: the variant's tag; "" otherwise.
  * Until the next call. */
 OAR_API const char *oar_client_variant(const oar_client *c);

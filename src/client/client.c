@@ -135,7 +135,8 @@ int client_code(const struct client *c)
     return c->code;
 }
 
-static status build(struct client *c, const struct infer_request *r, struct err *e)
+/* What the last call left goes. */
+static void begin(struct client *c)
 {
     struct buf *all[] = { &c->out, &c->in, &c->scratch, &c->inflated };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -143,7 +144,12 @@ static status build(struct client *c, const struct infer_request *r, struct err 
         buf_shrink(all[i], KEEP_BYTES);
     }
     arena_reset(&c->arena);
-    session_ask_around(&c->session, r, &c->out, &c->scratch, &c->gaps);
+    c->gaps = (struct general_gaps){ 0 };
+    c->code = 0;
+}
+
+static status check_built(struct client *c, struct err *e)
+{
     status s = buf_check(&c->scratch) != OK ? buf_check(&c->scratch) : buf_check(&c->out);
     if (s == OK && c->out.len + c->gaps.bytes > c->out.max)
         s = TOO_LARGE;
@@ -213,26 +219,55 @@ static status exchange(struct client *c, uint64_t deadline_ns, struct answer *an
     }
 }
 
+/* The answer to the request that is built. A connection that was closed while it was idle is replaced. */
+static status converse(struct client *c, int64_t timeout_ms, struct answer *answer, struct err *e)
+{
+    bool kept = c->to.fd >= 0;
+    uint64_t deadline_ns = clock_ns() + (uint64_t)timeout_or(timeout_ms, c->timeout_ms) * 1000000;
+    TRY(check_built(c, e));
+    status s = exchange(c, deadline_ns, answer, e);
+    if (s == IO_FAILED && kept && c->in.len == 0) {
+        disconnect(c);
+        s = exchange(c, deadline_ns, answer, e);
+    }
+    if (s != OK || !answer->keep_alive)
+        disconnect(c);
+    if (s == OK && answer->refused != OK)
+        c->code = answer->code;
+    return s;
+}
+
 status client_infer(struct client *c, const struct infer_request *r, int64_t timeout_ms,
                     struct infer_reply *out, struct err *e)
 {
     struct answer answer;
-    bool kept = c->to.fd >= 0;
-    uint64_t deadline_ns = clock_ns() + (uint64_t)timeout_or(timeout_ms, c->timeout_ms) * 1000000;
-    c->code = 0;
-    TRY(build(c, r, e));
-    status s = exchange(c, deadline_ns, &answer, e);
-    if (s == IO_FAILED && kept && c->in.len == 0) { /* closed while it was idle */
-        disconnect(c);
-        s = exchange(c, deadline_ns, &answer, e);
-    }
-    if (s != OK || !answer.keep_alive)
-        disconnect(c);
-    if (s == OK && answer.refused != OK)
-        c->code = answer.code;
+    begin(c);
+    session_ask_around(&c->session, r, &c->out, &c->scratch, &c->gaps);
+    status s = converse(c, timeout_ms, &answer, e);
     if (s == OK)
         s = session_reply(&answer, &c->arena, &c->inflated, out, e);
     if (s == OK)
         out->variant = str_of(c->session.variant);
+    return s == OK ? OK : err_prefix(e, s, "%s: ", c->text);
+}
+
+status client_invoke(struct client *c, const char *method, struct str message, bool gzip,
+                     int64_t timeout_ms, struct str *reply, struct err *e)
+{
+    struct answer answer;
+    status s = OK;
+    if (c->session.protocol->path == NULL)
+        return err_set(e, INVALID, "%s: methods are called over gRPC, not over %s", c->text,
+                       c->session.protocol->name);
+    begin(c);
+    if (gzip) {
+        s = compress_bytes(COMPRESSION_GZIP, message, &c->scratch, e);
+        message = buf_view(&c->scratch);
+    }
+    session_invoke(&c->session, method, message, gzip, &c->out);
+    if (s == OK)
+        s = converse(c, timeout_ms, &answer, e);
+    if (s == OK)
+        s = session_payload(&answer, &c->arena, &c->inflated, reply, e);
     return s == OK ? OK : err_prefix(e, s, "%s: ", c->text);
 }

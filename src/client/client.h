@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "tensor/call.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define CLIENT_TIMEOUT_MS 20000
@@ -32,6 +33,10 @@ void client_set_timeout_ms(struct client *c,
  * The words begin with the endpoint. */
 status client_infer(struct client *c, const struct infer_request *r, int64_t timeout_ms,
                     struct infer_reply *out, struct err *e);
+/* Over gRPC: calls a method ("/package.Service/Method") with one message. The reply lives in the client until its next call. gzip: the
+ * message goes compressed. */
+status client_invoke(struct client *c, const char *method, struct str message, bool gzip,
+                     int64_t timeout_ms, struct str *reply, struct err *e);
 /* Which of divided traffic's variants answered last, also where it refused; "": traffic is not divided. */
 const char *client_variant(const struct client *c);
 /* The server's own number for the last refusal: baidu_std error_code, HTTP status; 0: there was none. */

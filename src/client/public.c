@@ -201,6 +201,22 @@ int oar_client_infer(oar_client *c, const oar_array *feeds, int feed_count,
     return s;
 }
 
+int oar_client_invoke(oar_client *c, const char *method, const void *message, size_t bytes,
+                      int gzip, int64_t timeout_ms, const void **reply, size_t *reply_bytes)
+{
+    struct str got;
+    if (c->client == NULL)
+        return INVALID;
+    if (method == NULL || method[0] != '/' || strlen(method) > LIMIT_NAME_BYTES)
+        return err_set(&c->err, INVALID, "a method is '/package.Service/Method', not '%.*s'", 100,
+                       method != NULL ? method : "");
+    TRY(client_invoke(c->client, method, (struct str){ message, bytes }, gzip != 0, timeout_ms,
+                      &got, &c->err));
+    *reply = got.p;
+    *reply_bytes = got.n;
+    return OK;
+}
+
 const char *oar_client_variant(const oar_client *c)
 {
     return c->client != NULL ? client_variant(c->client) : "";

@@ -1,6 +1,7 @@
 #include "client/session.h"
 
 #include "base/limits.h"
+#include "codec/json.h"
 #include "proto/baidu_std.h"
 #include "proto/general_model.h"
 #include "proto/grpc.h"
@@ -319,26 +320,26 @@ static status tfs_reply(const struct answer *answer, struct str payload, struct 
 /* gRPC: `out` is the message behind its head; session_h2.c sends it
  * ------------------------------------------------------------------------------------- */
 
-static void put_framed(struct buf *message, struct buf *out)
+static void put_framed(struct str message, bool packed, struct buf *out)
 {
     uint8_t head[GRPC_HEAD_BYTES];
-    grpc_put_head(head, message->len, false);
+    grpc_put_head(head, message.n, packed);
     buf_append(out, head, sizeof(head));
-    buf_append(out, message->data, message->len);
+    buf_append(out, message.p, message.n);
 }
 
 static void ask_grpc(const struct session *s, const struct infer_request *r, struct buf *out,
                      struct buf *scratch, struct general_gaps *gaps)
 {
     general_request_to_pb(r, scratch);
-    put_framed(scratch, out);
+    put_framed(buf_view(scratch), false, out);
 }
 
 static void ask_kserve_grpc(const struct session *s, const struct infer_request *r, struct buf *out,
                             struct buf *scratch, struct general_gaps *gaps)
 {
     oip_request_to_pb(r, str_of(model_of(s)), STR(""), scratch);
-    put_framed(scratch, out);
+    put_framed(buf_view(scratch), false, out);
 }
 
 static status oip_pb_reply(const struct answer *answer, struct str payload, struct arena *a,
@@ -434,11 +435,18 @@ void session_sent(struct session *s, size_t n)
         s->sent += n;
 }
 
+static void begin_request(struct session *s)
+{
+    forget_answer(s);
+    s->packed = false;
+    s->id++;
+}
+
 void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
                         struct buf *scratch, struct general_gaps *gaps)
 {
-    forget_answer(s);
-    s->id++;
+    begin_request(s);
+    s->path = s->protocol->path;
     buf_clear(scratch);
     *gaps = (struct general_gaps){ 0 };
     s->protocol->ask(s, r, out, scratch, gaps);
@@ -471,6 +479,15 @@ void session_ask(struct session *s, const struct infer_request *r, struct buf *o
     buf_deinit(&around);
 }
 
+void session_invoke(struct session *s, const char *path, struct str message, bool packed,
+                    struct buf *out)
+{
+    begin_request(s);
+    s->path = path;
+    s->packed = packed;
+    put_framed(message, packed, out);
+}
+
 struct parse session_cut(struct session *s, struct str bytes, struct answer *out)
 {
     struct parse got = s->protocol->cut(s, bytes, out);
@@ -479,18 +496,42 @@ struct parse session_cut(struct session *s, struct str bytes, struct answer *out
     return got;
 }
 
+/* {"error": "words"} as its words; anything else as it is. */
+static struct str plain_words(struct str words, struct arena *a)
+{
+    struct json j;
+    struct str key, found = { NULL, 0 };
+    json_init(&j, words, a);
+    json_object(&j);
+    while (json_key(&j, &key))
+        if (str_is(key, "error") && json_peek(&j) == JSON_STRING)
+            found = json_string(&j);
+        else
+            json_skip(&j);
+    return json_end(&j, NULL) == OK && found.n > 0 ? found : words;
+}
+
+status session_payload(const struct answer *answer, struct arena *a, struct buf *inflated,
+                       struct str *out, struct err *e)
+{
+    struct str words = answer->json ? plain_words(answer->words, a) : answer->words;
+    if (answer->refused != OK)
+        return err_set(e, answer->refused, "the server refused with code %d (%s)%s%.*s",
+                       answer->code, status_text(answer->refused), words.n != 0 ? ": " : "",
+                       STR_ARG(words));
+    *out = answer->payload;
+    if (answer->compression == COMPRESSION_NONE)
+        return OK;
+    buf_clear(inflated);
+    TRY(decompress(answer->compression, answer->payload, inflated, e));
+    *out = buf_view(inflated);
+    return OK;
+}
+
 status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
                      struct infer_reply *out, struct err *e)
 {
-    if (answer->refused != OK)
-        return err_set(e, answer->refused, "the server refused with code %d (%s)%s%.*s",
-                       answer->code, status_text(answer->refused), answer->words.n != 0 ? ": " : "",
-                       STR_ARG(answer->words));
-    struct str payload = answer->payload;
-    if (answer->compression != COMPRESSION_NONE) {
-        buf_clear(inflated);
-        TRY(decompress(answer->compression, payload, inflated, e));
-        payload = buf_view(inflated);
-    }
+    struct str payload;
+    TRY(session_payload(answer, a, inflated, &payload, e));
     return answer->protocol->reply(answer, payload, a, out, e);
 }

@@ -58,6 +58,8 @@ struct session {
     const char *model;         /* borrowed; what protocols whose requests name a model ask for */
     const char *authorization; /* borrowed: "Bearer KEY", or NULL */
     bool secure;               /* over TLS */
+    const char *path;          /* over gRPC: the method of this request, borrowed */
+    bool packed;               /* over gRPC: this request's message is gzip's */
     uint64_t id;               /* of the last request */
     /* The HTTP answer in progress; the head is remembered as numbers, since bytes may move between
      * calls. */
@@ -88,6 +90,10 @@ void session_ask(struct session *s, const struct infer_request *r, struct buf *o
 /* The same, but large elements stay where they lie: the request is out with the data of *gaps put in. out was empty. */
 void session_ask_around(struct session *s, const struct infer_request *r, struct buf *out,
                         struct buf *scratch, struct general_gaps *gaps);
+/* Over gRPC: appends the request of any method with this message, which is compressed by gzip where it is packed. path is borrowed until
+ * the answer has come. */
+void session_invoke(struct session *s, const char *path, struct str message, bool packed,
+                    struct buf *out);
 /* A new connection: what was agreed on with the old one is forgotten. */
 void session_connected(struct session *s);
 /* Begins a call with a request that session_ask made (the load generator sends one request's bytes again and again). */
@@ -107,6 +113,10 @@ struct parse session_cut(struct session *s, struct str bytes, struct answer *out
  * words come back as they are. */
 status session_reply(const struct answer *answer, struct arena *a, struct buf *inflated,
                      struct infer_reply *out, struct err *e);
+
+/* The payload alone, inflated; a refusal as session_reply has it. */
+status session_payload(const struct answer *answer, struct arena *a, struct buf *inflated,
+                       struct str *out, struct err *e);
 
 /* ---- for session.c and session_h2.c ---- */
 void session_note_variant(struct session *s, struct str tag);

@@ -160,17 +160,20 @@ static void drop_call(struct session_h2 *h)
 void session_h2_begin(struct session *s, struct str message)
 {
     struct session_h2 *h = s->h2;
-    const struct http_header head[] = {
+    struct http_header head[9] = {
         { STR(":method"), STR("POST") },
         { STR(":scheme"), s->secure ? STR("https") : STR("http") },
-        { STR(":path"), str_of(s->protocol->path) },
+        { STR(":path"), str_of(s->path) },
         { STR(":authority"), str_of(s->authority) },
         { STR("content-type"), STR("application/grpc") },
         { STR("te"), STR("trailers") },
         { STR("grpc-accept-encoding"), STR("identity,gzip,deflate") },
-        { STR("authorization"), str_of(s->authorization) }, /* the last: there may be none */
     };
-    int count = (int)ARRAY_LEN(head) - (s->authorization == NULL);
+    int count = 7;
+    if (s->packed)
+        head[count++] = (struct http_header){ STR("grpc-encoding"), STR("gzip") };
+    if (s->authorization != NULL)
+        head[count++] = (struct http_header){ STR("authorization"), str_of(s->authorization) };
     if (h == NULL)
         return;
     drop_call(h);

@@ -78,6 +78,21 @@ def test_a_named_model_over_the_open_inference_protocol():
         assert_close(next(iter(got.values())), want["out0"])
 
 
+@pytest.mark.parametrize("protocol", ["brpc", "http", "grpc", "kserve", "kserve-grpc", "tfs"])
+def test_unix_sockets(tmp_path, protocol):
+    path = tmp_path / "oar.sock"
+    model = "uci" if protocol in ("kserve", "kserve-grpc", "tfs") else None
+    with oar.serve({"uci": UCI}, listen=[f"unix:{path}"]):
+        with oar.Client(f"unix:{path}", protocol=protocol, model=model) as client:
+            (price,) = client.infer({"x": X}).values()  # TensorFlow Serving's REST does not name a single output
+            assert right({"price": price})
+            assert client.ready() and client.metadata("uci").inputs[0].name == "x"
+    with pytest.raises(errors.Unavailable, match=f"unix:{path}: cannot connect: No such file"):
+        oar.Client(f"unix:{path}").infer({"x": X})
+    with pytest.raises(errors.InvalidArgument, match="expected unix:PATH"):
+        oar.Client("unix:")
+
+
 def test_ragged_feeds():
     folder = ZOO / "imdb_lstm" / "pdmodel26"
     with Server("--model", folder) as s:

@@ -13,9 +13,11 @@ import pytest
 import requests
 
 from python_site import SITE, script
+from oar import _proto
 from conftest import ROOT, free_port
 from paddle_serving_server.pipeline import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.operator import join, split
+from paddle_serving_server.pipeline.pipeline_client import METHOD
 from test_python_server import UCI, running
 
 TEXT = "0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332"
@@ -122,6 +124,47 @@ def post(port, name="ocr", **data):
     return requests.post(f"http://127.0.0.1:{port}/{name}/prediction", json=body, timeout=30).json()
 
 
+def assert_grpcs_own_client_is_answered(port):
+    try:
+        import grpc
+    except ImportError:
+        return
+    m = _proto.pipeline()
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(METHOD, request_serializer=m["Request"].SerializeToString, response_deserializer=m["Response"].FromString)
+        assert ask(m["Request"](name="uci", method="prediction", key=["x"], value=[TEXT]), timeout=20).value == ["[[18.901152]]"]
+
+
+def test_pipeline_client_asks_grpcs_own_server():
+    grpc = pytest.importorskip("grpc")
+    m = _proto.pipeline()
+
+    def answer(request, context):
+        if request.key[0] == "refuse":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not that")
+        return m["Response"](key=request.key, value=request.value)
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", 64 << 20)])
+    handler = grpc.unary_unary_rpc_method_handler(answer, m["Request"].FromString, m["Response"].SerializeToString)
+    service, method = METHOD.strip("/").split("/")
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        client = PipelineClient()
+        client.connect(["127.0.0.1:1", f"127.0.0.1:{port}"])  # nobody is at the first one
+        large = "x" * (3 << 20)
+        assert client.predict({"a": large}).value == [large]
+        futures = [client.predict({"n": str(i)}, asyn=True) for i in range(100)]
+        assert [f.result().value[0] for f in futures] == [str(i) for i in range(100)]
+        refused = client.predict({"refuse": "1"})
+        assert refused.err_no == 9000 and refused.err_msg.endswith("refused with code 3 (invalid argument): not that")
+    finally:
+        server.stop(0).wait()
+    gone = client.predict({"a": "1"})
+    assert gone.err_no == 9000 and "cannot connect" in gone.err_msg
+
+
 @pytest.mark.parametrize("kind, threads", [("local_predictor", "false"), ("local_predictor", "true"), ("brpc", "true")])
 def test_the_smallest_pipeline(tmp_path, kind, threads):
     """/uci/prediction over HTTP and PipelineClient, from a config.yml, each in one listener."""
@@ -151,6 +194,7 @@ op:
         client.connect([f"127.0.0.1:{rpc}"])
         assert client.predict(feed_dict={"x": TEXT}, fetch=["price"]).value[0] == "[[18.901152]]"
         assert client.predict(feed_dict={"x": TEXT + ";" + TEXT}, fetch=["price"], asyn=True).result().value[0].count("18.9") == 2
+        assert_grpcs_own_client_is_answered(rpc)
         for port in (rpc, http):
             listening = [line for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}")
                          if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"]

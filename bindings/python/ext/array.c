@@ -141,6 +141,38 @@ void array_release(struct array *a)
     Py_CLEAR(a->owner);
 }
 
+static bool is_plain_text(PyObject *value)
+{
+    return PyUnicode_Check(value) || PyBytes_Check(value);
+}
+
+/* 'U', 'S' and 'O' are arrays of text (or of what turns out not to be), other kinds numbers; 0: no array. */
+static char array_kind(PyObject *value)
+{
+    PyObject *capsule = PyObject_GetAttr(value, ext.array_struct);
+    struct interface *i = capsule != NULL ? PyCapsule_GetPointer(capsule, NULL) : NULL;
+    char kind = i != NULL && i->two == 2 ? i->typekind : 0;
+    PyErr_Clear();
+    Py_XDECREF(capsule);
+    return kind;
+}
+
+static bool is_text_kind(char kind)
+{
+    return kind == 'U' || kind == 'S' || kind == 'O';
+}
+
+bool array_is_text(PyObject *value)
+{
+    if (PyList_Check(value) || PyTuple_Check(value)) {
+        PyObject *first = PySequence_Size(value) > 0 ? PySequence_GetItem(value, 0) : NULL;
+        bool text = first != NULL && is_plain_text(first);
+        Py_XDECREF(first);
+        return text;
+    }
+    return is_plain_text(value) || is_text_kind(array_kind(value));
+}
+
 static PyObject *text_bytes(PyObject *value, const char *what)
 {
     if (PyUnicode_Check(value))
@@ -155,6 +187,22 @@ static PyObject *text_bytes(PyObject *value, const char *what)
     return NULL;
 }
 
+/* A list, a text, or what they are made of: the items of an array of texts, the bytes of one of numbers. New. */
+static PyObject *text_items(PyObject *value)
+{
+    char kind = is_plain_text(value) ? 0 : array_kind(value);
+    if (kind == 0) {
+        Py_INCREF(value);
+        return value;
+    }
+    if (!is_text_kind(kind))
+        return PyObject_CallMethod(value, "tobytes", NULL);
+    PyObject *flat = PyObject_CallMethod(value, "ravel", NULL);
+    PyObject *list = flat != NULL ? PyObject_CallMethod(flat, "tolist", NULL) : NULL;
+    Py_XDECREF(flat);
+    return list;
+}
+
 /* Consumes both; what is joined carries one NUL more. */
 static PyObject *join(PyObject *all, PyObject *part)
 {
@@ -165,7 +213,7 @@ static PyObject *join(PyObject *all, PyObject *part)
     return all;
 }
 
-bool array_text(PyObject *value, const char *what, struct array *out)
+static PyObject *join_texts(PyObject *value, const char *what)
 {
     bool list = PyList_Check(value) || PyTuple_Check(value);
     Py_ssize_t count = list ? PySequence_Size(value) : 1;
@@ -180,6 +228,14 @@ bool array_text(PyObject *value, const char *what, struct array *out)
         else
             all = join(all, part);
     }
+    return all;
+}
+
+bool array_text(PyObject *value, const char *what, struct array *out)
+{
+    PyObject *items = text_items(value);
+    PyObject *all = items != NULL ? join_texts(items, what) : NULL;
+    Py_XDECREF(items);
     if (all == NULL)
         return false;
     *out = (struct array){ .dtype = EXT_BYTES, .rank = 1, .owner = all };

@@ -122,13 +122,6 @@ static void call_free(struct call *call)
     PyMem_Free(call->fetch);
 }
 
-static bool is_text(PyObject *value)
-{
-    if (PyList_Check(value) && PyList_Size(value) > 0)
-        value = PyList_GetItem(value, 0);
-    return PyUnicode_Check(value) || PyBytes_Check(value);
-}
-
 static void take_shape(struct feed *f, oar_array *a)
 {
     memcpy(f->shape, f->value.shape, sizeof(f->value.shape));
@@ -212,7 +205,7 @@ static bool set_feed(struct call *call, int i, const struct spec_var *v, const c
     struct feed *f = &call->feed[i];
     int want = v != NULL ? v->dtype : -1;
     array_release(&f->value);
-    bool fine = want == EXT_BYTES || (want < 0 && is_text(value))
+    bool fine = want == EXT_BYTES || (want < 0 && array_is_text(value))
                     ? array_text(value, name, &f->value)
                     : array_in(value, want, call->strict, name, &f->value);
     if (!fine)
@@ -499,6 +492,37 @@ static PyObject *channel_call(PyObject *self, PyObject *const *arg, Py_ssize_t c
     return r;
 }
 
+/* The reply's bytes, or an exception; client goes back to the channel by the caller. */
+static PyObject *invoke(oar_client *client, const char *method, PyObject *message, bool gzip,
+                        long long timeout_ms)
+{
+    const void *reply;
+    size_t n;
+    int status;
+    Py_BEGIN_ALLOW_THREADS status =
+        oar_client_invoke(client, method, PyBytes_AsString(message), (size_t)PyBytes_Size(message),
+                          gzip, timeout_ms, &reply, &n);
+    Py_END_ALLOW_THREADS if (status != 0) return ext_fail(status, oar_client_code(client),
+                                                          oar_client_error(client));
+    return PyBytes_FromStringAndSize(reply, (Py_ssize_t)n);
+}
+
+static PyObject *channel_invoke(PyObject *self, PyObject *args)
+{
+    struct channel *c = (struct channel *)self;
+    const char *method;
+    PyObject *message;
+    long long timeout_ms;
+    int gzip;
+    if (!PyArg_ParseTuple(args, "sSLp", &method, &message, &timeout_ms, &gzip))
+        return NULL;
+    double begin = now_us();
+    oar_client *client = take(c);
+    PyObject *r = invoke(client, method, message, gzip != 0, timeout_ms);
+    give(c, client, now_us() - begin);
+    return r;
+}
+
 static PyObject *channel_load(PyObject *self, PyObject *unused)
 {
     struct channel *c = (struct channel *)self;
@@ -568,6 +592,8 @@ static PyMethodDef methods[] = {
     { "call", (PyCFunction)(void (*)(void))channel_call, METH_FASTCALL,
       "call(spec, feed, fetch, batch, strict, log_id, timeout_ms, profile) -> dict of arrays, with "
       "profile: (dict, stamps)" },
+    { "invoke", channel_invoke, METH_VARARGS,
+      "invoke(method, message, timeout_ms, gzip) -> bytes: over gRPC, any unary method" },
     { "load", channel_load, METH_NOARGS,
       "load() -> (calls on their way, smoothed microseconds of a call)" },
     { "close", channel_close, METH_NOARGS,

@@ -60,7 +60,9 @@ bool array_in(PyObject *value, int want, bool strict, const char *what, struct a
 void array_release(struct array *a);
 /* Offsets of sequences: one list, or of nested sequences a list of lists, which are put one behind the other. */
 bool array_lod(PyObject *value, bool strict, const char *what, struct array *out);
-/* Text for a tensor of strings (code 20): str, bytes, or a list of them, each ended by a NUL. */
+/* Whether a value without a configured type is text: str, bytes, a list that begins with one, an array of text. */
+bool array_is_text(PyObject *value);
+/* Text for a tensor of strings (code 20): str, bytes, a list or an array of them, each ended by a NUL; of an array of numbers its bytes. */
 bool array_text(PyObject *value, const char *what, struct array *out);
 /* A new ndarray with a copy of these elements; NULL: an exception is set. */
 PyObject *array_out(int dtype, int rank, const int64_t *shape, const void *data);

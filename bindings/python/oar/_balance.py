@@ -128,7 +128,7 @@ class Group:
     def __init__(self, addresses: Sequence[str], protocol: str = "brpc", policy: str = "la", retries: int = 2,
                  budget: Optional[Budget] = None, model: Optional[str] = None) -> None:
         if not addresses:
-            raise InvalidArgument("no server to connect to; give at least one 'host:port'")
+            raise InvalidArgument("no server to connect to; give at least one 'host:port' or 'unix:/path'")
         self.servers = [Server(a, protocol, model) for a in addresses]
         self.pick = policy_named(policy)
         self.retries = retries

@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-import http.client
 import json
-import struct
 import threading
 import time
 from types import TracebackType
@@ -14,20 +12,19 @@ from urllib.parse import quote
 import numpy as np
 
 from . import _balance
-from .errors import InvalidArgument, InternalError, OarError, make
+from ._http import Http
+from .errors import InvalidArgument, OarError, make
 
 Arrays = Dict[str, "np.ndarray[Any, Any]"]
 
-# protocol -> (name in liboar_client, or "" where Python speaks it)
-PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "grpc": "grpc", "kserve": "",
-             "kserve-grpc": "kserve-grpc"}
-OF_A_MODEL = ("kserve", "kserve-grpc")  # whose requests name it
+# protocol -> its name in liboar_client
+PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "grpc": "grpc", "kserve": "kserve-http",
+             "kserve-http": "kserve-http", "kserve-grpc": "kserve-grpc", "tfs": "tfs"}
+OF_A_MODEL = ("kserve", "kserve-http", "kserve-grpc", "tfs")  # whose requests name it
 
-# Open Inference Protocol's names of types
-_OIP = {"int64": "INT64", "float32": "FP32", "int32": "INT32", "float64": "FP64", "int16": "INT16", "float16": "FP16", "uint8": "UINT8",
-        "int8": "INT8", "bool": "BOOL", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64"}
-_NUMPY = {v: k for k, v in _OIP.items()}
-_STATUS = {400: -1, 404: -2, 408: -8, 413: -7, 429: -3, 501: -5, 503: -3, 504: -8}
+# NumPy's names of the Open Inference Protocol's types
+_NUMPY = {"INT64": "int64", "FP32": "float32", "INT32": "int32", "FP64": "float64", "INT16": "int16", "FP16": "float16", "UINT8": "uint8",
+          "INT8": "int8", "BOOL": "bool", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64"}
 
 
 class TensorInfo(NamedTuple):
@@ -53,90 +50,6 @@ def _info(body: Mapping[str, Any]) -> ModelInfo:
                      tensors(body.get("outputs", ())))
 
 
-class _Http:
-    """Requests over kept connections, one for each thread and server."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def ask(self, address: str, method: str, path: str, body: Optional[bytes], headers: Mapping[str, str],
-            timeout_s: float) -> Tuple[Mapping[str, str], bytes]:
-        """(headers by lower-case name, body) of a good answer; an OarError otherwise."""
-        kept: Dict[str, http.client.HTTPConnection] = self._local.__dict__.setdefault("kept", {})
-        for attempt in (0, 1):
-            fresh = address not in kept
-            if fresh:
-                host, _, port = address.rpartition(":")
-                kept[address] = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
-            connection = kept[address]
-            connection.timeout = timeout_s
-            if connection.sock is not None:
-                connection.sock.settimeout(timeout_s)
-            try:
-                connection.request(method, path, body, dict(headers))
-                reply = connection.getresponse()
-                data = reply.read()
-            except (OSError, http.client.HTTPException) as e:
-                connection.close()
-                del kept[address]
-                if isinstance(e, TimeoutError):
-                    raise make(-8, 0, f"{address}: no answer within {timeout_s:g} s") from e
-                if fresh or attempt:
-                    raise make(-11, 0, f"{address}: {e}") from e
-                continue  # closed while it was idle
-            if reply.status // 100 != 2:
-                raise make(_STATUS.get(reply.status, -1 if reply.status < 500 else -6), reply.status,
-                           f"{address}: HTTP {reply.status}: {_words(data)}")
-            return {k.lower(): v for k, v in reply.headers.items()}, data
-        raise InternalError("unreachable")
-
-
-def _words(data: bytes) -> str:
-    try:
-        body = json.loads(data)
-        return str(body.get("error", body)) if isinstance(body, dict) else str(body)
-    except ValueError:
-        return data.decode(errors="replace").strip()
-
-
-def _oip_body(feed: Mapping[str, Any], outputs: Optional[Sequence[str]]) -> Tuple[bytes, int]:
-    """A request of the Open Inference Protocol with its tensors as bytes behind the JSON; (body, length of the JSON)."""
-    inputs: List[Dict[str, Any]] = []
-    parts: List[bytes] = []
-    for name, value in feed.items():
-        array = np.asarray(value)
-        if array.dtype.kind in "US" or array.dtype == object:
-            texts = [v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist()]
-            data, kind = b"".join(struct.pack("<I", len(t)) + t for t in texts), "BYTES"
-        elif array.dtype.name in _OIP:
-            data, kind = np.ascontiguousarray(array).tobytes(), _OIP[array.dtype.name]
-        else:
-            raise InvalidArgument(f"feed '{name}': arrays of {array.dtype} are not sent")
-        inputs.append({"name": name, "shape": list(array.shape), "datatype": kind, "parameters": {"binary_data_size": len(data)}})
-        parts.append(data)
-    request: Dict[str, Any] = {"inputs": inputs, "parameters": {"binary_data_output": True}}
-    if outputs:
-        request["outputs"] = [{"name": n, "parameters": {"binary_data": True}} for n in outputs]
-    head = json.dumps(request).encode()
-    return b"".join([head, *parts]), len(head)
-
-
-def _oip_result(headers: Mapping[str, str], data: bytes) -> Arrays:
-    length = int(headers.get("inference-header-content-length") or len(data))
-    body, at, result = json.loads(data[:length]), length, {}
-    for t in body["outputs"]:
-        size = (t.get("parameters") or {}).get("binary_data_size")
-        if t["datatype"] not in _NUMPY:
-            raise InternalError(f"output '{t['name']}' is {t['datatype']}, which has no NumPy type here")
-        if size is None:
-            array = np.array(t["data"], dtype=_NUMPY[t["datatype"]])
-        else:
-            array = np.frombuffer(data, dtype=_NUMPY[t["datatype"]], count=size // np.dtype(_NUMPY[t["datatype"]]).itemsize, offset=at).copy()
-            at += size
-        result[t["name"]] = array.reshape(t["shape"])
-    return result
-
-
 class Client:
     """A client of one server, or of several that do the same work.
 
@@ -148,12 +61,13 @@ class Client:
     goes wrong is raised as an :class:`oar.errors.OarError` whose class says what to do about it.
 
     ``address``
-        "host:port", or a list of them. Calls go to servers that are up, by the ``balance`` policy: "locality_aware" (by
-        how much each gets done, the default), "least_loaded", "round_robin", "random", or "consistent_hash" (by the
-        ``key`` of the call).
+        "host:port", a unix socket ("unix:/run/oar.sock", "unix:@name"), or a list of them. Calls go to servers that are up, by
+        the ``balance`` policy: "locality_aware" (by how much each gets done, the default), "least_loaded", "round_robin",
+        "random", or "consistent_hash" (by the ``key`` of the call).
     ``protocol``
-        "auto" (baidu_std; "kserve" where ``model`` is given), "brpc", "http" (protobuf), "http-json", "grpc", "kserve" or
-        "kserve-grpc" (the Open Inference Protocol over HTTP or gRPC, which names its model).
+        "auto" (baidu_std; "kserve" where ``model`` is given), "brpc", "http" (protobuf), "http-json", "grpc"; and those whose
+        requests name a ``model``: "kserve" and "kserve-grpc" (the Open Inference Protocol over HTTP and gRPC), "tfs"
+        (TensorFlow Serving's REST).
     ``timeout``
         Seconds for one attempt of a call.
     ``retries``
@@ -179,12 +93,11 @@ class Client:
         self.protocol = "kserve" if protocol == "auto" and model is not None else protocol
         if self.protocol not in OF_A_MODEL and model is not None:
             raise InvalidArgument(f"protocol {protocol!r} asks the server's first model; to name one use protocol='kserve' or 'kserve-grpc'")
-        if self.protocol == "kserve-grpc" and model is None:
-            raise InvalidArgument("protocol 'kserve-grpc' names its model: Client(address, protocol='kserve-grpc', model='NAME')")
+        if self.protocol in OF_A_MODEL and model is None:
+            raise InvalidArgument(f"protocol {protocol!r} names its model: Client(address, protocol={protocol!r}, model='NAME')")
         self._budget = _balance.Budget()
-        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol] or "http", balance, retries, self._budget,
-                                     model)
-        self._http = _Http()
+        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol], balance, retries, self._budget, model)
+        self._http = Http()
         self._hedge_after = hedge_after
         self._pool: Optional[concurrent.futures.ThreadPoolExecutor] = None
         self._pool_lock = threading.Lock()
@@ -212,19 +125,10 @@ class Client:
 
     def _call(self, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float, key: Any, log_id: int,
               without: Sequence[_balance.Server]) -> Arrays:
-        if self.protocol == "kserve":
-            return self._group.retried(lambda s: self._ask_oip(s, feed, names, timeout_s), key, without)
         whole = feed if type(feed) is dict else dict(feed)
         timeout_ms = max(int(timeout_s * 1000), 1)
         answer: Arrays = self._group.call(None, whole, names, True, True, log_id, timeout_ms, False, key, without=without)
         return answer
-
-    def _ask_oip(self, server: _balance.Server, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float) -> Arrays:
-        if self.model is None:
-            raise InvalidArgument("protocol 'kserve' names its model: Client(address, model='NAME')")
-        body, length = _oip_body(feed, names)
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(length)}
-        return _oip_result(*self._http.ask(server.address, "POST", f"/v2/models/{quote(self.model)}/infer", body, headers, timeout_s))
 
     def _hedged(self, feed: Mapping[str, Any], names: Optional[List[str]], timeout_s: float, key: Any, log_id: int) -> Arrays:
         """The first answer of a call and of its double; a double that fails leaves the other its time."""
@@ -274,7 +178,7 @@ class Client:
     def ready(self) -> bool:
         """Whether a server can be asked."""
         try:
-            self._group.retried(lambda s: self._http.ask(s.address, "GET", "/v2/health/ready", None, {}, self.timeout))
+            self._group.retried(lambda s: self._http.ask(s.address, "GET", "/v2/health/ready", None, self.timeout))
             return True
         except OarError:
             return False
@@ -286,14 +190,14 @@ class Client:
         return names[0]
 
     def _json(self, method: str, path: str, body: Optional[bytes] = None) -> Any:
-        ask = lambda s: self._http.ask(s.address, method, path, body, {"Content-Type": "application/json"}, self.timeout)  # noqa: E731
-        return json.loads(self._group.retried(ask)[1])
+        ask = lambda s: self._http.ask(s.address, method, path, body, self.timeout)  # noqa: E731
+        return json.loads(self._group.retried(ask))
 
     def _watch(self, interval_s: float) -> None:
         while not self._closed.wait(interval_s):
             for server in self._group.servers:
                 try:
-                    self._http.ask(server.address, "GET", "/v2/health/ready", None, {}, min(interval_s, self.timeout))
+                    self._http.ask(server.address, "GET", "/v2/health/ready", None, min(interval_s, self.timeout))
                     server.worked()
                 except OarError:
                     server.failures += 1

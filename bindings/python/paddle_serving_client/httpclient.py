@@ -11,7 +11,7 @@ import urllib.parse
 import numpy as np
 from google.protobuf import message as _message
 
-from oar import _proto
+from oar import _oar, _proto
 from oar.errors import OarError, make as make_error
 
 from .client import exchange_key, fetch_list
@@ -39,7 +39,7 @@ class HttpClient:
         self._scheme = "http"
         self._config = None
         self._key = None
-        self._stub = self._grpc_channel = None
+        self._channel = None  # of gRPC
         self._local = threading.local()
 
     # ---- configuration ----
@@ -130,17 +130,9 @@ class HttpClient:
             self.init_grpc_stub()
 
     def init_grpc_stub(self):
-        try:
-            import grpc
-        except ImportError:
-            raise ImportError("set_use_grpc_client(True) wants the package grpcio: pip install 'oar-serving[grpc]'") from None
-        options = [("grpc.max_receive_message_length", self.max_body_size), ("grpc.max_send_message_length", self.max_body_size),
-                   ("grpc.enable_http_proxy", 0)]
-        compression = grpc.Compression.Gzip if self.request_compress else grpc.Compression.NoCompression
-        self._grpc_channel = grpc.insecure_channel(f"{self.ip}:{self.port}", options=options, compression=compression)
-        m = _proto.general_model()
-        self._stub = self._grpc_channel.unary_unary(SERVICE, request_serializer=m["Request"].SerializeToString,
-                                                    response_deserializer=m["Response"].FromString)
+        """The channel to GeneralModelService at ip and port; connect makes it, or the first call over gRPC."""
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        self._channel = _oar.Channel(f"{host}:{self.port}", "grpc")
 
     # ---- the request ----
 
@@ -153,6 +145,7 @@ class HttpClient:
         request = self._request(feed, fetch, batch, log_id)
         body = request.SerializeToString() if self.http_proto else json.dumps(self._as_json(request)).encode()
         try:
+            self._check_size(body)
             return self._post(body)
         except OarError as e:
             self.last_error = e
@@ -160,19 +153,22 @@ class HttpClient:
             return None
 
     def grpc_client_predict(self, feed=None, fetch=None, batch=False, need_variant_tag=False, log_id=0):
-        if self._stub is None:
+        if self._channel is None:
             self.init_grpc_stub()
-        request = self._request(feed, fetch, batch, log_id)
-        import grpc
+        message = self._request(feed, fetch, batch, log_id).SerializeToString()
         try:
-            reply = self._stub(request, timeout=self.timeout_ms / 1000)
-        except grpc.RpcError as e:
-            self.last_error = make_error({3: -1, 4: -8, 5: -2, 8: -3, 12: -5, 14: -11}.get(e.code().value[0], -6), e.code().value[0],
-                                         f"{self.ip}:{self.port}: {e.details()}")
-            print(f"Grpc inference error occur: {e.details()}")
+            self._check_size(message)
+            reply = self._channel.invoke(SERVICE, message, self.timeout_ms, self.request_compress and len(message) > COMPRESS_FROM)
+        except OarError as e:
+            self.last_error = e
+            print(f"Grpc inference error occur: {e}")
             return None
         self.last_error = None
-        return reply
+        return _proto.general_model()["Response"].FromString(reply)
+
+    def _check_size(self, body):
+        if len(body) > self.max_body_size:
+            raise make_error(-7, 0, f"the request has {len(body)} bytes and set_max_body_size allows {self.max_body_size}")
 
     def _feed_dict(self, feed):
         names = self._config.feed_names
