@@ -47,11 +47,12 @@ static const struct flag flags[] = {
     { "resource_file",        FLAG_VALUE, USE_READ,   NULL,                "resource.prototxt" },
     { "http_name",            FLAG_VALUE, USE_OPTION, "--name",            NULL }, /* ours: the old launcher's --name */
     { "host",                 FLAG_VALUE, USE_OPTION, "--host",            NULL }, /* ours */
+    { "listen",               FLAG_VALUE, USE_OPTION, "--listen",          NULL }, /* ours */
     { "num_threads",          FLAG_VALUE, USE_READ,   NULL,                "0" },
     { "max_body_size",        FLAG_VALUE, USE_OPTION, "--max-body-size",   NULL },
     { "reload_interval_s",    FLAG_VALUE, USE_OPTION, "--reload-interval-s", NULL },
     { "bthread_concurrency",  FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "max_concurrency",      FLAG_VALUE, USE_NONE,   NULL,                NULL },
+    { "max_concurrency",      FLAG_VALUE, USE_READ,   NULL,                "0" },
     { "idle_timeout_s",       FLAG_VALUE, USE_OPTION, "--idle-timeout",    NULL },
     { "logger_path",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "logger_file",          FLAG_VALUE, USE_NONE,   NULL,                NULL },
@@ -60,7 +61,7 @@ static const struct flag flags[] = {
     { "enable_protocol_list", FLAG_VALUE, USE_NONE,   NULL,                NULL },
     { "http_body_compress_threshold", FLAG_VALUE, USE_NONE, NULL,          NULL },
     { "el_log_level",         FLAG_VALUE, USE_NONE,   NULL,                NULL },
-    { "log_dir",              FLAG_VALUE, USE_NONE,   NULL,                NULL },
+    { "log_dir",              FLAG_VALUE, USE_WARN,   NULL,                NULL },
     { "minloglevel",          FLAG_VALUE, USE_READ,   NULL,                "0" },
     { "v",                    FLAG_VALUE, USE_READ,   NULL,                NULL }, /* GLOG_v */
     { "precision",            FLAG_VALUE, USE_OPTION, "--precision",       NULL },
@@ -292,7 +293,7 @@ static status take_port(struct launch *l)
 
 static status take_options(struct launch *l)
 {
-    const char *threads = value_of(l, "num_threads");
+    const char *threads = value_of(l, "num_threads"), *most = value_of(l, "max_concurrency");
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         const char *value = l->value[i];
         if (flags[i].use == USE_OPTION && value != NULL)
@@ -303,6 +304,8 @@ static status take_options(struct launch *l)
     }
     if (strcmp(value_of(l, "enable_prometheus"), "true") == 0)
         TRY(say(l, "--prometheus-port", value_of(l, "prometheus_port")));
+    if (strcmp(most, "0") != 0) /* calls beyond it are refused, and not queued */
+        TRY(say(l, "--queue-size", most));
     return strcmp(threads, "0") == 0 ? OK : say(l, "--thread", threads);
 }
 

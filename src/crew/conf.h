@@ -4,7 +4,8 @@
  *     "operators": [ { "name": "uci", "inputs": [-1], "jump": [], "batch_size": 1, "batch_wait_ms": 0, "channel_size": 0 } ],
  *     "processes": [ [0, 0, 0], [0, 0, 0] ] }
  *
- * An input of -1 is the request. The last operator gives the answer. A process is the operators of its slots. */
+ * channel_size: so many requests may wait in front of an operator before those that it has its input from stop; 0: any number. An
+ * input of -1 is the request. The last operator gives the answer. A process is the operators of its slots. */
 #pragma once
 
 #include "base/arena.h"

@@ -273,10 +273,32 @@ static uint64_t batch_due(const struct op *op, uint64_t now)
     return op->queued >= op->conf->batch_size || due <= now ? 0 : due;
 }
 
+/* Whether the channels of all operators behind this one have room: else it waits, and holds those before it up in turn. What its
+ * slots have in their hands may still come. */
+static bool has_room_behind(const struct op *op)
+{
+    const struct crew *c = op->crew;
+    for (int i = 0; i < c->conf.op_count; i++) {
+        const struct op *next = &c->op[i];
+        int most = next->conf->channel_size;
+        if (most > 0 && next->queued >= most && comes_from(next, op->index))
+            return false;
+    }
+    return true;
+}
+
+/* There is room in this operator's channel again. */
+static void wake_before(struct op *op, uint64_t now)
+{
+    for (int i = 0; i < op->conf->input_count && op->conf->channel_size > 0; i++)
+        if (op->conf->input[i] >= 0)
+            crew_wake_by(op->crew, op_dispatch(&op->crew->op[op->conf->input[i]], now));
+}
+
 uint64_t op_dispatch(struct op *op, uint64_t now)
 {
     struct turn *turn[CREW_BATCH_MAX];
-    while (!list_empty(&op->queue) && !list_empty(&op->idle)) {
+    while (!list_empty(&op->queue) && !list_empty(&op->idle) && has_room_behind(op)) {
         int count = 0;
         uint64_t due = batch_due(op, now);
         if (due != 0)
@@ -287,6 +309,7 @@ uint64_t op_dispatch(struct op *op, uint64_t now)
         }
         if (count > 0)
             give(op, turn, count, now);
+        wake_before(op, now);
     }
     return 0;
 }

@@ -58,6 +58,8 @@ static void answer(int fd, const struct crew_head *work, const char *word, size_
         ended = recv(fd, room, sizeof(room), 0) >= 0; /* for ever: until the other side goes */
     if (ended)
         _exit(0);
+    if (!first && memmem(word, n, "nap", 3) != NULL)
+        usleep(20000);
     if (first && memmem(word, n, "next", 4) != NULL)
         o.kind = CREW_NEXT;
     if (memmem(word, n, "big", 3) != NULL)
@@ -204,6 +206,10 @@ static void expect(struct crew *c, const char *word, status want, const char *te
     "{\"operators\":[{\"name\":\"a\",\"inputs\":[-1]},{\"name\":\"b\",\"inputs\":[0]}]," \
     "\"processes\":[[0],[1]]}"
 
+#define TWO_NARROW                                                                     \
+    "{\"operators\":[{\"name\":\"a\",\"inputs\":[-1]},{\"name\":\"b\",\"inputs\":[0]," \
+    "\"channel_size\":1}],\"processes\":[[0],[1]]}"
+
 static void requests_are_answered(void **unused)
 {
     struct crew *c = open_crew(ONE);
@@ -252,12 +258,40 @@ static void time_runs_out_and_too_many_are_refused(void **unused)
     crew_close(c);
 }
 
+/* How many requests waited in front of the second of two operators, which is slow, at most. */
+static int most_that_waited(const char *conf)
+{
+    struct crew *c = open_crew(conf);
+    struct crew_view *v = calloc(1, sizeof(*v));
+    struct asked a[6];
+    expect(c, "next", OK, "next", 7); /* all are ready */
+    for (int i = 0; i < 6; i++)
+        ask(c, &a[i], "next nap", 0);
+    for (int i = 0; i < 6; i++) {
+        wait_for(&a[i]);
+        assert_int_equal(a[i].task.result, OK);
+        buf_deinit(&a[i].reply);
+    }
+    crew_look(c, false, v);
+    int most = v->op[1].queued_most;
+    free(v);
+    crew_close(c);
+    return most;
+}
+
+static void a_full_channel_holds_up_the_operators_before_it(void **unused)
+{
+    assert_in_range(most_that_waited(TWO), 3, 6);
+    assert_int_equal(most_that_waited(TWO_NARROW), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_are_answered),
         cmocka_unit_test(a_worker_that_ends_fails_its_own_request),
         cmocka_unit_test(time_runs_out_and_too_many_are_refused),
+        cmocka_unit_test(a_full_channel_holds_up_the_operators_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ from conftest import ROOT, free_port
 from paddle_serving_server.pipeline import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.operator import join, split
 from paddle_serving_server.pipeline.pipeline_client import METHOD
+from paddle_serving_server.pipeline.pipeline_server import op_conf
 from test_python_server import UCI, running
 
 TEXT = "0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332"
@@ -203,6 +204,15 @@ op:
         assert wrong["err_no"] == 3002 and wrong["err_msg"] == "Failed to inference: Service name error."
         bad = post(http, "uci", x="1,2")
         assert bad["err_no"] == 10000 and "Raise_msg: cannot reshape" in bad["err_msg"] and "FunctionName: preprocess" in bad["err_msg"]
+
+
+def test_what_a_local_service_is_told(capsys):
+    conf = op_conf({"local_service_conf": {"model_config": str(UCI), "client_type": "local_predictor", "precision": "bf16", "thread_num": 3,
+                                           "device_type": 1, "devices": "0,1"}}, "uci")
+    assert "op.uci.local_service_conf: without effect here (Oar runs models on the CPU): devices device_type" in capsys.readouterr().err
+    assert conf["predictor"]["precision"] == "bf16" and conf["predictor"]["thread_num"] == 3
+    assert op_conf({"local_service_conf": {"model_config": str(UCI), "device_type": 0}}, "uci")["predictor"]["thread_num"] == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("threads", [True, False])

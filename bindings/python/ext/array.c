@@ -265,7 +265,7 @@ PyObject *array_empty(int dtype, int rank, const int64_t *shape, void **data)
         tuple != NULL ? PyObject_CallFunctionObjArgs(ext.numpy_empty, tuple, type, NULL) : NULL;
     Py_XDECREF(tuple);
     struct array a = { 0 };
-    if (made != NULL && view(made, -1, &a)) {
+    if (made != NULL && view(made, -1, &a) && a.data != NULL) {
         *data = (void *)a.data;
         array_release(&a);
         return made;

@@ -11,6 +11,10 @@ from .server import Server
 from .util import dump_pid_file, forget_pid_file, port_is_available, stop_servers
 
 
+NO_DEVICE = "no effect: the server runs on the CPU"
+NOT_SPREAD = "refused: one process holds the whole model"
+
+
 def serve_args(argv=None):
     p = argparse.ArgumentParser("serve")
     p.add_argument("server", type=str, default="start", nargs="?", choices=("start", "stop", "kill", "check"),
@@ -18,7 +22,7 @@ def serve_args(argv=None):
     p.add_argument("--thread", type=int, default=4, help="worker threads")
     p.add_argument("--port", type=int, default=9393, help="the port of every protocol")
     p.add_argument("--name", type=str, default="", help="serve HTTP at /NAME/prediction too")
-    p.add_argument("--device", type=str, default="cpu", help="cpu")
+    p.add_argument("--device", type=str, default="cpu", help="no effect: the server runs on the CPU")
     p.add_argument("--gpu_ids", type=str, default="", nargs="+", help="no effect: the server runs on the CPU")
     p.add_argument("--op_num", "--runtime_thread_num", dest="runtime_thread_num", type=int, default=0, nargs="+",
                    help="asynchronous threads of each model")
@@ -29,43 +33,44 @@ def serve_args(argv=None):
     p.add_argument("--workdir", type=str, default="workdir", help="folder of the configuration that is written")
     p.add_argument("--use_mkl", default=False, action="store_true", help="no effect: oneDNN is always used")
     p.add_argument("--precision", type=str, default="fp32", help="fp32, bf16, fp16 or int8")
-    p.add_argument("--use_calib", default=False, action="store_true")
-    p.add_argument("--mem_optim_off", default=False, action="store_true")
+    p.add_argument("--use_calib", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--mem_optim_off", default=False, action="store_true", help="no effect: memory is always planned")
     p.add_argument("--mem_optim", default=False, action="store_true", help=argparse.SUPPRESS)
-    p.add_argument("--ir_optim", default=False, action="store_true")
+    p.add_argument("--ir_optim", default=False, action="store_true", help="no effect: the graph is always optimised")
     p.add_argument("--max_body_size", type=int, default=512 * 1024 * 1024, help="bytes of the largest request")
-    p.add_argument("--use_encryption_model", default=False, action="store_true")
-    p.add_argument("--encryption_rpc_port", type=int, default=12000)
-    p.add_argument("--use_trt", default=False, action="store_true")
-    p.add_argument("--use_lite", default=False, action="store_true")
-    p.add_argument("--use_xpu", default=False, action="store_true")
-    p.add_argument("--use_ascend_cl", default=False, action="store_true")
-    p.add_argument("--product_name", type=str, default=None)
-    p.add_argument("--container_id", type=str, default=None)
-    p.add_argument("--gpu_multi_stream", default=False, action="store_true")
-    p.add_argument("--enable_prometheus", default=False, action="store_true")
-    p.add_argument("--prometheus_port", type=int, default=19393)
+    p.add_argument("--use_encryption_model", default=False, action="store_true",
+                   help="the model is encrypted: wait for a client's key before serving it")
+    p.add_argument("--encryption_rpc_port", type=int, default=12000, help="the first port tried for serving a decrypted model")
+    p.add_argument("--use_trt", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--use_lite", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--use_xpu", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--use_ascend_cl", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--product_name", type=str, default=None, help="written to resource.prototxt; nothing asks for it")
+    p.add_argument("--container_id", type=str, default=None, help="as --product_name")
+    p.add_argument("--gpu_multi_stream", default=False, action="store_true", help=NO_DEVICE)
+    p.add_argument("--enable_prometheus", default=False, action="store_true", help="metrics on a port of their own")
+    p.add_argument("--prometheus_port", type=int, default=19393, help="that port; /metrics of --port has them too")
     p.add_argument("--request_cache_size", type=int, default=0, help="bytes; 0: off")
-    p.add_argument("--use_dist_model", default=False, action="store_true")
-    p.add_argument("--dist_carrier_id", type=str, default="")
-    p.add_argument("--dist_cfg_file", type=str, default="")
-    p.add_argument("--dist_endpoints", type=str, default="")
-    p.add_argument("--dist_nranks", type=int, default=0)
-    p.add_argument("--dist_subgraph_index", type=int, default=-1)
-    p.add_argument("--dist_worker_serving_endpoints", type=str, default=None)
-    p.add_argument("--dist_master_serving", default=False, action="store_true")
-    p.add_argument("--min_subgraph_size", type=str, default="", nargs="+")
-    p.add_argument("--gpu_memory_mb", type=int, default=50)
-    p.add_argument("--cpu_math_thread_num", type=int, default=1)
-    p.add_argument("--trt_workspace_size", type=int, default=33554432)
-    p.add_argument("--trt_use_static", default=False, action="store_true")
+    p.add_argument("--use_dist_model", default=False, action="store_true", help=NOT_SPREAD)
+    p.add_argument("--dist_carrier_id", type=str, default="", help=NOT_SPREAD)
+    p.add_argument("--dist_cfg_file", type=str, default="", help=NOT_SPREAD)
+    p.add_argument("--dist_endpoints", type=str, default="", help=NOT_SPREAD)
+    p.add_argument("--dist_nranks", type=int, default=0, help=NOT_SPREAD)
+    p.add_argument("--dist_subgraph_index", type=int, default=-1, help=NOT_SPREAD)
+    p.add_argument("--dist_worker_serving_endpoints", type=str, default=None, help=NOT_SPREAD)
+    p.add_argument("--dist_master_serving", default=False, action="store_true", help=NOT_SPREAD)
+    p.add_argument("--min_subgraph_size", type=str, default="", nargs="+", help=NO_DEVICE)
+    p.add_argument("--gpu_memory_mb", type=int, default=50, help=NO_DEVICE)
+    p.add_argument("--cpu_math_thread_num", type=int, default=1, help="no effect, as in Paddle Serving: --thread is what counts")
+    p.add_argument("--trt_workspace_size", type=int, default=33554432, help=NO_DEVICE)
+    p.add_argument("--trt_use_static", default=False, action="store_true", help=NO_DEVICE)
     p.add_argument("--use_multilang", default=False, action="store_true", help=argparse.SUPPRESS)
     p.add_argument("--host", type=str, default=None, help="the address to listen on; all without it")
     return p.parse_args(argv)
 
 
-# flags that are accepted and change nothing on a CPU: (attribute, its default)
-WITHOUT_EFFECT = (("gpu_ids", ""), ("use_trt", False), ("use_lite", False), ("use_xpu", False), ("use_ascend_cl", False),
+# flags that are accepted and change nothing here: (attribute, its default)
+WITHOUT_EFFECT = (("device", "cpu"), ("mem_optim_off", False), ("mem_optim", False), ("ir_optim", False), ("use_mkl", False), ("gpu_ids", ""), ("use_trt", False), ("use_lite", False), ("use_xpu", False), ("use_ascend_cl", False),
                   ("gpu_multi_stream", False), ("use_calib", False), ("gpu_memory_mb", 50), ("trt_workspace_size", 33554432),
                   ("trt_use_static", False), ("min_subgraph_size", ""), ("cpu_math_thread_num", 1), ("use_multilang", False))
 
@@ -73,7 +78,8 @@ WITHOUT_EFFECT = (("gpu_ids", ""), ("use_trt", False), ("use_lite", False), ("us
 def _say_what_does_nothing(args):
     ignored = ["--" + name for name, default in WITHOUT_EFFECT if getattr(args, name) != default]
     if ignored:
-        print(f"without effect here (Oar serves on the CPU, every protocol on one port): {' '.join(ignored)}")
+        print("without effect here (Oar serves on the CPU, plans memory and graph for every model, and speaks every protocol on one "
+              f"port): {' '.join(ignored)}", flush=True)
 
 
 def _check(args):

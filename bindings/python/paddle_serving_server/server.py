@@ -1,5 +1,6 @@
 """Server: writes the files that the original's launcher writes, and runs the server in C with its command line."""
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,7 @@ class Server:
         self.dist_model = {}
         self.http_name = None
         self.bind_host = None
+        self.unix_socket = None
         self.bin_path = None
         self.use_local_bin = False
         self.workdir = None
@@ -222,8 +224,18 @@ class Server:
         """The address to listen on; all without it. Ours."""
         self.bind_host = host
 
+    def listen_on_unix_socket(self):
+        """Also listen on a socket of this machine's own, which those that ask from here find at `address`. It is a name and no
+        file, so that nothing is left behind. Ours."""
+        self.unix_socket = "unix:@oar-{}-{}".format(os.getpid(), secrets.token_hex(8))
+
+    @property
+    def address(self):
+        """Where a client on this machine asks. Ours."""
+        return self.unix_socket or f"127.0.0.1:{self.port}"
+
     def use_mkl(self, flag):
-        pass
+        """oneDNN is always used."""
 
     # ---- models ----
 
@@ -353,6 +365,8 @@ class Server:
             command += ["-http_name", self.http_name]
         if self.bind_host:
             command += ["-host", self.bind_host]
+        if self.unix_socket:
+            command += ["-listen", self.unix_socket]
         return [str(c) for c in command]
 
     def start(self, quiet_terminal=False):

@@ -181,6 +181,7 @@ class WebService:
         server.set_batch_infer_size(o["batch_infer_size"])
         server.set_max_body_size(512 << 20)
         server.set_host("127.0.0.1")
+        server.listen_on_unix_socket()
         server.load_model_config(self.server_config_dir_paths)
         server.prepare_server(workdir=f"{self.workdir}_{self.rpc_port}", port=self.rpc_port, device="cpu")
         return server
@@ -250,7 +251,7 @@ class WebService:
         if self._local is None:
             self.client = Client()
             self.client.load_client_config(self.client_config_path)
-            self.client.connect([f"127.0.0.1:{self.rpc_port}"])
+            self.client.connect([self._server.address])
 
     # ---- one request ----
 

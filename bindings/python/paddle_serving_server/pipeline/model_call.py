@@ -24,7 +24,7 @@ def _failed(op, e):
 def local_predictor(op):
     from paddle_serving_app.local_predict import LocalPredictor
     model = LocalPredictor()
-    model.load_model_config(op.conf["model_config"])
+    model.load_model_config(op.conf["model_config"], **op.conf.get("predictor", {}))
     fetch = op.conf.get("fetch_list") or model.fetch_names_
     unknown = [f for f in fetch if f not in model._names]
     if unknown:

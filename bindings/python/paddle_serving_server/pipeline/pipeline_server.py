@@ -22,6 +22,8 @@ LOCAL = {"client_type": (str, None, None), "model_config": (str, None, None), "f
          "ir_optim": (bool, False, None), "precision": (str, "fp32", None), "use_calib": (bool, False, None),
          "use_mkldnn": (bool, False, None), "mkldnn_cache_capacity": (int, 0, 0), "mkldnn_op_list": (list, [], None),
          "mkldnn_bf16_op_list": (list, [], None), "min_subgraph_size": (int, 3, None)}
+# keys of LOCAL that change nothing on a CPU, with the values that ask for nothing
+WITHOUT_EFFECT = (("devices", ("",)), ("device_type", (0, -1)), ("use_calib", (False,)))
 FULL_BATCH_WAIT_MS = 5  # a batch waits so long where the file gives a batch_size and no auto_batching_timeout
 
 
@@ -76,6 +78,13 @@ def read_conf(yml_file=None, yml_dict=None):
     return conf
 
 
+def _say_what_does_nothing(name, service):
+    given = [key for key, usual in WITHOUT_EFFECT if service[key] not in usual]
+    if given:
+        print(f"[CONF] op.{name}.local_service_conf: without effect here (Oar runs models on the CPU): {' '.join(given)}",
+              file=sys.stderr, flush=True)
+
+
 def op_conf(raw, name):
     """One operator's part, with its local service's beside it."""
     conf = checked(raw, OP, f"op.{name}.")
@@ -84,6 +93,10 @@ def op_conf(raw, name):
     if not conf["server_endpoints"] and local:
         service = checked(local, LOCAL, f"op.{name}.local_service_conf.")
         conf["local"] = service
+        # thread_num's default of 2 is the server's in C: in workers, of which there are many, a model has one thread unless told
+        conf["predictor"] = {"precision": service["precision"], "use_mkldnn": service["use_mkldnn"],
+                             "mkldnn_bf16_op_list": service["mkldnn_bf16_op_list"], "thread_num": local.get("thread_num") or 1}
+        _say_what_does_nothing(name, service)
         for key in ("model_config", "client_type", "fetch_list"):
             conf[key] = service[key] or conf.get(key)
     if conf["batch_size"] > 1 and conf["auto_batching_timeout"] <= 0:
@@ -107,6 +120,7 @@ class LocalService:
         s.set_max_body_size(512 << 20)
         s.set_precision(local["precision"])
         s.set_host("127.0.0.1")
+        s.listen_on_unix_socket()
         s.load_model_config(conf["model_config"])
         s.prepare_server(workdir=f"{local['workdir'] or 'workdir'}_{port}", port=port)
         s.start(quiet_terminal=True)
@@ -200,7 +214,7 @@ class PipelineServer:
             if op.conf.get("local") and op.conf["client_type"] in ("brpc", "grpc"):
                 service = LocalService(op.name, op.conf, ports.next())
                 services.append(service)
-                op.conf["server_endpoints"] = [f"127.0.0.1:{service.port}"]
+                op.conf["server_endpoints"] = [service.server.address]
         for s in services:
             s.server.wait_ready()
         return services
