@@ -378,7 +378,7 @@ const struct session_protocol *session_protocol_find(struct str name)
 
 void session_init(struct session *s, const struct session_protocol *p, const char *authority)
 {
-    *s = (struct session){ .protocol = p, .authority = authority };
+    *s = (struct session){ .protocol = p, .authority = authority, .path = p->path };
     buf_init(&s->body, LIMIT_BODY_BYTES);
     buf_init(&s->wire, 2 * LIMIT_BODY_BYTES);
 }
