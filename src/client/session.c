@@ -66,6 +66,17 @@ static bool known_compression(int32_t type)
     return type >= COMPRESSION_NONE && type <= COMPRESSION_ZLIB;
 }
 
+/* Servers of brpc put "[address][E1003]" before their words; whoever is told has the address and the code already. */
+static struct str bare_words(struct str words)
+{
+    const char *end = words.n > 0 && words.p[0] == '[' ? memmem(words.p, words.n, "][E", 3) : NULL;
+    const char *close =
+        end != NULL ? memchr(end + 3, ']', (size_t)(words.p + words.n - end - 3)) : NULL;
+    if (close == NULL)
+        return words;
+    return str_trim((struct str){ close + 1, (size_t)(words.p + words.n - close - 1) });
+}
+
 /* Frames with another correlation id belong to nobody (a proxy's leftovers, a late answer): they
  * are stepped over. */
 static struct parse cut_brpc(struct session *s, struct str bytes, struct answer *out)
@@ -85,7 +96,7 @@ static struct parse cut_brpc(struct session *s, struct str bytes, struct answer 
         *out = (struct answer){
             .refused = refused_by_rpc(frame.meta.error_code),
             .code = frame.meta.error_code,
-            .words = frame.meta.error_text,
+            .words = bare_words(frame.meta.error_text),
             .payload = frame.payload,
             .compression = (compression)frame.meta.compress_type,
             .keep_alive = true,

@@ -255,15 +255,49 @@ static void refusals_keep_their_words(void **state)
     buf_clear(&f.answer);
     struct baidu_meta meta = { .is_response = true,
                                .error_code = 1003,
-                               .error_text = STR("feed 'y' is no input"),
+                               .error_text = STR("[127.0.0.1:9292][E1003]feed 'y' is no input"),
                                .correlation_id = (int64_t)f.s.id };
     baidu_std_put_head(&f.answer, &meta, 0);
     assert_int_equal(session_cut(&f.s, buf_view(&f.answer), &a).state, PARSE_DONE);
     arena_init(&arena, 0);
     assert_int_equal(session_reply(&a, &arena, &f.scratch, &r, &e), INVALID);
-    assert_non_null(strstr(e.text, "feed 'y' is no input"));
+    assert_string_equal(
+        e.text, "the server refused with code 1003 (invalid argument): feed 'y' is no input");
     arena_deinit(&arena);
     end(&f);
+}
+
+/* JSON's error members are told as what they say. */
+static void refusals_in_json_are_unpacked(void **state)
+{
+    static const struct {
+        const char *body, *words;
+    } rows[] = {
+        { "{\"error\":\"no such model\"}", "(not found): no such model" },
+        { "{\"error\":5}", "(not found): {\"error\":5}" },
+        { "{\"error\":", "(not found): {\"error\":" },
+        { "gone", "(not found): gone" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct fixture f;
+        struct answer a;
+        struct arena arena;
+        struct infer_reply r;
+        struct err e = { "" };
+        begin(&f, 1);
+        buf_clear(&f.answer);
+        http1_put_reply_head(&f.answer, &(struct http_reply){ .code = 404,
+                                                              .content_type = "application/json",
+                                                              .extra = "",
+                                                              .body_bytes = strlen(rows[i].body) });
+        buf_str(&f.answer, rows[i].body);
+        assert_int_equal(session_cut(&f.s, buf_view(&f.answer), &a).state, PARSE_DONE);
+        arena_init(&arena, 0);
+        assert_int_equal(session_reply(&a, &arena, &f.scratch, &r, &e), NOT_FOUND);
+        assert_non_null(strstr(e.text, rows[i].words));
+        arena_deinit(&arena);
+        end(&f);
+    }
 }
 
 static void bytes_that_are_no_answer_are_bad(void **state)
@@ -415,6 +449,7 @@ int main(void)
         cmocka_unit_test(answers_come_whole_or_byte_by_byte),
         cmocka_unit_test(frames_of_others_are_stepped_over),
         cmocka_unit_test(refusals_keep_their_words),
+        cmocka_unit_test(refusals_in_json_are_unpacked),
         cmocka_unit_test(bytes_that_are_no_answer_are_bad),
         cmocka_unit_test(a_request_without_memory_is_never_cut_short),
     };

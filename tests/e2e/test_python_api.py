@@ -1,5 +1,6 @@
 """The module oar against running servers: serve, Client in every protocol, several servers, asyncio, errors, types."""
 import asyncio
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from python_site import SITE
 from conftest import ROOT, ZOO, Server, assert_close, cases
 import oar
 from oar import errors
+from test_access import make_certificates
 
 UCI = ROOT / "tests" / "data" / "uci_housing"
 X = np.array([[0.0137, -0.1136, 0.2553, -0.0692, 0.0582, -0.0727, -0.1583, -0.0584, 0.6283, 0.4919, 0.1856, 0.0795, -0.0332]], "float32")
@@ -91,6 +93,26 @@ def test_unix_sockets(tmp_path, protocol):
         oar.Client(f"unix:{path}").infer({"x": X})
     with pytest.raises(errors.InvalidArgument, match="expected unix:PATH"):
         oar.Client("unix:")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl's command is not here")
+def test_tls_and_keys(tmp_path):
+    pki = make_certificates(tmp_path)
+    (tmp_path / "keys").write_text("all secret\n")
+    with oar.serve({"uci": UCI}, tls_cert=pki / "server.pem", tls_key=pki / "server.key", api_keys=tmp_path / "keys") as s:
+        for protocol, model in (("brpc", None), ("grpc", None), ("http", None), ("kserve", "uci"), ("kserve-grpc", "uci")):
+            with oar.Client(s.address, protocol=protocol, model=model, ca=pki / "ca.pem", api_key="secret") as client:
+                assert right(client.infer({"x": X})) and client.models() == ["uci"]
+        with oar.Client(s.address, insecure=True, api_key="secret") as client:
+            assert right(client.infer({"x": X}))
+        with pytest.raises(errors.OarError, match="certificate"):  # of nobody the system knows
+            oar.Client(s.address, tls=True, api_key="secret").infer({"x": X})
+        with pytest.raises(errors.OarError):
+            oar.Client(s.address, ca=pki / "ca.pem", api_key="guessed").infer({"x": X})
+    with pytest.raises(errors.InvalidArgument, match="wants its certificate too"):
+        oar.Client(s.address, key=pki / "client.key")
+    with pytest.raises(errors.OarError, match="nowhere.pem"):
+        oar.Client(s.address, ca="/nowhere.pem")
 
 
 def test_ragged_feeds():

@@ -163,6 +163,18 @@ def test_holes_are_found_as_opencv_finds_them():
 
 # ---- shapes that app.md states ----
 
+@pytest.mark.parametrize("make, words", [
+    (lambda: Sequential([Resize(8), 5]), "transform 1 is int"),
+    (lambda: Sequential([String2Image(), Resize(8)])(b"no image"), "gave no image for Resize"),
+    (lambda: Normalize([1, 2], [1, 2])(picture()), "a value for each of 3 channels, not 2"),
+    (lambda: DBPostProcess({"thresh": 0.3}), "lack box_thresh, max_candidates, unclip_ratio"),
+    (lambda: CenterCrop(1000)(picture()), "is smaller than"),
+])
+def test_misuse_of_transforms(make, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        make()
+
+
 def test_resize_rules():
     img = np.zeros((333, 500, 3), np.uint8)
     assert Resize(256)(img).shape == (256, 384, 3) and Resize((100, 50))(img).shape == (50, 100, 3)

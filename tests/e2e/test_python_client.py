@@ -375,6 +375,41 @@ def test_http_none_and_the_reason(uci, capsys):
     assert "headers must be a dict" in capsys.readouterr().out
 
 
+def test_misuse_before_the_first_call():
+    for make, words in ((lambda: Client().get_feed_names(), "call load_client_config first"),
+                        (lambda: HttpClient().get_fetch_names(), "call load_client_config first"),
+                        (lambda: Client().connect(9292), "endpoints is a list of 'host:port', not int"),
+                        (lambda: Client().add_variant("a", ["127.0.0.1:1"], "much"), "variant 'a': a weight is a whole number")):
+        with pytest.raises(ValueError, match=words):
+            make()
+
+
+def test_feeds_that_are_no_numbers_are_named(uci):
+    c = connected(uci)
+    for wrong in ("abc", ["a"] * 13, {}):
+        with pytest.raises((TypeError, ValueError), match="feed 'x': "):
+            c.predict(feed={"x": wrong})
+    with pytest.raises(ValueError, match="feed 'x': "):
+        http(uci).predict(feed={"x": {}})
+    assert c.predict(feed={"x": ROW[:5]}) is None
+    assert str(c.last_error) == (f"{uci.address}: the server refused with code 1003 (invalid argument): feed 'x': "
+                                 "expected float32 [-1, 13], got float32 [1, 5]")
+
+
+def test_messages_and_stubs_under_their_old_names(uci):
+    from paddle_serving_client.proto import general_model_service_pb2
+    from paddle_serving_server.pipeline.proto import pipeline_service_pb2, pipeline_service_pb2_grpc
+    from paddle_serving_server.proto import general_model_config_pb2, general_model_service_pb2_grpc, server_configure_pb2
+    assert pipeline_service_pb2.Request(name="uci").name == "uci" and pipeline_service_pb2_grpc.PipelineServiceStub
+    assert server_configure_pb2.EngineDesc().batch_infer_size == 32 and general_model_config_pb2.GeneralModelConfig()
+    grpc = pytest.importorskip("grpc")
+    request = general_model_service_pb2.Request(fetch_var_names=["price"])
+    request.tensor.add(name="x", alias_name="x", elem_type=1, shape=[1, 13], float_data=ROW.tolist())
+    with grpc.insecure_channel(uci.address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        reply = general_model_service_pb2_grpc.GeneralModelServiceStub(channel).inference(request, timeout=20)
+    assert abs(reply.outputs[0].tensor[0].float_data[0] - PRICE) < 1e-5
+
+
 def test_http_client_over_grpc(uci):
     h = http(uci, set_use_grpc_client=True)
     r = h.predict(feed={"x": ROW}, fetch=["price"])

@@ -15,7 +15,7 @@ import requests
 from python_site import SITE, script
 from oar import _proto
 from conftest import ROOT, free_port
-from paddle_serving_server.pipeline import Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
+from paddle_serving_server.pipeline import LocalServiceHandler, Op, PipelineClient, PipelineServer, RequestOp, ResponseOp
 from paddle_serving_server.pipeline.operator import join, split
 from paddle_serving_server.pipeline.pipeline_client import METHOD
 from paddle_serving_server.pipeline.pipeline_server import op_conf
@@ -212,6 +212,8 @@ def test_what_a_local_service_is_told(capsys):
     assert "op.uci.local_service_conf: without effect here (Oar runs models on the CPU): devices device_type" in capsys.readouterr().err
     assert conf["predictor"]["precision"] == "bf16" and conf["predictor"]["thread_num"] == 3
     assert op_conf({"local_service_conf": {"model_config": str(UCI), "device_type": 0}}, "uci")["predictor"]["thread_num"] == 1
+    conf = op_conf(None, "uci", LocalServiceHandler(str(UCI), fetch_names=["price"], thread_num=1))
+    assert conf["model_config"] == str(UCI) and conf["fetch_list"] == ["price"] and conf["client_type"] == "local_predictor"
     assert capsys.readouterr().err == ""
 
 

@@ -17,6 +17,8 @@ from python_site import SITE, script
 from conftest import BUILD, OAR, ROOT, ZOO, free_port
 from paddle_serving_client import Client, HttpClient
 from paddle_serving_server import OpGraphMaker, OpMaker, OpSeqMaker, Server
+from paddle_serving_server.monitor import FTPMonitor, GeneralMonitor, HadoopMonitor
+from paddle_serving_server.server import CONF
 from paddle_serving_server.util import port_is_available
 
 UCI = ROOT / "tests" / "data" / "uci_housing"
@@ -173,6 +175,26 @@ def test_the_launcher_runs_what_serving_bin_names(tmp_path):
     with running(["-m", "paddle_serving_server.serve", "--model", UCI, "--port", port], [port], tmp_path, SERVING_BIN=str(OAR)) as p:
         assert f"Use local bin : {OAR}" in p.said()
         assert connected(port).predict(feed={"x": ROW}) is not None
+
+
+def test_the_monitors_classes(tmp_path):
+    """General from a directory: the model is fetched, and the time file touched."""
+    remote, local = tmp_path / "remote", tmp_path / "local"
+    (remote / "path" / "model").mkdir(parents=True)
+    local.mkdir()
+    for name in ("__model__", CONF):
+        (remote / "path" / "model" / name).write_bytes((UCI / name).read_bytes())
+    (remote / "path" / "done").touch()
+    monitor = GeneralMonitor(str(remote), interval=1)
+    for setter, value in (("remote_path", "path"), ("remote_model_name", "model"), ("remote_donefile_name", "done"), ("local_path", local),
+                          ("local_model_name", "uci"), ("local_timestamp_file", "fluid_time_file"), ("local_tmp_path", "tmp")):
+        getattr(monitor, f"set_{setter}")(value)
+    monitor.set_unpacked_filename(None)
+    done = subprocess.run([*monitor.command(), "--once"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and (local / "uci" / "fluid_time_file").exists() and (local / "uci" / CONF).exists(), done.stderr
+    assert FTPMonitor("h", 21).command()[-4:] == ["--ftp_host", "h", "--ftp_port", "21"]
+    with pytest.raises(RuntimeError, match="ended with status"):
+        HadoopMonitor("hadoop", "http://127.0.0.1:1").run()
 
 
 # ---- the Server API ----

@@ -96,6 +96,19 @@ static bool only_dlpack(PyObject *value)
            !PyObject_HasAttrString(value, "__array__");
 }
 
+/* NumPy's own words do not say which feed they are about. */
+static void name_feed(const char *what)
+{
+    PyObject *type, *value, *trace;
+    if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_TypeError))
+        return;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_Format(type, "feed '%s': %S", what, value != NULL ? value : Py_None);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+}
+
 static PyObject *convert(PyObject *value, int want, bool strict, const char *what)
 {
     PyObject *first = NULL, *to = want >= 0 ? ext.dtype[want] : Py_None;
@@ -110,6 +123,8 @@ static PyObject *convert(PyObject *value, int want, bool strict, const char *wha
         value = first;
     }
     PyObject *made = PyObject_CallFunctionObjArgs(ext.numpy_asarray, value, to, ext.order_c, NULL);
+    if (made == NULL)
+        name_feed(what);
     Py_XDECREF(first);
     return made;
 }

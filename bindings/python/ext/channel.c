@@ -1,4 +1,4 @@
-/* Channel(endpoint, protocol[, model]): calls to one server by any number of threads. A call takes an idle connection, or opens
+/* Channel(endpoint, protocol[, model[, access]]): calls to one server by any number of threads. A call takes an idle connection, or opens
  * one, and gives it back; the GIL is free while it is on its way. Choosing among servers and trying again are for Python
  * (oar/balance.py), which reads from here how busy and how quick this one is. */
 #include "ext.h"
@@ -12,8 +12,16 @@
 #define IDLE_CONNECTIONS 64 /* kept for the next calls */
 #define MAX_FEEDS        4096
 
+/* What a server wants to be shown, and whom it must be; texts live in `owner`. */
+struct access {
+    PyObject *owner; /* the tuple that it came in; NULL: in the clear, without a key */
+    int tls, insecure;
+    const char *ca, *cert, *key, *api_key;
+};
+
 struct channel {
     PyObject_HEAD PyObject *endpoint, *protocol, *model; /* bytes; model may be NULL */
+    struct access access;
     pthread_mutex_t lock;
     oar_client *idle[IDLE_CONNECTIONS]; /* guarded by lock */
     int idle_count;                     /* guarded by lock */
@@ -43,24 +51,49 @@ static void close_idle(struct channel *c)
         oar_client_close(c->idle[--c->idle_count]);
 }
 
-static oar_client *take(struct channel *c)
+/* A client that has not connected yet. *out is set even on failure, for its words. */
+static int open_client(const struct channel *c, oar_client **out)
 {
-    oar_client *client = NULL;
+    const struct access *a = &c->access;
+    const oar_tls tls = { .ca = a->ca, .cert = a->cert, .key = a->key, .insecure = a->insecure };
+    int status = oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), out);
+    if (status == 0 && c->model != NULL)
+        status = oar_client_set_model(*out, PyBytes_AsString(c->model));
+    if (status == 0 && a->owner != NULL)
+        status = oar_client_set_access(*out, a->tls ? &tls : NULL, a->api_key);
+    return status;
+}
+
+/* An idle client, or a new one. Where it fails *out is for its words and for `drop`. */
+static int take(struct channel *c, oar_client **out)
+{
+    *out = NULL;
     pthread_mutex_lock(&c->lock);
     if (c->generation != generation) {
         close_idle(c);
         c->generation = generation;
     }
     if (c->idle_count > 0)
-        client = c->idle[--c->idle_count];
+        *out = c->idle[--c->idle_count];
     c->calls++;
     pthread_mutex_unlock(&c->lock);
-    if (client == NULL &&
-        oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client) ==
-            0 &&
-        c->model != NULL)
-        oar_client_set_model(client, PyBytes_AsString(c->model));
-    return client;
+    return *out != NULL ? 0 : open_client(c, out);
+}
+
+static void drop(struct channel *c, oar_client *client)
+{
+    pthread_mutex_lock(&c->lock);
+    c->calls--;
+    pthread_mutex_unlock(&c->lock);
+    oar_client_close(client);
+}
+
+/* An exception with the client's words, after take has failed. */
+static PyObject *refuse_taken(struct channel *c, oar_client *client, int status)
+{
+    ext_fail(status, 0, oar_client_error(client));
+    drop(c, client);
+    return NULL;
 }
 
 static void give(struct channel *c, oar_client *client, double took_us)
@@ -435,15 +468,18 @@ static PyObject *ask(struct channel *c, struct call *call)
 {
     oar_answer answer;
     oar_client *client;
-    int status;
+    int status, taken;
     double begin, end;
     call->out.feeds = call->array;
     call->out.fetch = call->fetch;
     Py_BEGIN_ALLOW_THREADS begin = now_us();
-    client = take(c);
-    status = oar_client_call(client, &call->out, &answer);
+    status = taken = take(c, &client);
+    if (taken == 0)
+        status = oar_client_call(client, &call->out, &answer);
     end = now_us();
     Py_END_ALLOW_THREADS PyObject *r = NULL;
+    if (taken != 0)
+        return refuse_taken(c, client, taken);
     if (status != 0)
         ext_fail(status, oar_client_code(client), oar_client_error(client));
     else
@@ -517,7 +553,10 @@ static PyObject *channel_invoke(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "sSLp", &method, &message, &timeout_ms, &gzip))
         return NULL;
     double begin = now_us();
-    oar_client *client = take(c);
+    oar_client *client;
+    int taken = take(c, &client);
+    if (taken != 0)
+        return refuse_taken(c, client, taken);
     PyObject *r = invoke(client, method, message, gzip != 0, timeout_ms);
     give(c, client, now_us() - begin);
     return r;
@@ -544,12 +583,12 @@ static PyObject *channel_close(PyObject *self, PyObject *unused)
 
 /* ---- life ---- */
 
-/* A client that is opened and closed touches no network: it says whether endpoint and protocol are any. */
+/* A client that is opened and closed touches no network: it says whether endpoint and protocol are any, and certificates and keys
+ * can be read. */
 static int check(const struct channel *c)
 {
     oar_client *client;
-    int status =
-        oar_client_open(PyBytes_AsString(c->endpoint), PyBytes_AsString(c->protocol), &client);
+    int status = open_client(c, &client);
     if (status != 0)
         ext_fail(status, 0, oar_client_error(client));
     oar_client_close(client);
@@ -560,7 +599,10 @@ static int channel_init(PyObject *self, PyObject *args, PyObject *kw)
 {
     struct channel *c = (struct channel *)self;
     const char *endpoint, *protocol, *model = NULL;
-    if (c->endpoint != NULL || !PyArg_ParseTuple(args, "ss|z", &endpoint, &protocol, &model)) {
+    struct access *a = &c->access;
+    PyObject *access = Py_None;
+    if (c->endpoint != NULL ||
+        !PyArg_ParseTuple(args, "ss|zO", &endpoint, &protocol, &model, &access)) {
         if (c->endpoint != NULL)
             PyErr_SetString(PyExc_RuntimeError, "a Channel is made once");
         return -1;
@@ -572,6 +614,13 @@ static int channel_init(PyObject *self, PyObject *args, PyObject *kw)
     c->model = model != NULL ? PyBytes_FromString(model) : NULL;
     if (model != NULL && c->model == NULL)
         return -1;
+    if (access != Py_None) {
+        if (!PyArg_ParseTuple(access, "pzzzpz", &a->tls, &a->ca, &a->cert, &a->key, &a->insecure,
+                              &a->api_key))
+            return -1;
+        Py_INCREF(access);
+        a->owner = access;
+    }
     return c->endpoint != NULL && c->protocol != NULL ? check(c) : -1;
 }
 
@@ -583,6 +632,7 @@ static void channel_dealloc(PyObject *self)
     Py_XDECREF(c->endpoint);
     Py_XDECREF(c->protocol);
     Py_XDECREF(c->model);
+    Py_XDECREF(c->access.owner);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
@@ -608,8 +658,8 @@ PyObject *channel_type(void)
         { Py_tp_new, PyType_GenericNew },
         { Py_tp_dealloc, channel_dealloc },
         { Py_tp_methods, methods },
-        { Py_tp_doc,
-          (void *)(uintptr_t) "Channel(endpoint, protocol[, model]): calls to one server." },
+        { Py_tp_doc, (void *)(uintptr_t) "Channel(endpoint, protocol[, model[, (tls, ca, cert, "
+                                         "key, insecure, api_key)]]): calls to one server." },
         { 0 },
     };
     static PyType_Spec spec = {

@@ -12,6 +12,7 @@ import time
 from typing import Any, Callable, Dict, Optional, Sequence, TypeVar
 
 from . import _oar
+from ._http import Access
 from .errors import InvalidArgument, OarError, Unavailable
 
 FIRST_REST_S, LONGEST_REST_S = 0.1, 3.0
@@ -26,9 +27,9 @@ class Server:
 
     __slots__ = ("address", "channel", "down_until", "failures")
 
-    def __init__(self, address: str, protocol: str, model: Optional[str] = None) -> None:
+    def __init__(self, address: str, protocol: str, model: Optional[str] = None, access: Optional[Access] = None) -> None:
         self.address = address
-        self.channel = _oar.Channel(address, protocol, model)
+        self.channel = _oar.Channel(address, protocol, model, access)
         self.down_until = 0.0
         self.failures = 0
 
@@ -126,10 +127,10 @@ class Group:
     """Servers that do the same work. Any number of threads may call."""
 
     def __init__(self, addresses: Sequence[str], protocol: str = "brpc", policy: str = "la", retries: int = 2,
-                 budget: Optional[Budget] = None, model: Optional[str] = None) -> None:
+                 budget: Optional[Budget] = None, model: Optional[str] = None, access: Optional[Access] = None) -> None:
         if not addresses:
             raise InvalidArgument("no server to connect to; give at least one 'host:port' or 'unix:/path'")
-        self.servers = [Server(a, protocol, model) for a in addresses]
+        self.servers = [Server(a, protocol, model, access) for a in addresses]
         self.pick = policy_named(policy)
         self.retries = retries
         self.budget = budget

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import threading
 import time
 from types import TracebackType
@@ -12,10 +13,11 @@ from urllib.parse import quote
 import numpy as np
 
 from . import _balance
-from ._http import Http
+from ._http import Access, Http
 from .errors import InvalidArgument, OarError, make
 
 Arrays = Dict[str, "np.ndarray[Any, Any]"]
+_Path = Union[str, "os.PathLike[str]"]
 
 # protocol -> its name in liboar_client
 PROTOCOLS = {"auto": "brpc", "brpc": "brpc", "http": "http", "http-json": "http-json", "grpc": "grpc", "kserve": "kserve-http",
@@ -78,11 +80,17 @@ class Client:
     ``health_interval``
         Seconds between checks of GET /v2/health/ready of each server in the background; one that fails is left out until it
         answers again. Without it servers are left out when calls to them fail.
+    ``tls``, ``ca``, ``cert``, ``key``, ``insecure``
+        TLS: ``ca`` is a PEM file of the authorities to believe instead of the system's, ``cert`` and ``key`` are what to show to
+        servers that ask for a certificate; ``insecure`` believes whoever answers. Each of them means ``tls=True``.
+    ``api_key``
+        Sent with every request, or "@FILE", whose first line it is.
     """
 
     def __init__(self, address: Union[str, Sequence[str]], *, protocol: str = "auto", model: Optional[str] = None, timeout: float = 20.0,
                  retries: int = 2, balance: str = "locality_aware", hedge_after: Optional[float] = None,
-                 health_interval: Optional[float] = None) -> None:
+                 health_interval: Optional[float] = None, tls: bool = False, ca: Optional[_Path] = None, cert: Optional[_Path] = None,
+                 key: Optional[_Path] = None, insecure: bool = False, api_key: Optional[str] = None) -> None:
         if protocol not in PROTOCOLS:
             raise InvalidArgument(f"no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
         if timeout <= 0:
@@ -95,9 +103,11 @@ class Client:
             raise InvalidArgument(f"protocol {protocol!r} asks the server's first model; to name one use protocol='kserve' or 'kserve-grpc'")
         if self.protocol in OF_A_MODEL and model is None:
             raise InvalidArgument(f"protocol {protocol!r} names its model: Client(address, protocol={protocol!r}, model='NAME')")
+        files = [None if f is None else os.fspath(f) for f in (ca, cert, key)]
+        access = Access(tls or insecure or any(files), files[0], files[1], files[2], insecure, api_key)
         self._budget = _balance.Budget()
-        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol], balance, retries, self._budget, model)
-        self._http = Http()
+        self._group = _balance.Group(addresses, PROTOCOLS[self.protocol], balance, retries, self._budget, model, access)
+        self._http = Http(access)
         self._hedge_after = hedge_after
         self._pool: Optional[concurrent.futures.ThreadPoolExecutor] = None
         self._pool_lock = threading.Lock()

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Dict, IO, List, Mapping, Optional, Sequence, Type, Union
 
 from . import _binary
+from ._http import Access, connection_to
 from .errors import OarError, Unavailable
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -51,10 +52,11 @@ class Server:
     that one port. :meth:`stop` lets the server answer what it has begun.
     """
 
-    def __init__(self, command: Sequence[str], host: str, port: int, ready_s: float) -> None:
+    def __init__(self, command: Sequence[str], host: str, port: int, ready_s: float, tls: bool = False) -> None:
         self.host, self.port = host, port
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.url = f"http://{self.address}"
+        self.url = f"{'https' if tls else 'http'}://{self.address}"
+        self._context = Access(tls=tls, insecure=True).context()
         self._log: IO[bytes] = tempfile.TemporaryFile()
         self._process = subprocess.Popen(list(command), stderr=self._log)
         try:
@@ -75,10 +77,10 @@ class Server:
 
     def ready(self) -> bool:
         """Whether it can be asked."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=2)  # urllib would ask a proxy of the environment
+        connection = connection_to(self.address, 2, self._context)
         try:
             connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == 200
+            return connection.getresponse().status in (200, 401, 403)  # who wants a key to tell is there, too
         except (OSError, http.client.HTTPException):
             return False
         finally:
@@ -138,4 +140,4 @@ def serve(models: Union[_Path, Sequence[_Path], Mapping[str, _Path]], *, port: i
     chosen = port or _free_port(host)
     command = [_binary.path(), "serve", *_model_words(models), "--host", host, "--port", str(chosen)]
     given: Dict[str, Any] = {"thread": threads, "name": name, **options}
-    return Server(command + _option_words(given), host, chosen, ready_s)
+    return Server(command + _option_words(given), host, chosen, ready_s, tls="tls_cert" in options and "tls_client_ca" not in options)

@@ -134,9 +134,12 @@ class Client:
 
     def add_variant(self, tag, cluster, variant_weight):
         """A variant of the service for A/B tests; each call goes to one, by the weights."""
-        weight = int(variant_weight)
+        try:
+            weight = int(variant_weight)
+        except (TypeError, ValueError):
+            weight = -1
         if weight < 0:
-            raise ValueError(f"variant {tag!r}: a weight is 0 or more, not {variant_weight}")
+            raise ValueError(f"variant {tag!r}: a weight is a whole number of 0 or more, not {variant_weight!r}")
         self._variants.append((tag, list(cluster), weight))
 
     def use_key(self, key_filename):
@@ -169,6 +172,8 @@ class Client:
         there is found by predict."""
         if isinstance(endpoints, str):
             endpoints = [endpoints]
+        if endpoints is not None and not isinstance(endpoints, (list, tuple)):
+            raise ValueError(f"endpoints is a list of 'host:port', not {type(endpoints).__name__}")
         if not self._variants:
             if not endpoints:
                 raise ValueError("You must set the endpoints parameter or use add_variant function to create a variant.")
@@ -187,11 +192,16 @@ class Client:
         if total == 0:
             raise ValueError("every variant has weight 0, so no call would go anywhere")
 
+    def _configured(self):
+        if self._config is None:
+            raise ValueError("no client configuration: call load_client_config first")
+        return self._config
+
     def get_feed_names(self):
-        return self._config.feed_names
+        return self._configured().feed_names
 
     def get_fetch_names(self):
-        return self._config.fetch_names
+        return self._configured().fetch_names
 
     def release(self):
         """Ends the connections."""
@@ -210,7 +220,7 @@ class Client:
             feed = self._feed_dict(feed)
         config = self._config
         if config is None:
-            raise ValueError("no client configuration: call load_client_config before predict")
+            self._configured()
         if not self._groups:
             raise ValueError("not connected: call connect before predict")
         try:

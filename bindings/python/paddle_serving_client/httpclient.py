@@ -48,11 +48,16 @@ class HttpClient:
         self._config = Config(model_config_path_list)
         self.feed_names_, self.fetch_names_ = self._config.feed_names, self._config.fetch_names
 
+    def _configured(self):
+        if self._config is None:
+            raise ValueError("no client configuration: call load_client_config first")
+        return self._config
+
     def get_feed_names(self):
-        return self._config.feed_names
+        return self._configured().feed_names
 
     def get_fetch_names(self):
-        return self._config.fetch_names
+        return self._configured().fetch_names
 
     def set_timeout_ms(self, timeout_ms):
         if not isinstance(timeout_ms, int):
@@ -189,8 +194,7 @@ class HttpClient:
         return dict(zip(names, feed))
 
     def _request(self, feed, fetch, batch, log_id):
-        if self._config is None:
-            raise ValueError("no client configuration: call load_client_config before predict")
+        self._configured()
         feed = self._feed_dict(feed)
         names = fetch_list(fetch, (list, tuple), "Fetch only accepts string/list/tuple of string")
         request = _proto.general_model()["Request"](log_id=log_id)
@@ -221,7 +225,10 @@ class HttpClient:
             shape = [len(value)] + list(var.shape) if batch else [1] + list(var.shape)
         else:
             shape = list(var.shape)
-        array = np.ascontiguousarray(value, dtype=NUMPY[var.feed_type])
+        try:
+            array = np.ascontiguousarray(value, dtype=NUMPY[var.feed_type])
+        except (TypeError, ValueError) as e:
+            raise ValueError(f"feed '{key}': {e}") from None
         if any(d < 0 for d in shape) or int(np.prod(shape)) != array.size:
             shape = ([] if batch or var.is_lod_tensor else [1]) + list(array.shape)
         t.shape.extend(shape)

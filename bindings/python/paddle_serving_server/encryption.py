@@ -24,16 +24,22 @@ KEY_BODY_BYTES = 1 << 16
 FAILED = {"message": "start serving failed"}
 
 
+def _decrypted(path, key):
+    if not os.path.exists(path):
+        raise ValueError(f"{path} is not there: was the model saved with encryption=True?")
+    with open(path, "rb") as f:
+        return _crypt.decrypt(f.read(), key)
+
+
 def decrypt_model(folder, key, to):
     """The plain model of an encrypted server's folder, under its own name in `to`."""
     target = os.path.join(to, os.path.basename(os.path.normpath(folder)))
     os.makedirs(target)
-    for name, plain in (("encrypt_model", "model.pdmodel"), ("encrypt_params", "params.pdiparams")):
-        path = os.path.join(folder, name)
-        if not os.path.exists(path):
-            raise ValueError(f"{folder}: no {name} there: was it saved with encryption=True?")
-        with open(path, "rb") as f, open(os.path.join(target, plain), "wb") as out:
-            out.write(_crypt.decrypt(f.read(), key))
+    program, params = (_decrypted(os.path.join(folder, name), key) for name in ("encrypt_model", "encrypt_params"))
+    is_json = program.lstrip()[:1] == b"{"  # Paddle 3's form
+    for name, data in (("model.json" if is_json else "model.pdmodel", program), ("model.pdiparams", params)):
+        with open(os.path.join(target, name), "wb") as out:
+            out.write(data)
     shutil.copyfile(os.path.join(folder, CONF), os.path.join(target, CONF))
     return target
 

@@ -71,10 +71,15 @@ class Compose:
     """Transforms one after another."""
 
     def __init__(self, transforms):
+        for i, t in enumerate(transforms):
+            if not callable(t):
+                raise TypeError(f"transform {i} is {type(t).__name__}, and something to call with an image was expected, such as Resize(256)")
         self.transforms = transforms
 
     def __call__(self, img):
-        for t in self.transforms:
+        for i, t in enumerate(self.transforms):
+            if img is None and i > 0:
+                raise ValueError(f"{self.transforms[i - 1]!r} gave no image for {t!r}: what it was given cannot be decoded as one")
             img = t(img)
         return img
 
@@ -146,9 +151,14 @@ class Normalize:
         self._shape = (3, 1, 1) if channel_first else (1, 1, 3)
 
     def __call__(self, img):
-        mean = np.array(self.mean, dtype="float32").reshape(self._shape)
-        std = np.array(self.std, dtype="float32").reshape(self._shape)
+        mean, std = (self._by_channel(v, what) for v, what in ((self.mean, "mean"), (self.std, "std")))
         return (np.asarray(img).astype("float32") - mean) / std
+
+    def _by_channel(self, values, what):
+        values = np.array(values, dtype="float32")
+        if values.size != 3:
+            raise ValueError(f"Normalize's {what} has a value for each of 3 channels, not {values.size}")
+        return values.reshape(self._shape)
 
     def __repr__(self):
         return _repr(self, "mean", "std", "channel_first")
@@ -368,6 +378,9 @@ class DBPostProcess:
     """Boxes of text out of a DB detector's map: a call gives for each image an array [K, 4, 2] of int16 corners."""
 
     def __init__(self, params):
+        missing = [k for k in ("thresh", "box_thresh", "max_candidates", "unclip_ratio") if k not in params]
+        if missing:
+            raise ValueError(f"DBPostProcess's parameters lack {', '.join(missing)}")
         self.thresh, self.box_thresh = params["thresh"], params["box_thresh"]
         self.max_candidates, self.unclip_ratio = params["max_candidates"], params["unclip_ratio"]
         self.min_size = 3
@@ -503,7 +516,7 @@ def _draw(image_path, results, names, output_dir, threshold=0.5, resize_shape=No
     try:
         from PIL import Image, ImageDraw
     except ImportError:
-        raise ImportError("drawing boxes wants the package pillow; visualize=False gives the results alone") from None
+        raise ImportError("drawing boxes wants the package pillow (pip install 'oar-serving[image]'); visualize=False gives the results alone") from None
     image = Image.open(image_path).convert("RGB")
     draw = ImageDraw.Draw(image)
     sx, sy = (image.width / resize_shape[0], image.height / resize_shape[1]) if resize_shape else (1.0, 1.0)
@@ -597,7 +610,7 @@ class SegPostprocess:
         try:
             from PIL import Image
         except ImportError:
-            raise ImportError("SegPostprocess writes images, which wants the package pillow") from None
+            raise ImportError("SegPostprocess writes images, which wants the package pillow: pip install 'oar-serving[image]'") from None
         path = image_with_result.get("filename")
         if not path:
             raise ValueError("the results hold no 'filename'")

@@ -79,9 +79,9 @@ def _place(files, server_folder, model_filename, params_filename):
 
 def _encrypt(files, server_folder):
     """encrypt_model and encrypt_params in the server's folder, and their key in the file `key` here."""
-    if files.params is None or files.program.endswith(".json"):
-        raise ValueError(f"{files.program}: encryption wants a program with combined parameters (*.pdmodel with *.pdiparams, or "
-                         "__model__ with __params__)")
+    if files.params is None:
+        raise ValueError(f"{files.program}: encryption wants a program with its parameters in one file (*.pdmodel or *.json with *.pdiparams, "
+                         "or __model__ with __params__)")
     key = _crypt.new_key()
     os.makedirs(server_folder, exist_ok=True)
     for path, name in ((files.program, "encrypt_model"), (files.params, "encrypt_params")):
@@ -127,6 +127,14 @@ def _paddle():
     return paddle
 
 
+def _check_variables(variables, what):
+    if not isinstance(variables, dict) or not variables:
+        raise TypeError(f"{what} is a dict of the names that clients use to variables of the program, such as {{'x': x}}")
+    for alias, variable in variables.items():
+        if not hasattr(variable, "dtype") or not hasattr(variable, "shape"):
+            raise TypeError(f"{what}[{alias!r}] is {type(variable).__name__}, and a variable of the program was expected")
+
+
 def _var_of(variable):
     """(name, code, shape, lod_level) of a variable of a program in either of the framework's forms."""
     dtype = str(variable.dtype).rsplit(".", 1)[-1].lower()
@@ -148,6 +156,8 @@ def save_model(server_model_folder, client_config_folder, feed_var_dict, fetch_v
     """Saves the part of a static program that leads from the feeds to the fetches, with its parameters, and the configurations
     of server and client. The dicts give each variable the name that clients use; fetches are ordered by these names."""
     paddle = _paddle()
+    _check_variables(feed_var_dict, "feed_var_dict")
+    _check_variables(fetch_var_dict, "fetch_var_dict")
     feeds = list(feed_var_dict.items())
     fetches = sorted(fetch_var_dict.items())
     feed_alias = _aliases([a for a, _ in feeds], feed_alias_names, len(feeds))

@@ -91,7 +91,7 @@ class Op:
         self._given = dict(server_endpoints=server_endpoints, fetch_list=fetch_list, client_config=client_config,
                            client_type=client_type, concurrency=concurrency, timeout=timeout, retry=retry or None,
                            batch_size=batch_size, auto_batching_timeout=auto_batching_timeout)
-        self._local_service_handler = local_service_handler
+        self.local_service_handler = local_service_handler
         self.jump_to_ops = list(jump_to_ops)
         self.dynamic_shape_info, self.use_encryption_model, self.encryption_key = {}, False, ""
         self._pack_tensor_format = False

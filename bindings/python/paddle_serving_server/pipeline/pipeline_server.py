@@ -85,10 +85,10 @@ def _say_what_does_nothing(name, service):
               file=sys.stderr, flush=True)
 
 
-def op_conf(raw, name):
-    """One operator's part, with its local service's beside it."""
+def op_conf(raw, name, handler=None):
+    """One operator's part, with its local service's beside it: the file's, or the handler's that the script gave it."""
     conf = checked(raw, OP, f"op.{name}.")
-    local = conf.pop("local_service_conf")
+    local = conf.pop("local_service_conf") or (handler.conf if handler is not None else None)
     conf["model_config"] = None
     if not conf["server_endpoints"] and local:
         service = checked(local, LOCAL, f"op.{name}.local_service_conf.")
@@ -160,7 +160,7 @@ class PipelineServer:
         self._conf = read_conf(yml_file, yml_dict)
         self._dag = Dag(self._response_op, self._conf["dag"])
         for op in self._dag.ops:
-            op.configure(op_conf(self._conf["op"].get(op.name), op.name))
+            op.configure(op_conf(self._conf["op"].get(op.name), op.name, op.local_service_handler))
         for port in (self._conf["rpc_port"], self._conf["http_port"]):
             if port is not None and not port_is_available(port):
                 raise SystemExit("Port {} is already used".format(port))

@@ -1,0 +1,1 @@
+"""Paddle Serving's messages under their old module names."""
