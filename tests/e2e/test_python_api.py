@@ -127,7 +127,8 @@ def test_ragged_feeds():
 
 @pytest.mark.parametrize("arguments, words", [
     (dict(protocol="soap"), "no protocol 'soap'; there are: auto, brpc, http"), (dict(balance="best"), "no load balancing 'best'"),
-    (dict(timeout=0), "more than 0 seconds"), (dict(protocol="brpc", model="m"), "use protocol='kserve'"),
+    (dict(timeout=0), "timeout is more than 0 seconds, not 0"), (dict(timeout="1"), "timeout is more than 0 seconds, not '1'"),
+    (dict(hedge_after=-1), "hedge_after is more than 0 seconds"), (dict(retries=-1), "retries is a whole number of 0 or more"), (dict(protocol="brpc", model="m"), "use protocol='kserve'"),
 ])
 def test_clients_that_are_misused(arguments, words):
     with pytest.raises(errors.InvalidArgument, match=words):
@@ -136,6 +137,14 @@ def test_clients_that_are_misused(arguments, words):
         oar.Client("localhost")
     with pytest.raises(errors.InvalidArgument, match="at least one"):
         oar.Client([])
+    with pytest.raises(errors.InvalidArgument, match="or a list of them, not int"):
+        oar.Client(9292)
+    with pytest.raises(errors.InvalidArgument, match="dict of arrays by input name, not list"):
+        oar.Client("127.0.0.1:1").infer([X])
+    with pytest.raises(errors.InvalidArgument, match="timeout is more than 0 seconds, not -1"):
+        oar.Client("127.0.0.1:1").infer({"x": X}, timeout=-1)
+    with pytest.raises(errors.InvalidArgument, match="host '300.1.1.1' is no address"):
+        oar.serve(UCI, host="300.1.1.1")
 
 
 def test_errors_are_pythons_own_too():

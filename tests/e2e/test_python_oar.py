@@ -48,6 +48,19 @@ def test_feeds_of_every_form(model, feed):
     assert abs(model.run(feed)["price"][0, 0] - PRICE) < 1e-5
 
 
+def test_run_takes_names_of_arguments_and_one_name_of_an_output(model):
+    for got in (model.run(feed={"x": ROW[None]}), model.run({"x": ROW[None]}, "price"), model.run({"x": ROW[None]}, fetch=["fc_0.tmp_1"]),
+                model.run(fetch="price", feed=ROW[None])):
+        assert abs(got["price"][0, 0] - PRICE) < 1e-5
+    for wrong, words in ((dict(), "wants a feed"), (dict(feed=ROW, fetsch=1), "has no argument 'fetsch'")):
+        with pytest.raises(TypeError, match=words):
+            model.run(**wrong)
+    with pytest.raises(TypeError, match="is given 'feed' twice"):
+        model.run(ROW, feed=ROW)
+    with pytest.raises(ValueError, match="no output 'prize'; its outputs are \\['price'\\]"):
+        model.run(ROW[None], "prize")
+
+
 def test_what_only_speaks_dlpack(model):
     class Producer:
         def __dlpack__(self, **kw):

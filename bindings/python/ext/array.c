@@ -81,8 +81,8 @@ static bool wrong_kind(PyObject *array, int want, const char *what)
     int fine = can != NULL ? PyObject_IsTrue(can) : -1;
     if (fine == 0)
         PyErr_Format(PyExc_TypeError,
-                     "feed '%s': the model takes %S and these values are %S, which would lose "
-                     "them; convert them with .astype first if that is meant",
+                     "feed '%s': the model takes %S, which values of type %S do not become without "
+                     "loss; convert them with .astype first if that is meant",
                      what, ext.dtype[want], from);
     Py_XDECREF(from);
     Py_XDECREF(can);

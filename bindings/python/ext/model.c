@@ -107,14 +107,14 @@ static bool set_lod(struct model *m, struct feeds *f, int i, PyObject *value)
     return true;
 }
 
-static bool unknown_feed(const struct model *m, PyObject *key)
+static void unknown_name(const char *what, PyObject *name, const struct port *p, int count)
 {
     PyObject *names = PyList_New(0);
-    for (int i = 0; i < m->in_count && names != NULL; i++)
-        PyList_Append(names, m->in[i].alias);
-    PyErr_Format(PyExc_ValueError, "the model has no input %R; its inputs are %R", key, names);
+    for (int i = 0; i < count && names != NULL; i++)
+        PyList_Append(names, p[i].alias);
+    PyErr_Format(PyExc_ValueError, "the model has no %s %R; its %ss are %R", what, name, what,
+                 names);
     Py_XDECREF(names);
-    return false;
 }
 
 static bool fill_from_dict(struct model *m, struct feeds *f, PyObject *feed)
@@ -123,8 +123,11 @@ static bool fill_from_dict(struct model *m, struct feeds *f, PyObject *feed)
     Py_ssize_t at = 0;
     while (PyDict_Next(feed, &at, &key, &value)) {
         PyObject *number = PyDict_GetItemWithError(m->in_index, key);
-        if (number == NULL)
-            return PyErr_Occurred() ? false : unknown_feed(m, key);
+        if (number == NULL) {
+            if (!PyErr_Occurred())
+                unknown_name("input", key, m->in, m->in_count);
+            return false;
+        }
         int i = (int)PyLong_AsLong(number);
         bool fine =
             i < m->in_count ? set_feed(m, f, i, value) : set_lod(m, f, i - m->in_count, value);
@@ -176,24 +179,45 @@ static bool add_result(PyObject *to, const struct port *p, const oar_tensor *t)
     return fine;
 }
 
+/* The number of the output that a name means; -1: an exception is set. */
+static int output_named(const struct model *m, PyObject *name)
+{
+    PyObject *number = name != NULL ? PyDict_GetItemWithError(m->out_index, name) : NULL;
+    if (number == NULL && !PyErr_Occurred())
+        unknown_name("output", name, m->out, m->out_count);
+    return number != NULL ? (int)PyLong_AsLong(number) : -1;
+}
+
+static bool add_named(PyObject *to, const struct model *m, const oar_tensor *out, PyObject *name)
+{
+    int i = output_named(m, name);
+    return i >= 0 && add_result(to, &m->out[i], &out[i]);
+}
+
+static bool add_fetched(PyObject *to, const struct model *m, const oar_tensor *out, PyObject *fetch)
+{
+    if (PyUnicode_Check(fetch))
+        return add_named(to, m, out, fetch);
+    Py_ssize_t count = PySequence_Size(fetch);
+    bool fine = count >= 0;
+    for (Py_ssize_t k = 0; k < count && fine; k++) {
+        PyObject *name = PySequence_GetItem(fetch, k);
+        fine = add_named(to, m, out, name);
+        Py_XDECREF(name);
+    }
+    return fine;
+}
+
 static PyObject *results(struct model *m, const oar_tensor *out, PyObject *fetch)
 {
     PyObject *to = PyDict_New();
-    Py_ssize_t count = fetch == Py_None ? m->out_count : PySequence_Size(fetch);
-    for (Py_ssize_t k = 0; k < count && to != NULL; k++) {
-        int i = (int)k;
-        if (fetch != Py_None) {
-            PyObject *name = PySequence_GetItem(fetch, k);
-            PyObject *number = name != NULL ? PyDict_GetItemWithError(m->out_index, name) : NULL;
-            if (number == NULL && !PyErr_Occurred())
-                PyErr_Format(PyExc_ValueError, "the model has no output %R; its outputs are %R",
-                             name, m->out_index);
-            i = number != NULL ? (int)PyLong_AsLong(number) : -1;
-            Py_XDECREF(name);
-        }
-        if (i < 0 || !add_result(to, &m->out[i], &out[i]))
-            Py_CLEAR(to);
-    }
+    bool fine = to != NULL;
+    if (fine && fetch != Py_None)
+        fine = add_fetched(to, m, out, fetch);
+    for (int i = 0; i < m->out_count && fine && fetch == Py_None; i++)
+        fine = add_result(to, &m->out[i], &out[i]);
+    if (!fine)
+        Py_CLEAR(to);
     return to;
 }
 
@@ -217,16 +241,44 @@ static PyObject *run_fed(struct model *m, const struct feeds *f, PyObject *fetch
     return r;
 }
 
-static PyObject *model_run(PyObject *self, PyObject *const *arg, Py_ssize_t count)
+/* Arguments by name go where they belong: value[0] is feed, value[1] fetch. */
+static bool take_keywords(PyObject *names, PyObject *const *arg, PyObject *value[2])
+{
+    static const char *const known[] = { "feed", "fetch" };
+    for (Py_ssize_t k = 0; names != NULL && k < PyTuple_Size(names); k++) {
+        PyObject *name = PyTuple_GetItem(names, k);
+        int i = 0;
+        while (i < 2 && PyUnicode_CompareWithASCIIString(name, known[i]) != 0)
+            i++;
+        if (i == 2 || value[i] != NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         i == 2 ? "run(feed, fetch=None) has no argument %R"
+                                : "run() is given %R twice",
+                         name);
+            return false;
+        }
+        value[i] = arg[k];
+    }
+    return true;
+}
+
+static PyObject *model_run(PyObject *self, PyObject *const *arg, Py_ssize_t count, PyObject *names)
 {
     struct model *m = (struct model *)self;
     struct feeds f;
-    if (count < 1 || count > 2)
+    PyObject *value[2] = { count > 0 ? arg[0] : NULL, count > 1 ? arg[1] : NULL };
+    if (count > 2)
         return PyErr_Format(PyExc_TypeError,
-                            "run(feed, fetch=None) takes 1 or 2 arguments, not %zd", count);
+                            "run(feed, fetch=None) takes at most 2 arguments, not %zd", count);
+    if (!take_keywords(names, arg + count, value))
+        return NULL;
+    if (value[0] == NULL)
+        return PyErr_Format(PyExc_TypeError,
+                            "run(feed, fetch=None) wants a feed: a dict of arrays by name");
     if (!feeds_new(&f, m->in_count))
         return NULL;
-    PyObject *r = fill(m, &f, arg[0]) ? run_fed(m, &f, count > 1 ? arg[1] : Py_None) : NULL;
+    PyObject *r =
+        fill(m, &f, value[0]) ? run_fed(m, &f, value[1] != NULL ? value[1] : Py_None) : NULL;
     feeds_free(&f, m->in_count);
     return r;
 }
@@ -348,14 +400,14 @@ static PyObject *model_ports(PyObject *self, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    { "run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL,
+    { "run", (PyCFunction)(void (*)(void))model_run, METH_FASTCALL | METH_KEYWORDS,
       "run(feed, fetch=None) -> dict of arrays by output name\n\n"
       "feed: a dict of arrays by input name (alias or the model's own), or the array alone where "
       "the model has one\n"
       "input. Anything NumPy makes an array of will do; a dense array of the right dtype is read "
       "where it lies.\n"
-      "A ragged input takes its rows, and its offsets under \"NAME.lod\". fetch: names of the "
-      "outputs wanted.\n"
+      "A ragged input takes its rows, and its offsets under \"NAME.lod\". fetch: the name or "
+      "names of the outputs wanted.\n"
       "Any number of threads may run one model; the GIL is free while it computes." },
     { "_ports", model_ports, METH_NOARGS, "_ports() -> (inputs, outputs), lists of tuples" },
     { 0 },

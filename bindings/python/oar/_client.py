@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from types import TracebackType
+from collections.abc import Mapping as AnyMapping
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 from urllib.parse import quote
 
@@ -52,6 +53,12 @@ def _info(body: Mapping[str, Any]) -> ModelInfo:
                      tensors(body.get("outputs", ())))
 
 
+def _check_seconds(what: str, seconds: float) -> float:
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise InvalidArgument(f"{what} is more than 0 seconds, not {seconds!r}")
+    return seconds
+
+
 class Client:
     """A client of one server, or of several that do the same work.
 
@@ -93,8 +100,13 @@ class Client:
                  key: Optional[_Path] = None, insecure: bool = False, api_key: Optional[str] = None) -> None:
         if protocol not in PROTOCOLS:
             raise InvalidArgument(f"no protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
-        if timeout <= 0:
-            raise InvalidArgument(f"a timeout is more than 0 seconds, not {timeout}")
+        if not isinstance(address, (str, list, tuple)):
+            raise InvalidArgument(f"an address is 'host:port', or a list of them, not {type(address).__name__}")
+        for what, seconds in (("timeout", timeout), ("hedge_after", hedge_after), ("health_interval", health_interval)):
+            if seconds is not None:
+                _check_seconds(what, seconds)
+        if not isinstance(retries, int) or retries < 0:
+            raise InvalidArgument(f"retries is a whole number of 0 or more, not {retries!r}")
         addresses = [address] if isinstance(address, str) else list(address)
         self.model = model
         self.timeout = timeout
@@ -127,7 +139,9 @@ class Client:
         """
         if self._closed.is_set():
             raise InvalidArgument("the client is closed")
-        timeout_s = self.timeout if timeout is None else timeout
+        timeout_s = self.timeout if timeout is None else _check_seconds("timeout", timeout)
+        if not isinstance(feed, AnyMapping):
+            raise InvalidArgument(f"a feed is a dict of arrays by input name, not {type(feed).__name__}")
         names = [outputs] if isinstance(outputs, str) else (list(outputs) if outputs else None)
         if self._hedge_after is not None and len(self._group.servers) > 1:
             return self._hedged(feed, names, timeout_s, key, log_id)

@@ -98,7 +98,7 @@ class Http:
                 if isinstance(e, TimeoutError):
                     raise make(-8, 0, f"{address}: no answer within {timeout_s:g} s") from e
                 if fresh or attempt:
-                    raise make(-11, 0, f"{address}: {e}") from e
+                    raise make(-11, 0, f"{address}: cannot connect: {getattr(e, 'strerror', None) or e}") from e
                 continue  # closed while it was idle
             if status // 100 != 2:
                 raise make(STATUS.get(status, -1 if status < 500 else -6), status, f"{address}: HTTP {status}: {words_of(data)}")

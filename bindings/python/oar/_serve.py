@@ -13,14 +13,17 @@ from typing import Any, Dict, IO, List, Mapping, Optional, Sequence, Type, Union
 
 from . import _binary
 from ._http import Access, connection_to
-from .errors import OarError, Unavailable
+from .errors import InvalidArgument, OarError, Unavailable
 
 _Path = Union[str, "os.PathLike[str]"]
 
 
 def _free_port(host: str) -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
-        s.bind((host, 0))
+        try:
+            s.bind((host, 0))
+        except OSError as e:
+            raise InvalidArgument(f"host {host!r} is no address of this machine: {e.strerror or e}") from None
         return int(s.getsockname()[1])
 
 

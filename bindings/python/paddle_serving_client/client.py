@@ -223,10 +223,7 @@ class Client:
             self._configured()
         if not self._groups:
             raise ValueError("not connected: call connect before predict")
-        try:
-            names = self._fetches[fetch if type(fetch) is str else tuple(fetch)]
-        except (KeyError, TypeError):
-            names = self._fetch_names(fetch)
+        names = self._names(fetch)
         tag, group = self._groups[0] if len(self._groups) == 1 else self._choose()
         call = (config.spec, feed, names, batch, False, log_id, self.rpc_timeout_ms, self.profile_server or profile)
         try:
@@ -251,6 +248,20 @@ class Client:
                 self._write_profile(begin, time.time(), stamps)
         return [result, tag] if need_variant_tag else result
 
+    def ask(self, feed, fetch=None, batch=False, log_id=0):
+        """What predict returns, of the first variant; a failure is raised, and last_error, which belongs to the object, left alone:
+        for threads that want their own call's reason. Ours."""
+        if type(feed) is not dict:
+            feed = self._feed_dict(feed)
+        return self._groups[0][1].call(self._configured().spec, feed, self._names(fetch), batch, False, log_id, self.rpc_timeout_ms, False)
+
+    def _names(self, fetch):
+        """The list that a call takes, kept for the next time."""
+        try:
+            return self._fetches[fetch if type(fetch) is str else tuple(fetch)]
+        except (KeyError, TypeError):
+            return self._fetch_names(fetch)
+
     def _feed_dict(self, feed):
         if feed is None:
             raise ValueError("You should specify feed for prediction")
@@ -273,7 +284,7 @@ class Client:
             return None
         known, unknown = self._config.split_fetch(names)
         if unknown:
-            warnings.warn(f"the model does not give {unknown}, which is left out; it gives {self._config.fetch_names}", stacklevel=3)
+            warnings.warn(f"the model does not give {unknown}, which is left out; it gives {self._config.fetch_names}", stacklevel=4)
         known = known or None
         if not unknown:
             self._fetches[fetch if isinstance(fetch, str) else tuple(fetch)] = known

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from oar.errors import InternalError, OarError
+from oar.errors import OarError
 from paddle_serving_client import Client
 
 from . import _crew
@@ -334,18 +334,7 @@ class WebService:
             if not is_batch:
                 feed = {k: v if k.endswith(".lod") else np.expand_dims(np.asarray(v), 0) for k, v in feed.items()}
             return self._local.run(feed, [fetch] if isinstance(fetch, str) else list(fetch) or None)
-        # not predict(): its last_error belongs to the object, which many threads share here
-        client = self.client
-        try:
-            names = client._fetches[fetch if type(fetch) is str else tuple(fetch)]
-        except (KeyError, TypeError):
-            names = client._fetch_names(fetch)
-        if type(feed) is not dict:
-            feed = client._feed_dict(feed)
-        result = client._groups[0][1].call(client._config.spec, feed, names, is_batch, False, 0, client.rpc_timeout_ms, False)
-        if result is None:
-            raise InternalError("the model gave nothing")
-        return result
+        return self.client.ask(feed, fetch, is_batch)
 
     def _postprocess(self, feed, fetch, fetch_map):
         if self._post_arity is None:

@@ -50,7 +50,6 @@ def brpc(op):
     if op.conf.get("use_encryption_model"):
         client.use_key(op.conf["encryption_key"])
     client.connect(op.conf["server_endpoints"], encryption=bool(op.conf.get("use_encryption_model")))
-    group = client._groups[0][1]
     fetch = op.conf.get("fetch_list") or client.get_fetch_names()
 
     def call(feed, log_id):
@@ -58,7 +57,7 @@ def brpc(op):
         if wrong:
             return None, Err.INPUT_PARAMS_ERROR.value, wrong
         try:
-            return group.call(client._config.spec, feed, fetch, True, False, log_id or 0, client.rpc_timeout_ms, False), 0, ""
+            return client.ask(feed, fetch, True, log_id or 0), 0, ""
         except (OarError, ValueError, TypeError) as e:
             return _failed(op, e)
     return call
