@@ -6,7 +6,7 @@
     bench/service.py memory [--times 10000]    loads and unloads: resident memory comes back
     bench/service.py crosscheck [--times 1000000]   unique questions under batching, cache, reload, vanishing callers
     bench/service.py overload [--seconds 60]   calls at ten times the rate that can be served
-    bench/service.py trace [--times 5]         what tracing live requests costs
+    bench/service.py trace [--times 8]         what tracing live requests costs
     bench/service.py batching [--model DIR]    64 callers, unequal lengths: batching on against off
     bench/service.py overlap                   examples/graphs/blend.yml: two branches against one
     bench/service.py images --model DIR        16 callers in batches against the engine's own best
@@ -289,33 +289,42 @@ def overload(args, work):
                                                 recovery < 1)
 
 
-def cpu_us_a_call(server, source, seconds, inputs=()):
-    """Processor time of the server for one call, while 8 callers keep it busy from another processor."""
-    begin = server.cpu_s()
-    run = json.loads(load(server, source, seconds, 8, processor=1, inputs=inputs).communicate()[0])
-    return 1e6 * (server.cpu_s() - begin) / (run["calls"] * (seconds + 0.5) / seconds)
+def answered(server):
+    text = server.post("/metrics", method="GET")[1].decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.split("\n") if line.startswith("nv_inference_request_success"))
+
+
+def cpu_us_a_call(server, seconds):
+    """Processor time of the server for one of the calls that it answers meanwhile."""
+    calls, cpu = answered(server), server.cpu_s()
+    time.sleep(seconds)
+    return 1e6 * (server.cpu_s() - cpu) / (answered(server) - calls)
 
 
 def trace(args, work):
-    """What it costs that live requests can be traced (off, against the same calls), and what tracing them costs."""
+    """What tracing live requests costs: while 8 callers keep the server busy from another processor, pairs of a second without and
+    one with somebody looking; the median of the pairs' ratios, so that what changes more slowly than they do counts little."""
     out, worst = {}, 0
     for name in ("fit_a_line", "lenet_digits", "imdb_lstm"):
         source = ZOO / name / "pdmodel26"
         server = Server("--model", f"m={source}", "--thread", "1", processor=0)
         server.wait()
-        cpu_us_a_call(server, source, 0.5)
-        off, on = [], []
+        callers = load(server, source, 600, 8, processor=1)
+        time.sleep(1)
+        pairs = []
         for _ in range(args.times):
-            off.append(cpu_us_a_call(server, source, 1))
-            looking = threading.Thread(target=server.post, args=("/debug/trace?seconds=1.9", None, "GET"))
+            off = cpu_us_a_call(server, 1.2)
+            looking = threading.Thread(target=server.post, args=("/debug/trace?seconds=2", None, "GET"))
             looking.start()
-            time.sleep(0.05)
-            on.append(cpu_us_a_call(server, source, 1))
+            time.sleep(0.1)
+            pairs.append((off, cpu_us_a_call(server, 1.2)))
             looking.join()
+        callers.kill()
+        callers.wait()
         server.stop()
-        more = statistics.median(on) / statistics.median(off) - 1
+        more = statistics.median(on / off for off, on in pairs) - 1
         worst = max(worst, more)
-        out[name] = {"off_us": round(statistics.median(off), 2), "on_us": round(statistics.median(on), 2), "more_percent": round(100 * more, 1)}
+        out[name] = {"off_us": round(statistics.median(p[0] for p in pairs), 2), "more_percent": round(100 * more, 1)}
     return out, worst < 0.05
 
 
@@ -416,7 +425,7 @@ def main():
     parser.add_argument("--share", type=float, default=0.4, help="reload: the load, of what the server does at most")
     parser.add_argument("--rows", type=int, help="batching, images: the most in one batch")
     args = parser.parse_args()
-    args.times = args.times or {"reload": 100, "kill": 200, "memory": 10000, "crosscheck": 1000000, "trace": 5, "batching": 3}.get(args.what, 0)
+    args.times = args.times or {"reload": 100, "kill": 200, "memory": 10000, "crosscheck": 1000000, "trace": 8, "batching": 3}.get(args.what, 0)
     with tempfile.TemporaryDirectory() as work:
         figures, fine = globals()[args.what](args, pathlib.Path(work))
     print(json.dumps({"what": args.what, **figures, "holds": fine}))
