@@ -188,8 +188,8 @@ static status on_readable(struct load *l, struct load_conn *c, struct err *e)
     return on_bytes(l, c, e);
 }
 
-/* A broken connection is an error and is replaced; a server that cannot be reached any more ends
- * the run. */
+/* A broken connection is replaced, and is an error where it had a call in flight: a server may close one that was silent for
+ * long. One that cannot be reached any more ends the run. */
 static status serve_event(struct load *l, const struct epoll_event *event, struct err *e)
 {
     struct load_conn *c = event->data.ptr;
@@ -202,7 +202,8 @@ static status serve_event(struct load *l, const struct epoll_event *event, struc
         s = on_readable(l, c, e);
     if (s == OK || c->to.fd < 0)
         return s;
-    count_error(l, e);
+    if (c->busy)
+        count_error(l, e);
     return replace(l, c, e);
 }
 

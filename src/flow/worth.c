@@ -6,7 +6,7 @@
 #define SELDOM     64                 /* and later */
 #define FADE_AT    256                /* runs whose sums are halved, so that the past fades */
 #define FAR        4                  /* times the mean: no run counts for more */
-#define HANDOVER   10000.0            /* ns: to another thread and back */
+#define HANDOVER   20000.0            /* ns: to another thread and back, by what both spend */
 #define QUICK_NS   200000.0           /* what the server computes on the loop that read it */
 #define TRIAL_NS   UINT64_C(30000000) /* for which requests pass the queue, */
 #define TRIAL_EACH 512                /* once in so many batches */

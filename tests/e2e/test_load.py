@@ -76,3 +76,9 @@ def test_report_is_one_page_with_plots(server, feeds, tmp_path):
     for plot in plots:
         lines = ET.fromstring(plot).findall("polyline")
         assert lines and all(0 <= float(y) <= 260 for line in lines for _, y in (p.split(",") for p in line.get("points").split()))
+
+
+def test_a_silent_connection_that_the_server_closes_is_no_error(serve, feeds):
+    with serve("--model", f"uci={ZOO / 'fit_a_line' / 'pdmodel26'}", "--request-timeout", "1") as server:
+        out = bench(server, feeds, "--protocol", "brpc", "--concurrency", "8", "--rate", "20", "--seconds", "2.5")
+        assert out["errors"] == 0 and out["calls"] > 30, out
