@@ -18,6 +18,7 @@
 #define ENCRYPT_BYTES     ((size_t)64 << 10) /* at a time */
 #define WIRE_BYTES        ((size_t)1 << 20)
 #define QUEUE_FULL_US     1000
+#define UNIX_SEND_BYTES   (1 << 20)
 
 /* Waits for events; the deadline is rounded up to poll's milliseconds. */
 static status wait_for(int fd, short events, uint64_t deadline_ns, struct err *e)
@@ -75,12 +76,15 @@ static status connect_unix(const struct endpoint *at, uint64_t deadline_ns, int 
         to.sun_path[0] = '\0';
     socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
     bytes += to.sun_path[0] != '\0'; /* a path ends with a NUL, and a name does not */
-    for (;;) {
-        status s = connect_one((const struct sockaddr *)&to, bytes, deadline_ns, fd, e);
-        if (s != BUSY || clock_ns() >= deadline_ns)
-            return s;
+    status s;
+    while ((s = connect_one((const struct sockaddr *)&to, bytes, deadline_ns, fd, e)) == BUSY &&
+           clock_ns() < deadline_ns)
         usleep(QUEUE_FULL_US);
-    }
+    /* It does not grow by itself as TCP's does, and what does not fit costs a wait; the system bounds it. */
+    int room = UNIX_SEND_BYTES;
+    if (s == OK)
+        setsockopt(*fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    return s;
 }
 
 static status connect_host(const struct endpoint *at, uint64_t deadline_ns, int *fd, struct err *e)
