@@ -60,7 +60,7 @@ static const struct option options[] = {
     { NULL, OPT_TITLE, 0, NULL, NULL, "addresses", 0, 0, NULL },
     { "port", OPT_INT, FIELD(port), "N", "9292", "the port of every protocol; 0 picks a free one", 0, 65535, NULL },
     { "host", OPT_TEXT, FIELD(host), "ADDRESS", "0.0.0.0", "the address to listen on", 0, 0, "bind" },
-    { "listen", OPT_LIST, FIELD(bind), "HOST:PORT|unix:PATH", NULL, "a further address to listen on; repeatable", 0, 0, NULL },
+    { "listen", OPT_LIST, FIELD(bind), "HOST:PORT|unix:PATH", NULL, "a further address to listen on, unix:@NAME for one without a file; repeatable", 0, 0, NULL },
     { "proxy-protocol", OPT_FLAG, FIELD(proxy_protocol), NULL, NULL, "every connection begins with a PROXY header, version 2", 0, 0, NULL },
     { "prometheus-port", OPT_INT, FIELD(prometheus_port), "N", "0", "a port of their own for metrics; 0: /metrics on --port alone", 0, 65535, "metrics-port" },
     { NULL, OPT_TITLE, 0, NULL, NULL, "who may ask", 0, 0, NULL },

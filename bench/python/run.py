@@ -98,21 +98,52 @@ def bench_in_process(model):
 
 
 def bench_client(model, scratch):
-    with oar.serve(model, quiet=True) as server:
-        c, feed = connected(server.address, model), {"x": ROW}
-        cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["price"], batch=True), 4000)
-        note("Client.predict, fit_a_line: CPU", cpu, "us")
-        note("Client.predict, fit_a_line: latency", wall, "us")
+    unix = f"unix:{scratch}/oar.sock"
+    with oar.serve(model, quiet=True, listen=unix) as server:
+        feed = {"x": ROW}
+        for where, address in (("", server.address), (", unix socket", unix)):
+            c = connected(address, model)
+            cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["price"], batch=True), 4000)
+            note(f"Client.predict, fit_a_line{where}: CPU", cpu, "us")
+            note(f"Client.predict, fit_a_line{where}: latency", wall, "us")
+        c = connected(server.address, model)
         for threads in (1, 2, 4, 8):
             note(f"one Client, {threads} threads: calls a second", shared(c, feed, threads), "/s")
     image = os.path.join(scratch, "image_model")
     image_model(image)
-    with oar.serve(image, quiet=True) as server:
-        c, feed = connected(server.address, image), {"image": np.random.default_rng(0).random((3, 224, 224), "float32")}
-        assert c.predict(feed=feed, fetch=["score"]) is not None, c.last_error
-        cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["score"]), 300)
-        note("Client.predict, 3x224x224 image: CPU", cpu, "us")
-        note("Client.predict, 3x224x224 image: latency", wall, "us")
+    feed = {"image": np.random.default_rng(0).random((3, 224, 224), "float32")}
+    with oar.serve(image, quiet=True, listen=unix) as server:
+        for where, address in (("", server.address), (", unix socket", unix)):
+            c = connected(address, image)
+            assert c.predict(feed=feed, fetch=["score"]) is not None, c.last_error
+            cpu, wall = per_call(lambda: c.predict(feed=feed, fetch=["score"]), 300)
+            note(f"Client.predict, 3x224x224 image{where}: CPU", cpu, "us")
+            note(f"Client.predict, 3x224x224 image{where}: latency", wall, "us")
+    note("the same bytes to a process that reads them: CPU", floor_of(feed["image"]), "us")
+
+
+def floor_of(array):
+    """CPU us of one send of these bytes over loopback and of hearing one byte of answer: what no client can be below."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    pid = os.fork()
+    if pid == 0:
+        peer, room, n = listener.accept()[0], bytearray(1 << 20), 0
+        while got := peer.recv_into(room):
+            n += got
+            if n >= array.nbytes:
+                peer.sendall(b"x")
+                n -= array.nbytes
+        os._exit(0)
+    with socket.create_connection(listener.getsockname()) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = memoryview(array).cast("B")
+
+        def ask():
+            s.sendall(data)
+            s.recv(1)
+        cpu = per_call(ask, 300)[0]
+    os.waitpid(pid, 0)
+    return cpu
 
 
 def shared(client, feed, threads, seconds=1.0):

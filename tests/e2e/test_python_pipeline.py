@@ -206,6 +206,30 @@ op:
         assert bad["err_no"] == 10000 and "Raise_msg: cannot reshape" in bad["err_msg"] and "FunctionName: preprocess" in bad["err_msg"]
 
 
+def prepared(conf, **op):
+    server = PipelineServer("x")
+    server.set_response_op(ResponseOp(input_ops=[Op(name="uci", input_ops=[RequestOp()], **op)]))
+    server.prepare_server(yml_dict={"rpc_port": free_port(), **conf})
+    return server
+
+
+@pytest.mark.parametrize("conf, words", [
+    ({"op": [1]}, "[CONF] op must be a map, but get list"), ({"dag": 5}, "[CONF] dag must be a map, but get int"),
+    ({"dag": {"tracer": 5}}, "[CONF] dag.tracer must be a map"), ({"dag": {"tracer": {"interval_s": "x"}}}, "dag.tracer.interval_s must be int"),
+    ({"op": {"uci": {"client_type": "soap"}}}, "client_type is one of local_predictor, brpc"),
+    ({"op": {"uci": {"local_service_conf": {"model_config": "/nowhere"}}}}, "op.uci: model_config '/nowhere' is not there"),
+])
+def test_configurations_that_cannot_be(conf, words):
+    with pytest.raises(SystemExit) as e:
+        prepared(conf)
+    assert words in str(e.value)
+
+
+def test_an_operator_that_the_graph_has_not_is_named(capsys):
+    prepared({"op": {"ucy": {"concurrency": 2}}})
+    assert "[CONF] op.ucy is of no operator of this graph, which has ['uci']" in capsys.readouterr().err
+
+
 def test_what_a_local_service_is_told(capsys):
     conf = op_conf({"local_service_conf": {"model_config": str(UCI), "client_type": "local_predictor", "precision": "bf16", "thread_num": 3,
                                            "device_type": 1, "devices": "0,1"}}, "uci")
@@ -524,7 +548,7 @@ server.run_server()
     ({}, "rpc_port or http_port must be given"),
     ({"http_port": 9999, "dag": {"retry": 0}}, "dag.retry must be >= 1, but get 0"),
     ({"http_port": 9999, "op": {"uci": {"concurrency": "2.5"}}}, "op.uci.concurrency must be int type"),
-    ({"http_port": 9999, "op": {"uci": []}}, "op.uci. must be a map"),
+    ({"http_port": 9999, "op": {"uci": []}}, "op.uci must be a map"),
 ])
 def test_configurations_that_are_wrong(conf, words):
     server = PipelineServer("s")

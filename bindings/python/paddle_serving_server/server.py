@@ -251,7 +251,11 @@ class Server:
         if isinstance(model_config_paths_args, (str, os.PathLike)):
             model_config_paths_args = [model_config_paths_args]
         if isinstance(model_config_paths_args, dict):
-            paths = {parse_node(op).name: os.fspath(path) for op, path in model_config_paths_args.items()}
+            try:
+                paths = {parse_node(op).name: os.fspath(path) for op, path in model_config_paths_args.items()}
+            except text_format.ParseError:
+                raise ValueError("the keys of load_model_config's dict are operators as OpMaker.create gave them, and not "
+                                 f"{list(model_config_paths_args)}") from None
             unknown = set(paths) - {n.name for n in nodes}
             if unknown:
                 raise ValueError(f"{sorted(unknown)} are no operators of the graph that run a model; those are "

@@ -1,10 +1,12 @@
 """PipelineServer: config.yml, the server in C in front of the graph (HTTP and gRPC), local model servers behind it."""
+import os
 import sys
 
 from .. import _crew
 from ..util import GetAvailablePortGenerator, dump_pid_file, forget_pid_file, port_is_available
 from . import log
 from .dag import Dag, Work
+from .model_call import CALLS
 from .tracer import Tracer
 
 # path in the file -> (type, default, least value); a value that does not fit ends the program as the original does
@@ -13,6 +15,7 @@ TOP = {"rpc_port": (int, None, 1024), "http_port": (int, None, 1024), "worker_nu
 DAG = {"retry": (int, 1, 1), "client_type": (str, "brpc", None), "use_profile": (bool, False, None), "channel_size": (int, 0, 0),
        "is_thread_op": (bool, True, None), "channel_recv_frist_arrive": (bool, False, None), "enable_prometheus": (bool, False, None),
        "prometheus_port": (int, 19393, 1)}
+TRACER = {"interval_s": (int, -1, -1)}
 OP = {"concurrency": (int, 1, 1), "timeout": (int, -1, -1), "retry": (int, 1, 1), "batch_size": (int, 1, 1),
       "auto_batching_timeout": (int, -1, -1), "server_endpoints": (list, None, None), "fetch_list": (list, None, None),
       "client_config": (str, None, None), "client_type": (str, None, None), "use_encryption_model": (bool, False, None),
@@ -27,12 +30,15 @@ WITHOUT_EFFECT = (("devices", ("",)), ("device_type", (0, -1)), ("use_calib", (F
 FULL_BATCH_WAIT_MS = 5  # a batch waits so long where the file gives a batch_size and no auto_batching_timeout
 
 
+def as_map(conf, where):
+    if conf is not None and not isinstance(conf, dict):
+        raise SystemExit(f"[CONF] {where} must be a map, but get {type(conf).__name__}")
+    return conf or {}
+
+
 def checked(conf, rows, where=""):
     """The values of one part of the file, with defaults; unknown keys are left out."""
-    if conf is None:
-        conf = {}
-    if not isinstance(conf, dict):
-        raise SystemExit(f"[CONF] {where or 'the file'} must be a map, but get {type(conf).__name__}")
+    conf = as_map(conf, where.rstrip(".") or "the file")
     out = {}
     for key, (kind, default, least) in rows.items():
         value = conf.get(key, default)
@@ -72,9 +78,9 @@ def read_conf(yml_file=None, yml_dict=None):
     if conf["rpc_port"] is None:
         conf["rpc_port"] = GetAvailablePortGenerator().next()
     conf["dag"] = checked(raw.get("dag"), DAG, "dag.")
-    tracer = (raw.get("dag") or {}).get("tracer") or {}
-    conf["dag"]["tracer_interval_s"] = tracer.get("interval_s", -1)
-    conf["op"] = raw.get("op") or raw.get("ops") or {}
+    tracer = checked(as_map(raw.get("dag"), "dag").get("tracer"), TRACER, "dag.tracer.")
+    conf["dag"]["tracer_interval_s"] = tracer["interval_s"]
+    conf["op"] = as_map(raw.get("op") or raw.get("ops"), "op")
     return conf
 
 
@@ -99,6 +105,11 @@ def op_conf(raw, name, handler=None):
         _say_what_does_nothing(name, service)
         for key in ("model_config", "client_type", "fetch_list"):
             conf[key] = service[key] or conf.get(key)
+    if conf["client_type"] is not None and conf["client_type"] not in CALLS:
+        raise SystemExit(f"[CONF] op.{name}: client_type is one of {', '.join(CALLS)}, and not {conf['client_type']!r}")
+    if conf["model_config"] is not None and not os.path.exists(conf["model_config"]):
+        raise SystemExit(f"[CONF] op.{name}: model_config {conf['model_config']!r} is not there: give the server's folder that save_model or "
+                         "convert wrote")
     if conf["batch_size"] > 1 and conf["auto_batching_timeout"] <= 0:
         conf["auto_batching_timeout"] = FULL_BATCH_WAIT_MS
     return conf
@@ -159,6 +170,9 @@ class PipelineServer:
             raise ValueError("no graph: call set_response_op before prepare_server")
         self._conf = read_conf(yml_file, yml_dict)
         self._dag = Dag(self._response_op, self._conf["dag"])
+        names = [op.name for op in self._dag.ops]
+        for stranger in set(self._conf["op"]) - set(names):
+            print(f"[CONF] op.{stranger} is of no operator of this graph, which has {names}", file=sys.stderr, flush=True)
         for op in self._dag.ops:
             op.configure(op_conf(self._conf["op"].get(op.name), op.name, op.local_service_handler))
         for port in (self._conf["rpc_port"], self._conf["http_port"]):
