@@ -26,6 +26,24 @@ static void put_pir_names(struct buf *b, const char *type)
             buf_printf(b, "%s`%s`", told++ > 0 ? ", " : "", r->name);
 }
 
+/* An operator that the reader works out itself becomes none. */
+static void put_becomes(struct buf *b, const char *canonical)
+{
+    if (canonical != NULL)
+        buf_printf(b, "`%s` |\n", canonical);
+    else
+        buf_str(b, "a constant |\n");
+}
+
+static void put_control(struct buf *b)
+{
+    const struct control_row *r;
+    for (int i = 0; (r = control_row_at(i)) != NULL; i++) {
+        buf_printf(b, r->pir != NULL ? "| `%s` | `%s` | " : "| `%s` |  | ", r->type, r->pir);
+        put_becomes(b, r->canonical);
+    }
+}
+
 static void put_paddle(struct buf *b, struct arena *a)
 {
     const struct op_row *r, **sorted;
@@ -46,9 +64,11 @@ static void put_paddle(struct buf *b, struct arena *a)
     for (int i = 0; i < count; i++) {
         buf_printf(b, "| `%s` | ", sorted[i]->type);
         put_pir_names(b, sorted[i]->type);
-        buf_printf(b, " | `%s` |\n", sorted[i]->canonical);
+        buf_str(b, " | ");
+        put_becomes(b, sorted[i]->canonical);
     }
-    buf_str(b, "| `while` | `while` | `while` |\n| `conditional_block` | `if` | `if` |\n\n");
+    put_control(b);
+    buf_str(b, "\n");
 }
 
 static int by_onnx_type(const void *a, const void *b)
@@ -72,15 +92,19 @@ static void put_onnx(struct buf *b, struct arena *a)
     buf_printf(b,
                "## ONNX\n\n%d operators of the default domain.\n\n| ONNX | becomes |\n|---|---|\n",
                own);
-    for (int i = 0; i < own; i++)
-        buf_printf(b, "| `%s` | `%s` |\n", sorted[i]->type, sorted[i]->canonical);
+    for (int i = 0; i < own; i++) {
+        buf_printf(b, "| `%s` | ", sorted[i]->type);
+        put_becomes(b, sorted[i]->canonical);
+    }
     if (own == count)
         return;
     buf_printf(b, "\n%d of other domains.\n\n| domain | operator | becomes |\n|---|---|---|\n",
                count - own);
     for (int i = 0; (r = onnx_row_at((size_t)i, &domain)) != NULL; i++)
-        if (domain[0] != '\0')
-            buf_printf(b, "| `%s` | `%s` | `%s` |\n", domain, r->type, r->canonical);
+        if (domain[0] != '\0') {
+            buf_printf(b, "| `%s` | `%s` | ", domain, r->type);
+            put_becomes(b, r->canonical);
+        }
 }
 
 /* ---- what the engine computes ---- */

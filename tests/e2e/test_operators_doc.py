@@ -20,3 +20,10 @@ def test_the_list_names_operators_of_each_format():
     assert "| `conv2d` | `conv2d` | `conv2d` |" in rows
     assert any(row.startswith("| `LayerNormalization` |") for row in rows)
     assert any(row.startswith("| `attention` |") for row in rows)
+
+
+def test_every_operator_of_the_list_says_what_becomes_of_it():
+    text = run_oar("inspect", "--operators").stdout
+    assert "(null)" not in text
+    assert "| `recurrent` |  | `while` |" in text.splitlines()
+    assert "| `Constant` | a constant |" in text.splitlines()

@@ -18,7 +18,7 @@ os.environ.setdefault("FLAGS_enable_pir_api", "0")  # program descriptions, not 
 import frame  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
-FAMILIES = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("record", "frame"))
+FAMILIES = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("record", "record_pir", "frame"))
 
 
 def main():

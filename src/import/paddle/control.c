@@ -535,18 +535,24 @@ static status lower_recurrent(struct lower *l, struct site *s)
     return bind_sequences(r, n);
 }
 
+// clang-format off
+static const struct control_row rows[] = {
+    { "while",                   "while", "while", lower_while },
+    { "conditional_block",       "if",    "if",    lower_conditional },
+    { "conditional_block_infer", NULL,    "if",    lower_conditional },
+    { "recurrent",               NULL,    "while", lower_recurrent },
+};
+// clang-format on
+
+const struct control_row *control_row_at(int index)
+{
+    return index >= 0 && (size_t)index < ARRAY_LEN(rows) ? &rows[index] : NULL;
+}
+
 control_fn *control_lowering(struct str type)
 {
-    // clang-format off
-    static const struct { const char *type; control_fn *fn; } row[] = {
-        { "while",                   lower_while },
-        { "conditional_block",       lower_conditional },
-        { "conditional_block_infer", lower_conditional },
-        { "recurrent",               lower_recurrent },
-    };
-    // clang-format on
-    for (size_t i = 0; i < ARRAY_LEN(row); i++)
-        if (str_is(type, row[i].type))
-            return row[i].fn;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (str_is(type, rows[i].type))
+            return rows[i].lower;
     return NULL;
 }

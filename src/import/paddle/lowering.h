@@ -29,6 +29,4 @@ struct lower {
 /* The operators of the block numbered `index`, into the scope's graph. */
 status lower_block(struct lower *l, struct scope *scope, int index);
 
-/* An operator that runs blocks of its program. */
-typedef status control_fn(struct lower *l, struct site *s);
 control_fn *control_lowering(struct str type); /* NULL: it is none */

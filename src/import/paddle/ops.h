@@ -25,6 +25,19 @@ struct op_row {
 const struct op_row *op_row_find(struct str type); /* NULL: not supported */
 const struct op_row *op_row_at(int index);         /* all rows; NULL behind the last */
 
+/* An operator that runs blocks of its program (control.c). */
+struct lower;
+typedef status control_fn(struct lower *l, struct site *s);
+
+struct control_row {
+    const char *type;      /* Paddle's */
+    const char *pir;       /* what PIR calls it, or NULL */
+    const char *canonical; /* the operator that it becomes */
+    control_fn *lower;
+};
+
+const struct control_row *control_row_at(int index); /* NULL behind the last */
+
 /* Each family ends with a row without type. */
 extern const struct op_row paddle_math[], paddle_image[], paddle_shape[], paddle_sequence[],
     paddle_unary[], paddle_binary[], paddle_image_nd[], paddle_resize[], paddle_boxes[];

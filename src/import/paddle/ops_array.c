@@ -21,6 +21,15 @@ static status bind_array(struct site *s, struct value *v)
     return OK;
 }
 
+/* Paddle 3 makes an array before anything is written to it. */
+static status import_create(struct site *s)
+{
+    struct value *none, *out;
+    TRY(empty_array(s, &none));
+    TRY(site_add1(s, "identity", &none, 1, &out));
+    return bind_array(s, out);
+}
+
 static status import_write(struct site *s)
 {
     struct value *in[3 + LOD_MAX], *out;
@@ -186,6 +195,7 @@ static status import_reorder(struct site *s)
 
 // clang-format off
 const struct op_row paddle_array[] = {
+    { "create_array",               "identity",     import_create,    LOD_OWN },
     { "write_to_array",             "array_write",  import_write,     LOD_OWN },
     { "read_from_array",            "array_read",   import_read,      LOD_OWN },
     { "lod_array_length",           "array_length", import_length,    LOD_OWN },

@@ -1,6 +1,8 @@
 /* Elementwise operators of two tensors, with Paddle's own broadcasting. */
 #include "import/paddle/site.h"
 
+#include <string.h>
+
 /* The operand of lower rank as NumPy's broadcasting wants it: Paddle lays its dimensions over those
  * of the other from `axis` on, NumPy over the last ones, so dimensions of 1 are appended. Paddle
  * also lets it end in 1s that stick out, which are cut. */
@@ -30,11 +32,26 @@ static status broadcast_in(struct site *s, struct value *in[2])
     return align(s, in[low], in[1 - low]->shape.rank, axis, &in[low]);
 }
 
+/* Of truths, a sum is "or" and a product is "and"; bits of them are truths. */
+static const char *of_truths(const char *canonical)
+{
+    static const char *const row[][2] = {
+        { "add", "or" },         { "max", "or" },        { "mul", "and" },         { "min", "and" },
+        { "bitwise_and", "and" }, { "bitwise_or", "or" }, { "bitwise_xor", "xor" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(row); i++)
+        if (strcmp(canonical, row[i][0]) == 0)
+            return row[i][1];
+    return canonical;
+}
+
 static status import_elementwise(struct site *s)
 {
     struct value *in[2], *out;
+    const char *op = s->row->canonical;
     TRY(broadcast_in(s, in));
-    TRY(site_add1(s, s->row->canonical, in, 2, &out));
+    bool truths = in[0]->dtype == DTYPE_BOOL && in[1]->dtype == DTYPE_BOOL;
+    TRY(site_add1(s, truths ? of_truths(op) : op, in, 2, &out));
     return site_bind(s, "Out", out);
 }
 
@@ -128,6 +145,8 @@ const struct op_row paddle_binary[] = {
     { "logical_and",          "and",           import_truth,       LOD_SHARE },
     { "logical_or",           "or",            import_truth,       LOD_SHARE },
     { "logical_xor",          "xor",           import_truth,       LOD_SHARE },
+    { "bitwise_left_shift",   "shift_left",    import_elementwise, LOD_SHARE },
+    { "bitwise_right_shift",  "shift_right",   import_elementwise, LOD_SHARE },
     { "bitwise_and",          "bitwise_and",   import_elementwise, LOD_SHARE },
     { "bitwise_or",           "bitwise_or",    import_elementwise, LOD_SHARE },
     { "bitwise_xor",          "bitwise_xor",   import_elementwise, LOD_SHARE },

@@ -110,7 +110,8 @@ static status import_slice(struct site *s)
                              .starts = attr_i64s(s, "starts"),
                              .ends = attr_i64s(s, "ends"),
                              .steps = attr_i64s(s, "strides"),
-                             .front = str_is(s->op->type, "strided_slice") };
+                             .front = str_is(s->op->type, "strided_slice") &&
+                                      !attr_bool(s, "numpy_ends", false) }; /* pir/table.c */
     struct attr_ints drop = attr_i64s(s, "decrease_axis");
     TRY(add_slice(s, x, &a, &part));
     TRY(drop_dims(s, part, &drop, &out));

@@ -11,6 +11,15 @@ static status import_plain(struct site *s)
     return site_bind(s, "Out", out);
 }
 
+/* The bits of a truth are the truth. */
+static status import_bits(struct site *s)
+{
+    struct value *x, *out;
+    TRY(site_in(s, "X", &x));
+    TRY(site_add1(s, x->dtype == DTYPE_BOOL ? "not" : "bitwise_not", &x, 1, &out));
+    return site_bind(s, "Out", out);
+}
+
 /* ---- operators with numbers: where Paddle keeps what curve_attrs has, and what stands for an absent one ---- */
 
 struct number {
@@ -216,7 +225,7 @@ const struct op_row paddle_unary[] = {
     { "logsigmoid",       "logsigmoid",       import_plain,     LOD_SHARE },
     { "tanh_shrink",      "tanh_shrink",      import_plain,     LOD_SHARE },
     { "logical_not",      "not",              import_plain,     LOD_SHARE },
-    { "bitwise_not",      "bitwise_not",      import_plain,     LOD_SHARE },
+    { "bitwise_not",      "bitwise_not",      import_bits,      LOD_SHARE },
     { "isnan_v2",         "isnan",            import_plain,     LOD_SHARE },
     { "isinf_v2",         "isinf",            import_plain,     LOD_SHARE },
     { "isfinite_v2",      "isfinite",         import_plain,     LOD_SHARE },

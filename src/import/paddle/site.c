@@ -78,8 +78,11 @@ status site_in_ints(struct site *s, const char *whole, const char *list, struct 
     if (*out != NULL || d == NULL || d->arg_count == 0)
         return OK;
     TRY(site_ins(s, list, &part, &count));
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         TRY(site_reshape(s, part[i], &(struct attr_ints){ 1, { -1 } }, &part[i]));
+        if (part[i]->dtype != part[0]->dtype) /* a shape's int32 beside an index's int64 */
+            TRY(site_cast(s, part[i], part[0]->dtype, &part[i]));
+    }
     if (count == 1) {
         *out = part[0];
         return OK;

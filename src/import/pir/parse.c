@@ -6,6 +6,8 @@
 #include "codec/json.h"
 #include "import/pir/list.h"
 
+#include <math.h>
+
 #define REGION_DEPTH 16 /* of control flow inside control flow */
 
 struct parse {
@@ -92,6 +94,7 @@ static void parse_type(struct parse *p, struct pir_type *out)
         if (str_is(key, "#")) {
             kind = json_string(&p->j);
             out->is_list = str_is(kind, "0.t_vec");
+            out->is_array = str_is(kind, "1.t_dense_tensor_array");
         } else if (str_is(key, "D")) {
             parse_type_data(p, out);
         } else {
@@ -123,6 +126,14 @@ static void parse_value(struct parse *p, struct pir_value *out)
 static bool is_float_kind(struct str kind)
 {
     return str_is(kind, "0.a_f32") || str_is(kind, "0.a_f64");
+}
+
+/* What JSON has no number for: {"#": "0.a_f32", "VD": "-INF"}. */
+static double void_number(struct str text)
+{
+    return str_is(text, "INF")    ? INFINITY
+           : str_is(text, "-INF") ? -INFINITY
+                                  : NAN;
 }
 
 static void parse_scalar(struct parse *p, struct str kind, struct pir_attr *out)
@@ -175,7 +186,7 @@ static void parse_list(struct parse *p, struct pir_attr *out)
     }
 }
 
-/* {"#": kind, "D": value} */
+/* {"#": kind, "D": value}, or "VD" for a number that JSON has not. */
 static void parse_attr_value(struct parse *p, struct pir_attr *out)
 {
     struct str key;
@@ -191,6 +202,8 @@ static void parse_attr_value(struct parse *p, struct pir_attr *out)
             parse_list(p, out);
         else if (str_is(key, "D"))
             parse_scalar(p, out->kind, out);
+        else if (str_is(key, "VD") && json_peek(&p->j) == JSON_STRING)
+            out->f = void_number(json_string(&p->j));
         else
             json_skip(&p->j);
     }

@@ -17,6 +17,7 @@ struct pir_type {
     struct pir_type *item; /* of a list (0.t_vec): item_count of them */
     int item_count;
     bool is_list;
+    bool is_array; /* tensors that operators append, element and shape are one's */
 };
 
 struct pir_value {

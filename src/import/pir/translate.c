@@ -120,7 +120,7 @@ static status declare(struct translate *t, struct str name, const struct pir_typ
     if (v == NULL)
         return no_memory(t);
     *v = (struct var_desc){ .name = name,
-                            .kind = VAR_LOD_TENSOR,
+                            .kind = type->is_array ? VAR_TENSOR_ARRAY : VAR_LOD_TENSOR,
                             .data_type = data_type_of(type->element),
                             .persistable = persistable,
                             .shape = type->shape,
@@ -550,6 +550,50 @@ static status translate_split(struct translate *t)
     return OK;
 }
 
+/* One of the list's tensors under another number. */
+static status translate_item(struct translate *t)
+{
+    const struct pir_attr *index = find_attr(t->op, "index");
+    struct entry *list, *x = t->op->out_count == 1 ? entry_of(t, t->op->out[0].id) : NULL;
+    TRY(need_operand(t, 0, &list));
+    if (x == NULL || x->name != NULL || index == NULL || index->i < 0 || index->i >= list->count)
+        return fault(t, CORRUPT, "it does not name one of the list's tensors");
+    *x = (struct entry){ .name = &list->name[index->i],
+                         .count = 1,
+                         .data_type = data_type_of(t->op->out[0].type.element) };
+    return OK;
+}
+
+/* ---- arrays: variables that operators append to, and what is written is the variable again ---- */
+
+static status translate_create_array(struct translate *t)
+{
+    if (t->op->out_count != 1 || !t->op->out[0].type.is_array)
+        return fault(t, CORRUPT, "expected one array as result");
+    TRY(name_value(t, &t->op->out[0]));
+    struct op_desc *op = add_op(t, "create_array");
+    return op != NULL && add_out(t, op, "Out", entry_of(t, t->op->out[0].id)->name) ? OK
+                                                                                    : no_memory(t);
+}
+
+/* array, item, place */
+static status translate_array_write(struct translate *t)
+{
+    struct entry *array, *item, *place, *x;
+    TRY(need_operand(t, 0, &array));
+    TRY(need_operand(t, 1, &item));
+    TRY(need_operand(t, 2, &place));
+    x = t->op->out_count == 1 ? entry_of(t, t->op->out[0].id) : NULL;
+    if (x == NULL || x->name != NULL || array->count != 1)
+        return fault(t, CORRUPT, "expected one array, and one result that is not made before");
+    struct op_desc *op = add_op(t, "write_to_array");
+    if (op == NULL || !add_in(t, op, "X", item->name) || !add_in(t, op, "I", place->name) ||
+        !add_out(t, op, "Out", array->name))
+        return no_memory(t);
+    *x = (struct entry){ .name = array->name, .count = 1 };
+    return OK;
+}
+
 /* ---- ends ---- */
 
 static status translate_param(struct translate *t)
@@ -747,7 +791,8 @@ static special_fn *find_special(struct str name)
     static const struct { const char *name; special_fn *fn; } row[] = {
         { "p", translate_param },         { "1.data", translate_data },     { "1.fetch", translate_fetch },
         { "0.combine", translate_combine }, { "0.split", translate_split }, { "1.while", translate_while },
-        { "1.if", translate_if },
+        { "1.if", translate_if },         { "0.slice", translate_item },    { "1.create_array", translate_create_array },
+        { "1.create_array_like", translate_create_array }, { "1.array_write_", translate_array_write },
     };
     // clang-format on
     for (size_t i = 0; i < ARRAY_LEN(row); i++)
