@@ -36,8 +36,9 @@ static status broadcast_in(struct site *s, struct value *in[2])
 static const char *of_truths(const char *canonical)
 {
     static const char *const row[][2] = {
-        { "add", "or" },         { "max", "or" },        { "mul", "and" },         { "min", "and" },
-        { "bitwise_and", "and" }, { "bitwise_or", "or" }, { "bitwise_xor", "xor" },
+        { "add", "or" },          { "max", "or" },          { "mul", "and" },
+        { "min", "and" },         { "bitwise_and", "and" }, { "bitwise_or", "or" },
+        { "bitwise_xor", "xor" },
     };
     for (size_t i = 0; i < ARRAY_LEN(row); i++)
         if (strcmp(canonical, row[i][0]) == 0)

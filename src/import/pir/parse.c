@@ -131,9 +131,7 @@ static bool is_float_kind(struct str kind)
 /* What JSON has no number for: {"#": "0.a_f32", "VD": "-INF"}. */
 static double void_number(struct str text)
 {
-    return str_is(text, "INF")    ? INFINITY
-           : str_is(text, "-INF") ? -INFINITY
-                                  : NAN;
+    return str_is(text, "INF") ? INFINITY : str_is(text, "-INF") ? -INFINITY : NAN;
 }
 
 static void parse_scalar(struct parse *p, struct str kind, struct pir_attr *out)
