@@ -240,6 +240,7 @@ static bool can_overwrite(const struct build *b, const struct node *n, int i, in
 {
     if (k >= n->in_count || in[k].kind != PLACE_WORKSPACE || b->extent[in[k].index].last != i ||
         b->extent[in[k].index].bytes != with_room(bytes) ||
+        shape_numel(&b->type[n->in[k]->id].shape) != shape_numel(&b->type[n->out[0]->id].shape) ||
         dtype_size(b->type[n->in[k]->id].dtype) != dtype_size(b->type[n->out[0]->id].dtype))
         return false;
     for (int other = 0; other < n->in_count; other++)
