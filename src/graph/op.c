@@ -9,6 +9,7 @@
 static const struct op *const families[] = {
     ops_random, ops_signal, ops_linear_attention, ops_narrow,
     ops_quant, ops_choose, ops_trees, ops_nms_each,
+    ops_matrices,
     ops_recurrent, ops_ragged,
     ops_unary, ops_binary, ops_matmul, ops_conv, ops_pool, ops_softmax, ops_shape, ops_index,
     ops_sequence, ops_rnn,

@@ -18,6 +18,7 @@ extern const struct op ops_norm[], ops_conv_nd[], ops_resize[], ops_rearrange[],
 extern const struct op ops_recurrent[], ops_ragged[];
 
 extern const struct op ops_quant[], ops_choose[], ops_trees[], ops_nms_each[];
+extern const struct op ops_matrices[];
 
 extern const struct op ops_random[], ops_signal[], ops_linear_attention[], ops_narrow[];
 

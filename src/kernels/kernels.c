@@ -10,6 +10,7 @@
 static const struct kernel *const families[] = {
     cpu_reduce, cpu_sort, cpu_quant, ref_random, ref_signal, ref_linear_attention, ref_narrow,
     ref_quant, ref_choose, ref_trees, ref_nms_each,
+    ref_matrices,
     cpu_recurrent, ref_recurrent, ref_ragged,
     dnnl_columns, cpu_channels, cpu_conv_rows,
     dnnl_integers, cpu_integers, ref_integers,

@@ -16,5 +16,6 @@ extern const struct kernel cpu_move[], ref_move[], ref_sort[], ref_reduce[];
 extern const struct kernel ref_fill[], ref_array[];
 extern const struct kernel cpu_recurrent[], ref_recurrent[], ref_ragged[];
 extern const struct kernel ref_quant[], ref_choose[], ref_trees[], ref_nms_each[];
+extern const struct kernel ref_matrices[];
 extern const struct kernel ref_signal[], ref_linear_attention[], ref_narrow[];
 extern const struct kernel cpu_reduce[], cpu_sort[], cpu_quant[], ref_random[];

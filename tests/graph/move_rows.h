@@ -3,6 +3,12 @@
 // clang-format off
 static const struct row move_rows[] = {
     { "squeeze",    "",                                  "f[1,2,1,3]",      "f[2,3]" },
+    { "det",        "",                                  "f[2,3,3]",        "f[2]" },
+    { "det",        "",                                  "f[2,3]",          "!an input of 2 dimensions that are no square matrices" },
+    { "det",        "",                                  "i[3,3]",          "!matrices of int32, expected floats" },
+    { "inverse",    "",                                  "f[2,3,3]",        "f[2,3,3]" },
+    { "couple",     "",                                  "f[5,6]",          "f[5,4]" },
+    { "couple",     "",                                  "f[5,5]",          "!5 probabilities a row, which are not all pairs of at most 4096" },
     { "squeeze",    "axes=[0,-2]",                       "f[1,2,1,3]",      "f[2,3]" },
     { "squeeze",    "axes=[1]",                          "f[1,2,1,3]",      "!axis 1 is 2, expected 1" },
     { "squeeze",    "axes=[1] lenient=true",             "f[1,2,1,3]",      "f[1,2,1,3]" },

@@ -253,6 +253,7 @@ status onnx_lower(const struct onnx_model *m, struct onnx_tensors *tensors, stru
     struct onnx_scope scope = { .graph = g };
     arena_init(&scratch, 0);
     map_init(&import.narrow, &scratch);
+    map_init(&import.sequences, &scratch);
     map_init(&scope.bound, &scratch);
     map_init(&scope.stored, &scratch);
     status s = lower(&import, &scope, &m->graph, names);

@@ -21,4 +21,5 @@ const struct onnx_row *onnx_row_at(size_t index, const char **domain);
 
 /* Each family ends with a row without type. */
 extern const struct onnx_row onnx_math[], onnx_shape[], onnx_window[], onnx_image[], onnx_reduce[],
-    onnx_index[], onnx_neural[], onnx_quant[], onnx_rnn[], onnx_control[], onnx_ml[], onnx_signal[];
+    onnx_index[], onnx_neural[], onnx_quant[], onnx_rnn[], onnx_control[], onnx_ml[], onnx_signal[],
+    onnx_svm[], onnx_microsoft[], onnx_qlinear[], onnx_runtime_own[], onnx_sequence[];

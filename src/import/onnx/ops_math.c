@@ -563,6 +563,7 @@ const struct onnx_row onnx_math[] = {
     { "Dropout",         "identity",         import_dropout },
     { "MatMul",          "matmul",           import_matmul },
     { "Gemm",            "matmul",           import_gemm },
+    { "Det",             "det",              import_plain },
     { "Einsum",          "matmul",           import_einsum },
     { "Softmax",         "softmax",          import_softmax },
     { "LogSoftmax",      "reduce",           import_log_softmax },

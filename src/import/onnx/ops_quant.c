@@ -4,6 +4,7 @@
 #include "graph/attrs_reduce.h"
 #include "import/onnx/build.h"
 #include "import/onnx/narrow.h"
+#include "import/onnx/scaling.h"
 
 #include <math.h>
 #include <string.h>
@@ -49,12 +50,7 @@ static status along(struct onnx_site *s, struct value *v, const struct value *x,
     return ones.count > 0 ? build_unsqueeze(s, v, &ones, out) : OK;
 }
 
-/* What one tensor is quantised by. */
-struct scaling {
-    struct value *scale, *zero; /* zero NULL: 0 */
-};
-
-static status read_scaling(struct onnx_site *s, int scale, int zero, const struct value *x,
+status scaling_read(struct onnx_site *s, int scale, int zero, const struct value *x,
                            int64_t axis, struct scaling *out)
 {
     TRY(onnx_in(s, scale, &out->scale));
@@ -63,8 +59,8 @@ static status read_scaling(struct onnx_site *s, int scale, int zero, const struc
     return along(s, out->zero, x, axis, &out->zero);
 }
 
-static status dequantize(struct onnx_site *s, struct value *x, const struct scaling *by,
-                         struct value **out)
+status scaling_undo(struct onnx_site *s, struct value *x, const struct scaling *by,
+                    struct value **out)
 {
     struct value *zero;
     TRY(build_cast(s, x, DTYPE_F32, out));
@@ -75,8 +71,8 @@ static status dequantize(struct onnx_site *s, struct value *x, const struct scal
     return by->scale != NULL ? build2(s, "mul", *out, by->scale, out) : OK;
 }
 
-static status quantize(struct onnx_site *s, struct value *x, const struct scaling *by, dtype to,
-                       struct value **out)
+status scaling_apply(struct onnx_site *s, struct value *x, const struct scaling *by, dtype to,
+                     struct value **out)
 {
     const struct range *range;
     struct value *zero, *cut;
@@ -159,7 +155,7 @@ static status spread_blocks(struct onnx_site *s, struct value *x, struct value *
 static status read_operand_scaling(struct onnx_site *s, struct value *x, struct scaling *by)
 {
     if (onnx_i64(s, "block_size", 0) == 0)
-        return read_scaling(s, 1, 2, x, onnx_i64(s, "axis", 1), by);
+        return scaling_read(s, 1, 2, x, onnx_i64(s, "axis", 1), by);
     TRY(onnx_in(s, 1, &by->scale));
     TRY(onnx_in_optional(s, 2, &by->zero));
     TRY(spread_blocks(s, x, &by->scale));
@@ -191,7 +187,7 @@ static status import_quantize(struct onnx_site *s)
     TRY(read_operand_scaling(s, x, &by));
     if (onnx_i64(s, "output_dtype", 0) != 0)
         TRY(onnx_type_attr(s, "output_dtype", to, &to));
-    TRY(quantize(s, x, &by, to, &out));
+    TRY(scaling_apply(s, x, &by, to, &out));
     return onnx_bind(s, 0, out);
 }
 
@@ -204,30 +200,35 @@ static status import_dequantize(struct onnx_site *s)
     if (out != NULL)
         return onnx_bind(s, 0, out);
     TRY(read_operand_scaling(s, x, &by));
-    TRY(dequantize(s, x, &by, &out));
+    TRY(scaling_undo(s, x, &by, &out));
     return onnx_bind(s, 0, out);
 }
 
-/* To uint8, with a range that holds all numbers and 0. */
-static status import_dynamic_quantize(struct onnx_site *s)
+status scaling_of_range(struct onnx_site *s, struct value *x, struct scaling *out)
 {
     static const struct attr_ints all = { 0 };
-    struct value *x, *low, *high, *width, *zero, *out;
-    struct scaling by;
-    TRY(onnx_in(s, 0, &x));
+    struct value *low, *high, *width, *zero;
     TRY(build_reduce(s, REDUCE_MIN, x, &all, false, &low));
     TRY(build_reduce(s, REDUCE_MAX, x, &all, false, &high));
     TRY(build_by(s, "min", low, 0, &low));
     TRY(build_by(s, "max", high, 0, &high));
     TRY(build2(s, "sub", high, low, &width));
-    TRY(build_by(s, "div", width, 255, &by.scale));
-    TRY(build2(s, "div", low, by.scale, &zero));
+    TRY(build_by(s, "div", width, 255, &out->scale));
+    TRY(build2(s, "div", low, out->scale, &zero));
     TRY(build_affine(s, zero, -1, 0, &zero));
     TRY(build1(s, "round_even", zero, &zero));
     TRY(build1(s, "clip", zero, &zero));
     *(struct curve_attrs *)node_attrs(zero->producer) = (struct curve_attrs){ 0, 255, 0 };
-    TRY(build_cast(s, zero, DTYPE_U8, &by.zero));
-    TRY(quantize(s, x, &by, DTYPE_U8, &out));
+    return build_cast(s, zero, DTYPE_U8, &out->zero);
+}
+
+static status import_dynamic_quantize(struct onnx_site *s)
+{
+    struct value *x, *out;
+    struct scaling by;
+    TRY(onnx_in(s, 0, &x));
+    TRY(scaling_of_range(s, x, &by));
+    TRY(scaling_apply(s, x, &by, DTYPE_U8, &out));
     TRY(onnx_bind(s, 0, out));
     TRY(onnx_bind(s, 1, by.scale));
     return onnx_bind(s, 2, by.zero);
@@ -247,12 +248,12 @@ static status import_qlinear_matmul(struct onnx_site *s)
     struct scaling by;
     for (int i = 0; i < 2; i++) {
         TRY(onnx_in(s, 3 * i, &x[i]));
-        TRY(read_scaling(s, 3 * i + 1, 3 * i + 2, x[i], scale_axis(i), &by));
-        TRY(dequantize(s, x[i], &by, &x[i]));
+        TRY(scaling_read(s, 3 * i + 1, 3 * i + 2, x[i], scale_axis(i), &by));
+        TRY(scaling_undo(s, x[i], &by, &x[i]));
     }
     TRY(build_matmul(s, x[0], x[1], false, &product));
-    TRY(read_scaling(s, 6, 7, product, -2, &by));
-    TRY(quantize(s, product, &by, by.zero != NULL ? by.zero->dtype : DTYPE_U8, &out));
+    TRY(scaling_read(s, 6, 7, product, -2, &by));
+    TRY(scaling_apply(s, product, &by, by.zero != NULL ? by.zero->dtype : DTYPE_U8, &out));
     return onnx_bind(s, 0, out);
 }
 
@@ -264,7 +265,7 @@ static status import_matmul_integer(struct onnx_site *s)
         TRY(onnx_in(s, i, &x[i]));
         TRY(onnx_in_optional(s, 2 + i, &by.zero));
         TRY(along(s, by.zero, x[i], scale_axis(i), &by.zero));
-        TRY(dequantize(s, x[i], &by, &x[i]));
+        TRY(scaling_undo(s, x[i], &by, &x[i]));
     }
     TRY(build_matmul(s, x[0], x[1], false, &product));
     TRY(build_cast(s, product, DTYPE_I32, &out));
@@ -294,7 +295,7 @@ static status import_conv_integer(struct onnx_site *s)
         TRY(onnx_in(s, i, &x[i]));
         TRY(onnx_in_optional(s, 2 + i, &by.zero));
         TRY(along(s, by.zero, x[i], i == 0 ? 1 : 0, &by.zero));
-        TRY(dequantize(s, x[i], &by, &x[i]));
+        TRY(scaling_undo(s, x[i], &by, &x[i]));
     }
     TRY(convolve(s, x[0], x[1], &out));
     TRY(build_cast(s, out, DTYPE_I32, &out));
@@ -328,16 +329,16 @@ static status import_qlinear_conv(struct onnx_site *s)
     struct scaling by[2], to;
     for (int i = 0; i < 2; i++) {
         TRY(onnx_in(s, 3 * i, &x[i]));
-        TRY(read_scaling(s, 3 * i + 1, 3 * i + 2, x[i], i == 0 ? 1 : 0, &by[i]));
-        TRY(dequantize(s, x[i], &by[i], &x[i]));
+        TRY(scaling_read(s, 3 * i + 1, 3 * i + 2, x[i], i == 0 ? 1 : 0, &by[i]));
+        TRY(scaling_undo(s, x[i], &by[i], &x[i]));
     }
     int axes = x[1]->shape.rank - 2;
     if (axes < 1 || axes > SPATIAL_MAX)
         return onnx_fault(s, UNSUPPORTED, "a filter whose shape the file does not tell");
     TRY(convolve(s, x[0], x[1], &out));
     TRY(add_integer_bias(s, by, axes, &out));
-    TRY(read_scaling(s, 6, 7, out, 1, &to));
-    TRY(quantize(s, out, &to, to.zero != NULL ? to.zero->dtype : DTYPE_U8, &out));
+    TRY(scaling_read(s, 6, 7, out, 1, &to));
+    TRY(scaling_apply(s, out, &to, to.zero != NULL ? to.zero->dtype : DTYPE_U8, &out));
     return onnx_bind(s, 0, out);
 }
 

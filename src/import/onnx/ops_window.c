@@ -309,11 +309,11 @@ static status count_places(struct onnx_site *s, struct value *x, struct value *w
     return build2(s, "add", within, first, out);
 }
 
-static status max_pool_places(struct onnx_site *s, struct value *x)
+static status max_pool_places(struct onnx_site *s, struct value *x, dtype d)
 {
     struct window_lists w;
     struct node *n;
-    struct value *places;
+    struct value *places, *largest;
     TRY(read_windows(s, x, NULL, &w));
     if (x->shape.rank != w.axes + 2 || (onnx_bool(s, "storage_order", false) && w.axes != 2))
         return onnx_fault(s, UNSUPPORTED, "the places of maxima in %d dimensions", x->shape.rank);
@@ -325,7 +325,8 @@ static status max_pool_places(struct onnx_site *s, struct value *x)
         declare_image(n->out[i], x->shape.dim[1]);
     }
     TRY(count_places(s, x, n->out[1], &places));
-    TRY(onnx_bind(s, 0, n->out[0]));
+    TRY(build_cast(s, n->out[0], d, &largest));
+    TRY(onnx_bind(s, 0, largest));
     return onnx_bind(s, 1, places);
 }
 
@@ -338,7 +339,7 @@ static status import_max_pool(struct onnx_site *s)
     if (d == DTYPE_U8 || d == DTYPE_I8)
         TRY(build_cast(s, x, DTYPE_F32, &x));
     if (onnx_wants(s, 1))
-        return max_pool_places(s, x);
+        return max_pool_places(s, x, d);
     TRY(add_pool(s, POOL_MAX, x, &out));
     if (d == DTYPE_U8 || d == DTYPE_I8)
         TRY(build_cast(s, out, d, &out));

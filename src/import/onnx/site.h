@@ -30,6 +30,7 @@ struct onnx_import {
     struct arena *scratch; /* gone when the import ends */
     struct err *err;
     struct map narrow; /* value -> struct onnx_narrow (narrow.h): of those that are no plain type */
+    struct map sequences; /* value -> the list that it stands for (ops_sequence.c) */
     int depth;         /* of functions in functions */
 };
 

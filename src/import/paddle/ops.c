@@ -2,7 +2,7 @@
 
 // clang-format off
 static const struct op_row *const family[] = {
-    paddle_rare,
+    paddle_rare, paddle_places,
     paddle_random,
     paddle_fused,
     paddle_quant, paddle_linear, paddle_choose,

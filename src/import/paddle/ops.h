@@ -47,4 +47,4 @@ extern const struct op_row paddle_recurrent[], paddle_ragged[];
 extern const struct op_row paddle_quant[], paddle_linear[], paddle_choose[];
 extern const struct op_row paddle_fused[];
 extern const struct op_row paddle_random[];
-extern const struct op_row paddle_rare[];
+extern const struct op_row paddle_rare[], paddle_places[];
