@@ -44,7 +44,8 @@ static status infer_couple(const struct node *n, const struct type *in, struct t
     TRY(want_rank(&in[0], 2, "its probabilities", e));
     int64_t classes = classes_of_pairs(in[0].shape.dim[1]);
     if (classes < 0)
-        return err_set(e, INVALID, "%lld probabilities a row, which are not all pairs of at most %d",
+        return err_set(e, INVALID,
+                       "%lld probabilities a row, which are not all pairs of at most %d",
                        (long long)in[0].shape.dim[1], COUPLE_CLASSES_MAX);
     out[0] = (struct type){ DTYPE_F32, SHAPE(in[0].shape.dim[0], classes), NULL };
     return OK;

@@ -4,11 +4,23 @@ static const struct {
     const char *domain;
     const struct onnx_row *rows;
 } families[] = {
-    { "", onnx_math },   { "", onnx_shape },   { "", onnx_window }, { "", onnx_image },
-    { "", onnx_neural }, { "", onnx_reduce },  { "", onnx_index },  { "", onnx_quant },
-    { "", onnx_rnn },    { "", onnx_control }, { "", onnx_signal }, { "ai.onnx.ml", onnx_ml },
-    { "ai.onnx.ml", onnx_svm }, { "com.microsoft", onnx_microsoft }, { "com.microsoft", onnx_qlinear },
-    { "", onnx_runtime_own }, { "", onnx_sequence },
+    { "", onnx_math },
+    { "", onnx_shape },
+    { "", onnx_window },
+    { "", onnx_image },
+    { "", onnx_neural },
+    { "", onnx_reduce },
+    { "", onnx_index },
+    { "", onnx_quant },
+    { "", onnx_rnn },
+    { "", onnx_control },
+    { "", onnx_signal },
+    { "ai.onnx.ml", onnx_ml },
+    { "ai.onnx.ml", onnx_svm },
+    { "com.microsoft", onnx_microsoft },
+    { "com.microsoft", onnx_qlinear },
+    { "", onnx_runtime_own },
+    { "", onnx_sequence },
 };
 
 const struct onnx_row *onnx_row_at(size_t index, const char **domain)

@@ -183,8 +183,9 @@ static status read_blocks(struct onnx_site *s, struct blocks *b)
     if (b->data == NULL || b->scale == NULL || b->data->dtype != DTYPE_U8 ||
         b->scale->dtype != DTYPE_F32 || shape_numel(&b->data->shape) != bytes ||
         shape_numel(&b->scale->shape) != b->rows * b->count)
-        return onnx_fault(s, UNSUPPORTED, "weights that are not %lld bytes, or their scales no "
-                                          "float32",
+        return onnx_fault(s, UNSUPPORTED,
+                          "weights that are not %lld bytes, or their scales no "
+                          "float32",
                           (long long)bytes);
     int64_t zeros = b->rows * (b->bits == 8 ? b->count : (b->count + 1) / 2);
     if (b->zero != NULL && (b->zero->dtype != DTYPE_U8 || shape_numel(&b->zero->shape) != zeros))
@@ -206,8 +207,8 @@ static void fill_row(const struct blocks *b, int64_t row, float *out)
     const float *scale = (const float *)b->scale->data + row * b->count;
     const uint8_t *zeros = NULL;
     if (b->zero != NULL)
-        zeros = (const uint8_t *)b->zero->data +
-                row * (b->bits == 8 ? b->count : (b->count + 1) / 2);
+        zeros =
+            (const uint8_t *)b->zero->data + row * (b->bits == 8 ? b->count : (b->count + 1) / 2);
     for (int64_t k = 0; k < b->columns; k++) {
         int64_t block = k / b->size;
         int zero = zeros != NULL ? few_bits(zeros, block, b->bits) : 1 << (b->bits - 1);
@@ -225,8 +226,8 @@ static status import_few_bits_matmul(struct onnx_site *s)
     if (groups != NULL)
         return onnx_fault(s, UNSUPPORTED, "an order of blocks (g_idx)");
     TRY(read_blocks(s, &b));
-    float *weights = arena_try_array(s->import->scratch, (size_t)b.rows * (size_t)b.columns,
-                                     sizeof(*weights));
+    float *weights =
+        arena_try_array(s->import->scratch, (size_t)b.rows * (size_t)b.columns, sizeof(*weights));
     if (weights == NULL)
         return onnx_fault(s, NO_MEMORY, "no memory for %lld x %lld weights", (long long)b.rows,
                           (long long)b.columns);

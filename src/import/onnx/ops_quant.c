@@ -50,8 +50,8 @@ static status along(struct onnx_site *s, struct value *v, const struct value *x,
     return ones.count > 0 ? build_unsqueeze(s, v, &ones, out) : OK;
 }
 
-status scaling_read(struct onnx_site *s, int scale, int zero, const struct value *x,
-                           int64_t axis, struct scaling *out)
+status scaling_read(struct onnx_site *s, int scale, int zero, const struct value *x, int64_t axis,
+                    struct scaling *out)
 {
     TRY(onnx_in(s, scale, &out->scale));
     TRY(onnx_in_optional(s, zero, &out->zero));

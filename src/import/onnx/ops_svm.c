@@ -172,7 +172,8 @@ static void fill_pair(const struct machine *m, const struct pairs *p, int i, int
     for (int c = 0; c < p->classes; first += (int)p->vectors[c++]) {
         if (c != i && c != j)
             continue;
-        const float *row = m->coefficients->floats + (size_t)(c == i ? j - 1 : i) * (size_t)m->count;
+        const float *row =
+            m->coefficients->floats + (size_t)(c == i ? j - 1 : i) * (size_t)m->count;
         for (int v = first; v < first + (int)p->vectors[c]; v++)
             w[(size_t)v * (size_t)p->count + (size_t)column] = row[v];
     }
@@ -266,7 +267,8 @@ static status import_svm_classifier(struct onnx_site *s)
     TRY(read_machine(s, &m));
     TRY(read_pairs(s, &m, &p));
     TRY(ask_pairs(s, &m, &p, &scores));
-    TRY(count_votes(s, &p, scores, &votes)); /* they decide even where probabilities see it otherwise */
+    TRY(count_votes(s, &p, scores,
+                    &votes)); /* they decide even where probabilities see it otherwise */
     TRY(bind_label(s, &p, votes));
     if (float_count(onnx_attr(s, "prob_a")) > 0) {
         TRY(probabilities(s, &p, scores, &scores));

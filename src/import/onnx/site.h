@@ -31,7 +31,7 @@ struct onnx_import {
     struct err *err;
     struct map narrow; /* value -> struct onnx_narrow (narrow.h): of those that are no plain type */
     struct map sequences; /* value -> the list that it stands for (ops_sequence.c) */
-    int depth;         /* of functions in functions */
+    int depth;            /* of functions in functions */
 };
 
 /* Where names are looked up: a graph, the graph of an attribute, or a function's body. */

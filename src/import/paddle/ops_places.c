@@ -313,9 +313,9 @@ static status import_residual_norm(struct site *s)
     if (rms && in[2] != NULL)
         return site_fault(s, UNSUPPORTED, "a bias");
     TRY(site_add1(s, s->row->canonical, in, in[2] != NULL ? 3 : 2, &out));
-    *(struct layer_norm_attrs *)node_attrs(out->producer) = (struct layer_norm_attrs){
-        attr_i32(s, "begin_norm_axis", -1), (float)attr_f64(s, "epsilon", 1e-6)
-    };
+    *(struct layer_norm_attrs *)node_attrs(out->producer) =
+        (struct layer_norm_attrs){ attr_i32(s, "begin_norm_axis", -1),
+                                   (float)attr_f64(s, "epsilon", 1e-6) };
     TRY(site_bind(s, "out", out));
     if (more == NULL)
         return OK;
