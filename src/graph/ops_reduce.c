@@ -51,7 +51,7 @@ static status infer_reduce(const struct node *n, const struct type *in, struct t
         if (!drop[i] || a->keep_dims)
             s.dim[s.rank++] = drop[i] ? 1 : x->dim[i];
     }
-    if (empty && !any && needs_one(a->mode))
+    if (empty && !any && needs_one(a->mode) && !a->of_none)
         return err_set(e, INVALID, "the %s of no element", reduce_names[a->mode]);
     out[0] = (struct type){ a->mode == REDUCE_ZERO ? DTYPE_I64 : in[0].dtype, s, NULL };
     return OK;
@@ -114,6 +114,7 @@ static status infer_l2(const struct node *n, const struct type *in, struct type 
 static const struct attr_field reduce_fields[] = {
     FIELD_ENUM(reduce_attrs, mode, reduce_names), FIELD(reduce_attrs, axes, ATTR_I64S),
     FIELD(reduce_attrs, keep_dims, ATTR_BOOL), FIELD(reduce_attrs, none_is_none, ATTR_BOOL),
+    FIELD(reduce_attrs, of_none, ATTR_BOOL),
     FIELD(reduce_attrs, p, ATTR_F32), { 0 },
 };
 static const struct attr_field scan_fields[] = {

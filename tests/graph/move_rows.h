@@ -112,6 +112,7 @@ static const struct row reduce_rows[] = {
     { "reduce",       "mode=count_nonzero axes=[0]",     "f[2,5]",               "l[5]" },
     { "reduce",       "mode=sum axes=[0]",               "f[0,5]",               "f[5]" },
     { "reduce",       "mode=max axes=[0]",               "f[0,5]",               "!the max of no element" },
+    { "reduce",       "mode=max axes=[0] of_none=true",  "f[0,5]",               "f[5]" },
     { "reduce",       "mode=max axes=[0]",               "f[0,0]",               "f[0]" },
     { "reduce",       "mode=sum axes=[3]",               "f[2,5,3]",             "!axis 3 does not fit 3 dimensions" },
     { "reduce",       "mode=sum axes=[0]",               "f[]",                  "f[]" },

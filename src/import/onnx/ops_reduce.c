@@ -52,16 +52,25 @@ static const struct {
     { "ReduceLogSum", REDUCE_LOG_SUM },
 };
 
+/* Of truths, the largest is whether any holds. */
+static int32_t of_truths(int32_t mode)
+{
+    return mode == REDUCE_MAX ? REDUCE_ANY : mode == REDUCE_MIN ? REDUCE_ALL : mode;
+}
+
 static status import_reduce(struct onnx_site *s)
 {
     struct value *in[2], *out;
-    struct reduce_attrs a = { .keep_dims = onnx_bool(s, "keepdims", true),
+    struct reduce_attrs a = { .of_none = true,
+                              .keep_dims = onnx_bool(s, "keepdims", true),
                               .none_is_none = onnx_bool(s, "noop_with_empty_axes", false) };
     TRY(onnx_in(s, 0, &in[0]));
     TRY(read_axes(s, &in[1], &a.axes));
     for (size_t i = 0; i < ARRAY_LEN(modes); i++)
         if (str_is(s->node->type, modes[i].type))
             a.mode = modes[i].mode;
+    if (in[0]->dtype == DTYPE_BOOL)
+        a.mode = of_truths(a.mode);
     TRY(onnx_add1(s, "reduce", in, in[1] != NULL ? 2 : 1, &out));
     *(struct reduce_attrs *)node_attrs(out->producer) = a;
     if (in[1] == NULL && a.axes.count == 0 && a.none_is_none)
