@@ -28,8 +28,9 @@ struct reduce_attrs {
     struct attr_ints axes;
     bool keep_dims;
     bool none_is_none; /* without axes nothing is reduced: ONNX's noop_with_empty_axes */
-    bool of_none;      /* max and min of no element: the lowest and the highest number, rather than a fault */
-    float p;           /* REDUCE_LP */
+    bool
+        of_none; /* max and min of no element: the lowest and the highest number, rather than a fault */
+    float p;     /* REDUCE_LP */
 };
 
 /* Which dimensions go: drop[i]. */
