@@ -12,9 +12,9 @@
 
 struct arena_chunk {
     struct arena_chunk *next;
-    size_t size, used; /* of data[] */
+    size_t size; /* of data[], a multiple of ARENA_ALIGN */
     bool is_callers;
-    _Alignas(16) uint8_t data[];
+    _Alignas(ARENA_ALIGN) uint8_t data[];
 };
 
 struct arena_cleanup {
@@ -28,6 +28,12 @@ void arena_init(struct arena *a, size_t limit_bytes)
     *a = (struct arena){ .limit_bytes = limit_bytes };
 }
 
+static void serve_from(struct arena *a, struct arena_chunk *c)
+{
+    a->at = c != NULL ? c->data : NULL;
+    a->end = c != NULL ? c->data + c->size : NULL;
+}
+
 void arena_init_in(struct arena *a, void *memory, size_t bytes)
 {
     uintptr_t at = ((uintptr_t)memory + 15) & ~(uintptr_t)15;
@@ -37,7 +43,9 @@ void arena_init_in(struct arena *a, void *memory, size_t bytes)
         return;
     a->total_bytes = bytes;
     a->chunks = (struct arena_chunk *)at;
-    *a->chunks = (struct arena_chunk){ .size = bytes - skipped, .is_callers = true };
+    *a->chunks = (struct arena_chunk){ .size = (bytes - skipped) / ARENA_ALIGN * ARENA_ALIGN,
+                                       .is_callers = true };
+    serve_from(a, a->chunks);
 }
 
 static void run_cleanups(struct arena *a)
@@ -62,9 +70,9 @@ static void drop_chunks(struct arena *a, int keep)
     a->total_bytes = 0;
     if (kept != NULL) {
         kept->next = NULL;
-        kept->used = 0;
         a->total_bytes = kept->size;
     }
+    serve_from(a, kept);
 }
 
 void arena_reset(struct arena *a)
@@ -79,52 +87,65 @@ void arena_deinit(struct arena *a)
     drop_chunks(a, 0);
 }
 
-/* A new chunk that holds at least `need` bytes. A big block's chunk goes behind the head, so that the head keeps
- * serving small blocks. */
-static struct arena_chunk *add_chunk(struct arena *a, size_t need)
+/* A new chunk with room for `bytes`; NULL: beyond the limit, or no memory. */
+static struct arena_chunk *new_chunk(struct arena *a, size_t bytes)
 {
-    size_t size = need > CHUNK_BYTES / 2 ? need : CHUNK_BYTES;
-    if (a->limit_bytes != 0 && (size > a->limit_bytes || a->total_bytes > a->limit_bytes - size))
+    if (a->limit_bytes != 0 && (bytes > a->limit_bytes || a->total_bytes > a->limit_bytes - bytes))
         return NULL;
-    struct arena_chunk *c = mem_try(sizeof(*c) + size);
+    struct arena_chunk *c = mem_try(sizeof(*c) + bytes);
     if (c == NULL)
         return NULL;
-    c->size = size;
-    c->used = 0;
+    c->size = bytes;
     c->is_callers = false;
-    a->total_bytes += size;
-    if (size != CHUNK_BYTES && a->chunks != NULL) {
-        c->next = a->chunks->next;
-        a->chunks->next = c;
-    } else {
-        c->next = a->chunks;
-        a->chunks = c;
-    }
+    a->total_bytes += bytes;
     return c;
 }
 
-static void *take(struct arena_chunk *c, size_t size, size_t align)
+static void *align_up(uint8_t *p, size_t align)
 {
-    uintptr_t start = (uintptr_t)c->data + c->used;
-    uintptr_t at = (start + align - 1) & ~(uintptr_t)(align - 1);
-    size_t pad = at - start;
-    if (pad > c->size - c->used || size > c->size - c->used - pad)
+    return (void *)(((uintptr_t)p + align - 1) & ~(uintptr_t)(align - 1));
+}
+
+/* A block with a chunk of its own, which goes behind the first, so that that one keeps serving small blocks. */
+static void *own_chunk(struct arena *a, size_t size, size_t align)
+{
+    struct arena_chunk *c = new_chunk(a, (size + align + ARENA_ALIGN) / ARENA_ALIGN * ARENA_ALIGN);
+    if (c == NULL)
         return NULL;
-    c->used += pad + size;
-    return (void *)at;
+    struct arena_chunk **place = a->chunks != NULL ? &a->chunks->next : &a->chunks;
+    c->next = *place;
+    *place = c;
+    return align_up(c->data, align);
+}
+
+static void *take(struct arena *a, size_t size, size_t align)
+{
+    uint8_t *at = align_up(a->at, align);
+    size_t left = at < a->end ? (size_t)(a->end - at) : 0;
+    if (size > left || left == 0) /* an address for no bytes too */
+        return NULL;
+    a->at = at + ((size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1));
+    return at;
 }
 
 void *arena_try(struct arena *a, size_t size, size_t align)
 {
-    if (align < 16)
-        align = 16;
-    if (size > PTRDIFF_MAX - 2 * align - sizeof(struct arena_chunk))
+    if (align < ARENA_ALIGN)
+        align = ARENA_ALIGN;
+    if (size > PTRDIFF_MAX - 2 * align - sizeof(struct arena_chunk) - ARENA_ALIGN)
         return NULL;
-    void *p = a->chunks != NULL ? take(a->chunks, size, align) : NULL;
+    void *p = take(a, size, align);
     if (p != NULL)
         return p;
-    struct arena_chunk *c = add_chunk(a, size + align);
-    return c != NULL ? take(c, size, align) : NULL;
+    if (size + align > CHUNK_BYTES / 2)
+        return own_chunk(a, size, align);
+    struct arena_chunk *c = new_chunk(a, CHUNK_BYTES);
+    if (c == NULL)
+        return NULL;
+    c->next = a->chunks;
+    a->chunks = c;
+    serve_from(a, c);
+    return take(a, size, align);
 }
 
 void *arena_try_array(struct arena *a, size_t n, size_t size)
@@ -136,22 +157,17 @@ void *arena_try_array(struct arena *a, size_t n, size_t size)
     return p != NULL ? memset(p, 0, bytes) : NULL;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+void *arena_alloc_slow(struct arena *a, size_t size)
 {
-    void *p = arena_try(a, size, 16);
+    void *p = arena_try(a, size, ARENA_ALIGN);
     if (p == NULL) {
         /* Small and ours: beyond the limit is still better than a half-built object. */
         size_t limit = a->limit_bytes;
         a->limit_bytes = 0;
-        p = arena_try(a, size, 16);
+        p = arena_try(a, size, ARENA_ALIGN);
         a->limit_bytes = limit;
     }
     return p != NULL ? p : mem_alloc(SIZE_MAX); /* dies with the allocator's words */
-}
-
-void *arena_zalloc(struct arena *a, size_t size)
-{
-    return memset(arena_alloc(a, size), 0, size);
 }
 
 char *arena_strndup(struct arena *a, const char *s, size_t n)

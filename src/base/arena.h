@@ -6,12 +6,15 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 struct arena_chunk;
 struct arena_cleanup;
 
 struct arena {
-    struct arena_chunk *chunks;     /* newest first */
+    uint8_t *at, *end;              /* what is free of the first chunk; 16-aligned */
+    struct arena_chunk *chunks;     /* newest first; behind the first, those of large blocks too */
     struct arena_cleanup *cleanups; /* newest first */
     size_t total_bytes;             /* asked from the system for chunks so far */
     size_t limit_bytes;
@@ -24,9 +27,24 @@ void arena_init_in(struct arena *a, void *memory, size_t bytes);
 void arena_deinit(struct arena *a);
 void arena_reset(struct arena *a); /* runs the cleanups, newest first, and forgets all blocks */
 
+#define ARENA_ALIGN 16
+void *arena_alloc_slow(struct arena *a, size_t size);
+
 /* For small needs whose size we choose: never NULL, 16-aligned. */
-void *arena_alloc(struct arena *a, size_t size);
-void *arena_zalloc(struct arena *a, size_t size);
+static inline void *arena_alloc(struct arena *a, size_t size)
+{
+    if (size >= (size_t)(a->end - a->at))
+        return arena_alloc_slow(a, size);
+    void *p = a->at;
+    a->at += (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    return p;
+}
+
+static inline void *arena_zalloc(struct arena *a, size_t size)
+{
+    return memset(arena_alloc(a, size), 0, size);
+}
+
 /* For sizes from outside: NULL when memory or the arena's limit is out. align: a power of two up to 4096. */
 void *arena_try(struct arena *a, size_t size, size_t align);
 /* n elements of `size` bytes, zeroed, 16-aligned; NULL on overflow or when memory is out. */

@@ -2,16 +2,6 @@
 
 #include <string.h>
 
-void pb_init(struct pb *r, struct str bytes)
-{
-    *r = (struct pb){ .p = (const uint8_t *)bytes.p, .end = (const uint8_t *)bytes.p + bytes.n };
-}
-
-bool pb_ok(const struct pb *r)
-{
-    return !r->bad;
-}
-
 /* Marks the fault and ends the cursor, so that every later call returns at once. */
 static uint64_t fault(struct pb *r)
 {
@@ -20,7 +10,7 @@ static uint64_t fault(struct pb *r)
     return 0;
 }
 
-uint64_t pb_raw_varint(struct pb *r)
+uint64_t pb_raw_varint_slow(struct pb *r)
 {
     uint64_t v = 0;
     for (int shift = 0; shift < 70 && r->p < r->end; shift += 7) {
@@ -34,19 +24,11 @@ uint64_t pb_raw_varint(struct pb *r)
     return fault(r);
 }
 
-bool pb_more(const struct pb *packed)
+bool pb_next_slow(struct pb *r)
 {
-    return packed->p < packed->end;
-}
-
-bool pb_next(struct pb *r)
-{
-    if (r->p >= r->end)
-        return false;
     uint64_t key = pb_raw_varint(r);
     uint32_t wire = (uint32_t)(key & 7);
-    bool known = wire == PB_VARINT || wire == PB_FIXED64 || wire == PB_BYTES || wire == PB_FIXED32;
-    if (r->bad || !known || key >> 3 == 0 || key >> 3 > 0x1fffffff) {
+    if (r->bad || (PB_WIRES >> wire & 1) == 0 || key >> 3 == 0 || key >> 3 > 0x1fffffff) {
         fault(r);
         return false;
     }
@@ -96,7 +78,7 @@ double pb_double(struct pb *r)
     return v;
 }
 
-struct str pb_bytes(struct pb *r)
+struct str pb_bytes_slow(struct pb *r)
 {
     uint64_t n = r->wire == PB_BYTES ? pb_raw_varint(r) : fault(r);
     if (r->bad || n > (uint64_t)(r->end - r->p)) {
@@ -146,32 +128,8 @@ size_t pb_count_varints(struct str packed)
 
 #define VARINT_MAX 10
 
-size_t pb_size_varint(uint64_t v)
+void pb_put_varint_slow(struct buf *b, uint64_t v)
 {
-    return (size_t)(70 - __builtin_clzll(v | 1)) / 7; /* ceil(bits / 7), 1 for zero */
-}
-
-size_t pb_size_tag(uint32_t field)
-{
-    return pb_size_varint((uint64_t)field << 3);
-}
-
-size_t pb_size_bytes(uint32_t field, size_t n)
-{
-    return pb_size_tag(field) + pb_size_varint(n) + n;
-}
-
-size_t pb_size_u64(uint32_t field, uint64_t v)
-{
-    return pb_size_tag(field) + pb_size_varint(v);
-}
-
-void pb_put_varint(struct buf *b, uint64_t v)
-{
-    if (v < 0x80 && b->len < b->cap && b->failed == OK) { /* nearly all of them */
-        b->data[b->len++] = (uint8_t)v;
-        return;
-    }
     uint8_t *to = buf_reserve(b, VARINT_MAX);
     if (to == NULL)
         return;
@@ -182,25 +140,17 @@ void pb_put_varint(struct buf *b, uint64_t v)
     b->len += n;
 }
 
-void pb_put_tag(struct buf *b, uint32_t field, enum pb_wire wire)
-{
-    pb_put_varint(b, (uint64_t)field << 3 | (uint64_t)wire);
-}
-
-void pb_put_u64(struct buf *b, uint32_t field, uint64_t v)
-{
-    pb_put_tag(b, field, PB_VARINT);
-    pb_put_varint(b, v);
-}
-
-void pb_put_begin(struct buf *b, uint32_t field, size_t n)
-{
-    pb_put_tag(b, field, PB_BYTES);
-    pb_put_varint(b, n);
-}
-
 void pb_put_bytes(struct buf *b, uint32_t field, struct str v)
 {
+    if (field < 16 && v.n < 0x80 && v.n + 2 <= b->cap - b->len && b->failed == OK) {
+        uint8_t *to = b->data + b->len;
+        to[0] = (uint8_t)(field << 3 | PB_BYTES);
+        to[1] = (uint8_t)v.n;
+        if (v.n > 0)
+            memcpy(to + 2, v.p, v.n);
+        b->len += v.n + 2;
+        return;
+    }
     pb_put_begin(b, field, v.n);
     buf_append(b, v.p, v.n);
 }

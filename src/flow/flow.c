@@ -16,6 +16,7 @@
 struct flow_run {
     struct flow *flow;
     struct flow_call *call;
+    uint64_t begin_ns;
     int64_t begin_us;
     struct str key;   /* for the cache, when the answer is to be kept in it */
     int count;        /* of steps */
@@ -184,10 +185,13 @@ static void count_end(struct flow *f, status s)
         atomic_fetch_add_explicit(&f->bad, 1, memory_order_relaxed);
 }
 
-static void put_stamps(struct flow_run *r)
+/* The last moment of a call. Stamps of operators are looked up one by one, and so is then the end: rounded otherwise than they are it
+ * might come to lie before them. */
+static void put_stamps(struct flow_run *r, uint64_t now_ns)
 {
     struct infer_reply *reply = r->call->reply;
     int n = wants_stamps(r) ? r->flow->node_count : 0;
+    r->call->now_ns = now_ns;
     reply->stamp_us = arena_alloc(r->call->arena, (2 * (size_t)n + 2) * sizeof(int64_t));
     reply->stamp_count = 0;
     for (int i = 0; i < n; i++) {
@@ -195,7 +199,8 @@ static void put_stamps(struct flow_run *r)
         reply->stamp_us[reply->stamp_count++] = r->step[i].end_us;
     }
     reply->stamp_us[reply->stamp_count++] = r->begin_us;
-    reply->stamp_us[reply->stamp_count++] = clock_wall_us();
+    reply->stamp_us[reply->stamp_count++] =
+        n > 0 ? clock_wall_us() : r->begin_us + (int64_t)(now_ns - r->begin_ns) / 1000;
 }
 
 /* ---- a graph without branches: node after node, on one thread at a time ---- */
@@ -208,21 +213,21 @@ static uint64_t fed_bytes(const struct infer_request *q)
     return bytes;
 }
 
-static status walk(struct flow_run *r, int from, struct exec *x)
+static status walk(struct flow_run *r, int from, uint64_t begin_ns, struct exec *x)
 {
     struct flow *f = r->flow;
-    uint64_t begin = clock_ns();
     status s = OK;
     for (int i = from; i < f->node_count && s == OK; i++)
         s = run_step(&r->step[f->order[i]], x, r->call->err);
     if (s == FLOW_LATER)
         return s; /* r may be gone */
-    r->busy_ns += clock_ns() - begin;
+    uint64_t now = clock_ns();
+    r->busy_ns += now - begin_ns;
     learn(&f->typical_ns, r->busy_ns);
     learn(&f->typical_bytes, fed_bytes(r->call->request));
     keep_answer(r, s);
     count_end(r->flow, s);
-    put_stamps(r);
+    put_stamps(r, now);
     return s;
 }
 
@@ -238,7 +243,7 @@ static void walk_on(struct flow_step *s, struct exec *x)
 {
     struct flow_run *r = s->run;
     struct flow_call *c = r->call;
-    status code = walk(r, place_of(r->flow, (int)(s - r->step)) + 1, x);
+    status code = walk(r, place_of(r->flow, (int)(s - r->step)) + 1, clock_ns(), x);
     if (code != FLOW_LATER)
         c->finished(c, code);
 }
@@ -279,7 +284,7 @@ static status finish(struct flow_run *r)
     status s = (status)atomic_load(&r->failed);
     keep_answer(r, s);
     count_end(r->flow, s);
-    put_stamps(r);
+    put_stamps(r, clock_ns());
     return s;
 }
 
@@ -386,7 +391,7 @@ void flow_step_done(struct flow_step *s, status code, struct exec *x, const stru
     if (code != OK && r->flow->linear) {
         *r->call->err = *e;
         count_end(r->flow, code);
-        put_stamps(r);
+        put_stamps(r, clock_ns());
         r->call->finished(r->call, code);
         return;
     }
@@ -416,7 +421,8 @@ static struct flow_run *new_run(struct flow *f, struct flow_call *c)
     r->key = (struct str){ NULL, 0 };
     r->count = f->node_count;
     r->busy_ns = 0;
-    r->begin_us = clock_wall_us();
+    r->begin_ns = c->now_ns != 0 ? c->now_ns : clock_ns();
+    r->begin_us = c->begin_us != 0 ? c->begin_us : clock_wall_us();
     for (int i = 0; i < f->node_count; i++) {
         struct flow_step *s = &r->step[i];
         s->run = r;
@@ -463,11 +469,11 @@ status flow_start(struct flow *f, struct flow_call *c)
     *c->reply = (struct infer_reply){ 0 };
     c->err->text[0] = '\0';
     if (was_asked_before(r)) {
-        put_stamps(r);
+        put_stamps(r, clock_ns());
         return OK;
     }
     if (f->linear)
-        return walk(r, 0, c->exec);
+        return walk(r, 0, r->begin_ns, c->exec);
     prepare_branches(r);
     return run_branches(r, c->exec);
 }
@@ -505,6 +511,7 @@ status flow_run(struct flow *f, struct flow_call *c)
     c->source = (uint64_t)(uintptr_t)&w;
     c->finished = wake;
     c->keep = true; /* a batch's thread goes on once `finished` returned */
+    c->now_ns = 0;
     status s = flow_start(f, c);
     if (s == FLOW_LATER) {
         pthread_mutex_lock(&w.lock);

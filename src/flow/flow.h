@@ -37,8 +37,11 @@ struct flow_call {
     struct exec *exec; /* of the thread that starts it */
     struct err *err;   /* words of a fault */
 
-    uint64_t source;            /* who asks: connections take turns */
-    uint64_t deadline_ns;       /* 0: none */
+    uint64_t source;      /* who asks: connections take turns */
+    uint64_t deadline_ns; /* 0: none */
+    uint64_t
+        now_ns; /* in: when it starts, or 0 where nobody looked (each look costs some 30 ns); out: when it ended */
+    int64_t begin_us;           /* when it starts, as the reply says it; 0: nobody looked */
     const atomic_bool *gone[2]; /* either says: nobody waits for the answer any more; may be NULL */
     bool keep;                  /* the reply must outlive `finished` */
     /* Where flow_start said LATER: called once, on any thread; what the reply holds lives until it returns. */
@@ -94,7 +97,7 @@ status flow_refuses(const struct flow *f, struct err *e);
  * call is not to be touched here any more. Learns how long calls take. */
 #define FLOW_LATER ((status)1)
 status flow_start(struct flow *f, struct flow_call *c);
-/* The same, and waits; source, keep and finished are its own. */
+/* The same, and waits; source, keep, finished and now_ns are its own. */
 status flow_run(struct flow *f, struct flow_call *c);
 /* Whether flow_start may say LATER: what a call looks at must then outlive the calling function. */
 bool flow_may_wait(const struct flow *f);

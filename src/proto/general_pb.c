@@ -185,24 +185,25 @@ static uint64_t take_number(struct pb *r, uint64_t before)
     return before;
 }
 
+static void note_other_field(struct pb *r, struct tensor_message *m)
+{
+    enum general_source s = source_at(r->field);
+    if (s != GENERAL_SOURCES && fits_field(r, s))
+        note_elements(r, m, s);
+    else
+        pb_skip(r);
+}
+
 static void note_field(struct pb *r, struct tensor_message *m)
 {
     struct general_parts *p = &m->parts;
-    enum general_source s = source_at(r->field);
-    if (s != GENERAL_SOURCES) {
-        if (fits_field(r, s))
-            note_elements(r, m, s);
-        else
-            pb_skip(r);
-        return;
-    }
     switch (r->field) {
     case TENSOR_ELEM_TYPE: p->elem_type = (int64_t)take_number(r, (uint64_t)p->elem_type); break;
     case TENSOR_SHAPE: take_shape(r, p); break;
     case TENSOR_LOD: take_ints(r, &m->lod); break;
     case TENSOR_NAME: p->name = take_text(r, p->name); break;
     case TENSOR_ALIAS: p->alias = take_text(r, p->alias); break;
-    default: pb_skip(r); break;
+    default: note_other_field(r, m); break;
     }
 }
 
@@ -514,20 +515,22 @@ static void measure_elements(struct outgoing *o)
     o->size += size_optional(f->number, o->data_bytes);
 }
 
-static struct outgoing measure(const struct named_tensor *named)
+static void measure(const struct named_tensor *named, struct outgoing *o)
 {
     const struct tensor *t = &named->tensor;
-    struct outgoing o = { .named = named, .to = general_source_for(t) };
-    o.shape = general_shape(t, o.to);
-    measure_elements(&o);
-    o.shape_bytes = size_ints(o.shape.dim, o.shape.rank);
+    o->named = named;
+    o->to = general_source_for(t);
+    o->shape = general_shape(t, o->to);
+    o->data_bytes = o->lod_bytes = o->size = 0;
+    measure_elements(o);
+    o->shape_bytes = size_ints(o->shape.dim, o->shape.rank);
     for (int i = 0; i < t->lod.levels; i++)
-        o.lod_bytes += size_ints(t->lod.level[i].offset, t->lod.level[i].count);
-    o.size += t->dtype != 0 ? pb_size_u64(TENSOR_ELEM_TYPE, (uint64_t)t->dtype) : 0;
-    o.size += size_optional(TENSOR_SHAPE, o.shape_bytes) + size_optional(TENSOR_LOD, o.lod_bytes);
-    o.size +=
+        o->lod_bytes += size_ints(t->lod.level[i].offset, t->lod.level[i].count);
+    o->size += t->dtype != 0 ? pb_size_u64(TENSOR_ELEM_TYPE, (uint64_t)t->dtype) : 0;
+    o->size +=
+        size_optional(TENSOR_SHAPE, o->shape_bytes) + size_optional(TENSOR_LOD, o->lod_bytes);
+    o->size +=
         size_optional(TENSOR_NAME, named->name.n) + size_optional(TENSOR_ALIAS, named->alias.n);
-    return o;
 }
 
 static void put_optional(struct buf *b, uint32_t field, struct str v)
@@ -567,34 +570,37 @@ static void put_elements(struct buf *b, const struct outgoing *o, struct general
     }
 }
 
-static void put_tensor(struct buf *b, uint32_t field, const struct named_tensor *named,
+static void put_tensor(struct buf *b, uint32_t field, const struct outgoing *o,
                        struct general_gaps *gaps)
 {
-    struct outgoing o = measure(named);
+    const struct named_tensor *named = o->named;
     const struct lod *lod = &named->tensor.lod;
-    pb_put_begin(b, field, o.size);
-    if (o.to != GENERAL_CONTENT)
-        put_elements(b, &o, gaps);
+    pb_put_begin(b, field, o->size);
+    if (o->to != GENERAL_CONTENT)
+        put_elements(b, o, gaps);
     if (named->tensor.dtype != 0)
         pb_put_u64(b, TENSOR_ELEM_TYPE, (uint64_t)named->tensor.dtype);
-    if (o.shape_bytes > 0) {
-        pb_put_begin(b, TENSOR_SHAPE, o.shape_bytes);
-        put_ints(b, o.shape.dim, o.shape.rank);
+    if (o->shape_bytes > 0) {
+        pb_put_begin(b, TENSOR_SHAPE, o->shape_bytes);
+        put_ints(b, o->shape.dim, o->shape.rank);
     }
-    if (o.lod_bytes > 0)
-        pb_put_begin(b, TENSOR_LOD, o.lod_bytes);
+    if (o->lod_bytes > 0)
+        pb_put_begin(b, TENSOR_LOD, o->lod_bytes);
     for (int i = 0; i < lod->levels; i++)
         put_ints(b, lod->level[i].offset, lod->level[i].count);
     put_optional(b, TENSOR_NAME, named->name);
     put_optional(b, TENSOR_ALIAS, named->alias);
-    if (o.to == GENERAL_CONTENT)
-        put_elements(b, &o, gaps);
+    if (o->to == GENERAL_CONTENT)
+        put_elements(b, o, gaps);
 }
 
 static void put_request(const struct infer_request *r, struct buf *out, struct general_gaps *gaps)
 {
-    for (int i = 0; i < r->feed_count; i++)
-        put_tensor(out, REQUEST_TENSOR, &r->feed[i], gaps);
+    struct outgoing o;
+    for (int i = 0; i < r->feed_count; i++) {
+        measure(&r->feed[i], &o);
+        put_tensor(out, REQUEST_TENSOR, &o, gaps);
+    }
     for (int i = 0; i < r->fetch_count; i++)
         pb_put_bytes(out, REQUEST_FETCH, r->fetch[i]);
     if (r->profile)
@@ -615,14 +621,25 @@ void general_request_to_pb_around(const struct infer_request *r, struct buf *out
     put_request(r, out, gaps);
 }
 
+#define REMEMBERED \
+    4 /* tensors of an output: what they measure; of further ones it is found out twice */
+
 static void put_output(struct buf *b, const struct infer_output *o)
 {
+    struct outgoing known[REMEMBERED], more;
     size_t size = size_optional(OUTPUT_ENGINE, o->engine.n);
-    for (int i = 0; i < o->tensor_count; i++)
-        size += pb_size_bytes(OUTPUT_TENSOR, measure(&o->tensor[i]).size);
+    for (int i = 0; i < o->tensor_count; i++) {
+        struct outgoing *t = i < REMEMBERED ? &known[i] : &more;
+        measure(&o->tensor[i], t);
+        size += pb_size_bytes(OUTPUT_TENSOR, t->size);
+    }
     pb_put_begin(b, REPLY_OUTPUTS, size);
-    for (int i = 0; i < o->tensor_count; i++)
-        put_tensor(b, OUTPUT_TENSOR, &o->tensor[i], NULL);
+    for (int i = 0; i < o->tensor_count; i++) {
+        struct outgoing *t = i < REMEMBERED ? &known[i] : &more;
+        if (i >= REMEMBERED)
+            measure(&o->tensor[i], t);
+        put_tensor(b, OUTPUT_TENSOR, t, NULL);
+    }
     put_optional(b, OUTPUT_ENGINE, o->engine);
 }
 

@@ -793,6 +793,7 @@ static status make_session(struct h2 *h)
     int fault = nghttp2_option_new(&option);
     if (fault == 0) {
         nghttp2_option_set_no_auto_window_update(option, 1);
+        nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_RATE);
         nghttp2_option_set_peer_max_concurrent_streams(option, 100);
         fault = h->opt.client

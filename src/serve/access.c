@@ -125,6 +125,11 @@ bool keys_match(const struct keys *k, enum access group, struct str key)
     return found != 0;
 }
 
+bool access_is_open(const struct conn *c, enum access group)
+{
+    return group != ACCESS_ADMIN && !keys_wanted(atomic_load(&c->lane->server->keys), group);
+}
+
 status access_check(const struct conn *c, enum access group, struct str key, struct err *e)
 {
     const struct server *s = c->lane->server;
@@ -149,42 +154,4 @@ struct str access_key(struct str authorization, struct str x_api_key)
         str_eq_nocase((struct str){ authorization.p, bearer.n }, bearer))
         return str_trim((struct str){ authorization.p + bearer.n, authorization.n - bearer.n });
     return str_trim(x_api_key);
-}
-
-/* The first row that fits: a path's beginning and its end, and the method, where they matter. What only reads is metadata; the
- * rest computes. */
-// clang-format off
-static const struct {
-    const char *method, *prefix, *suffix;
-    enum access group;
-} http_rows[] = {
-    { NULL,   "/v2/health/",             "", ACCESS_HEALTH },
-    { NULL,   "/health",                 "", ACCESS_HEALTH },
-    { NULL,   "/metrics",                "", ACCESS_METRICS },
-    { NULL,   "/monitoring/",            "", ACCESS_METRICS },
-    { NULL,   "/brpc_metrics",           "", ACCESS_METRICS },
-    { NULL,   "/vars",                   "", ACCESS_METRICS },
-    { NULL,   "/status",                 "", ACCESS_METRICS },
-    { NULL,   "/connections",            "", ACCESS_METRICS },
-    { NULL,   "/v2/models/",             "/stats", ACCESS_METRICS },
-    { "POST", "/v2/models/",             "/trace/setting", ACCESS_ADMIN },
-    { "POST", "/v2/repository/index",    "", ACCESS_METADATA },
-    { NULL,   "/v2/repository/",         "", ACCESS_ADMIN },
-    { "POST", "/v2/logging",             "", ACCESS_ADMIN },
-    { "POST", "/v2/trace",               "", ACCESS_ADMIN },
-    { "POST", "/v2/systemsharedmemory",  "", ACCESS_ADMIN },
-    { "POST", "/v2/cudasharedmemory",    "", ACCESS_ADMIN },
-    { "GET",  "/",                       "", ACCESS_METADATA },
-    { "HEAD", "/",                       "", ACCESS_METADATA },
-    { NULL,   "",                        "", ACCESS_INFER },
-};
-// clang-format on
-
-enum access access_of_http(struct str method, struct str path)
-{
-    size_t i = 0;
-    while (!((http_rows[i].method == NULL || str_is(method, http_rows[i].method)) &&
-             str_starts(path, http_rows[i].prefix) && str_ends(path, http_rows[i].suffix)))
-        i++;
-    return http_rows[i].group;
 }

@@ -27,9 +27,9 @@ bool keys_wanted(const struct keys *k, enum access group); /* k may be NULL */
 /* In a time that does not tell how much of a key was right. */
 bool keys_match(const struct keys *k, enum access group, struct str key);
 
+/* Nobody is asked for a key: access_check would say OK. */
+bool access_is_open(const struct conn *c, enum access group);
 /* OK, UNAUTHENTICATED or FORBIDDEN with words. key: what the caller brought, n 0 for nothing. */
 status access_check(const struct conn *c, enum access group, struct str key, struct err *e);
-/* The group that an HTTP request belongs to. */
-enum access access_of_http(struct str method, struct str path);
 /* The key in "Bearer KEY", or, without that, in the other header. */
 struct str access_key(struct str authorization, struct str x_api_key);

@@ -89,6 +89,21 @@ struct call_ports call_ports(struct call *c, const struct port *port, int count)
 
 /* ---- life ---- */
 
+/* There is one writer, so that this needs no atomic addition. */
+static void count_call(struct lane *lane, int more)
+{
+    int now = atomic_load_explicit(&lane->calls, memory_order_relaxed);
+    atomic_store_explicit(&lane->calls, now + more, memory_order_release);
+}
+
+int server_calls(const struct server *s)
+{
+    int calls = 0;
+    for (int i = 0; s->lane != NULL && i < s->lane_count; i++)
+        calls += atomic_load_explicit(&s->lane[i].calls, memory_order_acquire);
+    return calls;
+}
+
 struct call *call_new(struct conn *conn)
 {
     struct lane *lane = conn->lane;
@@ -120,9 +135,9 @@ struct call *call_new(struct conn *conn)
     c->exchange = NULL;
     c->held = 0;
     c->in_place = false;
-    atomic_store(&c->cancelled, false);
+    atomic_store_explicit(&c->cancelled, false, memory_order_relaxed);
     conn->calls++;
-    atomic_fetch_add(&conn->lane->server->calls, 1);
+    count_call(lane, 1);
     return c;
 }
 
@@ -191,7 +206,7 @@ void call_free(struct call *c)
     } else {
         destroy(c);
     }
-    atomic_fetch_sub(&lane->server->calls, 1);
+    count_call(lane, -1);
     conn_call_done(conn);
 }
 
@@ -249,11 +264,27 @@ static int64_t rows_of(const struct infer_request *r)
 }
 
 /* Ends a stage that began when the last one ended, and begins the next. */
-static uint64_t end_stage(struct call *c, enum stage stage)
+static uint64_t end_stage_at(struct call *c, enum stage stage, uint64_t now)
 {
-    uint64_t now = clock_ns();
     c->stage_ns[stage] = now - c->since_ns;
     return c->since_ns = now;
+}
+
+static uint64_t end_stage(struct call *c, enum stage stage)
+{
+    return end_stage_at(c, stage, clock_ns());
+}
+
+#define WALL_NS 20000000 /* a wall clock that is set anew is seen so late */
+
+/* The wall clock without a look at it, which costs as much as a small model's row does. On the loop. */
+static int64_t wall_us(struct lane *lane, uint64_t now_ns)
+{
+    if (now_ns - lane->wall_at_ns > WALL_NS) {
+        lane->wall_offset_us = clock_wall_us() - (int64_t)(now_ns / 1000);
+        lane->wall_at_ns = now_ns;
+    }
+    return lane->wall_offset_us + (int64_t)(now_ns / 1000);
 }
 
 static void let_go(void *flow)
@@ -283,13 +314,13 @@ static void pick_by_body(struct call *c)
     c->variant = i;
 }
 
-static status prepare(struct call *c, struct err *e)
+static status prepare(struct call *c, uint64_t begun_ns, struct err *e)
 {
     c->request = (struct infer_request){ 0 };
     c->since_ns = c->begin_ns;
     if (atomic_load(&c->cancelled) || atomic_load(&c->conn->gone))
         return err_set(e, CANCELLED, "the caller has gone");
-    TRY(check_deadline(c, end_stage(c, STAGE_QUEUE), e));
+    TRY(check_deadline(c, end_stage_at(c, STAGE_QUEUE, begun_ns), e));
     TRY(inflate_body(c, e));
     TRY(c->format->decode(c, c->body, &c->request, e));
     c->rows = rows_of(&c->request);
@@ -355,9 +386,10 @@ static void trace_call(struct call *c, struct trace *t)
     }
 }
 
+/* From since_ns to now_ns the flow was at it, and from there on it is told. */
 static void end(struct call *c, status s)
 {
-    end_stage(c, STAGE_COMPUTE);
+    end_stage_at(c, STAGE_COMPUTE, c->run.now_ns);
     c->stage_ns[STAGE_BATCH] = c->run.waited_ns;
     c->stage_ns[STAGE_COMPUTE] -= c->run.waited_ns;
     c->answer.variant = call_variant(c);
@@ -385,6 +417,7 @@ static void ask_again(struct job *j, int worker)
 {
     struct call *c = LIST_ENTRY(j, struct call, job);
     c->run.exec = c->conn->lane->server->worker_exec[worker];
+    c->run.now_ns = 0;
     status s = flow_start(c->flow, &c->run);
     if (s == FLOW_LATER)
         return;
@@ -403,8 +436,8 @@ static void finished(struct flow_call *f, status s)
     call_return(c);
 }
 
-/* false: it goes on elsewhere, and c is not to be touched any more. */
-static bool run(struct call *c, struct exec *exec)
+/* Began at begun_ns. lane: NULL on a worker. false: it goes on elsewhere, and c is not to be touched any more. */
+static bool run(struct call *c, struct exec *exec, uint64_t begun_ns, struct lane *lane)
 {
     c->err.text[0] = '\0';
     c->compressed = false;
@@ -417,10 +450,12 @@ static bool run(struct call *c, struct exec *exec)
                                  .deadline_ns = c->deadline_ns,
                                  .gone = { &c->conn->gone, &c->cancelled },
                                  .finished = finished };
-    c->result = prepare(c, &c->err);
+    c->result = prepare(c, begun_ns, &c->err);
     if (c->result != OK)
         return true;
     c->run.deadline_ns = c->deadline_ns;
+    c->run.now_ns = c->since_ns;
+    c->run.begin_us = lane != NULL ? wall_us(lane, c->since_ns) : 0;
     status s = flow_start(c->flow, &c->run);
     if (s != FLOW_LATER && falls_back(c, s))
         s = flow_start(c->flow, &c->run);
@@ -465,7 +500,7 @@ static void run_job(struct job *j, int worker)
 {
     struct call *c = LIST_ENTRY(j, struct call, job);
     atomic_fetch_sub(flow_waiting(c->flow), 1);
-    if (run(c, c->conn->lane->server->worker_exec[worker]))
+    if (run(c, c->conn->lane->server->worker_exec[worker], clock_ns(), NULL))
         call_return(c);
 }
 
@@ -525,7 +560,7 @@ static status run_here(struct call *c, struct buf *in, size_t used, bool *ended)
     *ended = false;
     if (waits)
         TRY(take_body(c, in, used));
-    *ended = run(c, c->conn->lane->exec);
+    *ended = run(c, c->conn->lane->exec, c->begin_ns, c->conn->lane);
     return OK;
 }
 

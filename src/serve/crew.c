@@ -177,27 +177,29 @@ static bool is_own(const struct crew *crew, struct str path)
     return n > 0 && str_eq(path, (struct str){ own, (size_t)n });
 }
 
-bool crew_route(const struct http_request *r)
+bool crew_takes(const struct http_request *r)
 {
     const struct crew *crew = r->conn->lane->server->crew;
     struct str path = r->head->path;
-    if (crew == NULL || !(is_own(crew, path) || (crew_is_pipeline(crew) && has_two_parts(path) &&
-                                                 str_is(r->head->method, "POST"))))
-        return false;
+    return crew != NULL && (is_own(crew, path) || (crew_is_pipeline(crew) && has_two_parts(path) &&
+                                                   str_is(r->head->method, "POST")));
+}
+
+void crew_answer(const struct http_request *r)
+{
     if (!str_is(r->head->method, "POST")) {
         http_answer(r,
                     &(struct http_answer){ .code = 405,
                                            .content_type = "application/json",
                                            .extra = "Allow: POST\r\n",
                                            .body = STR("{\"error\":\"POST a JSON body here\"}") });
-        return true;
+        return;
     }
     struct call *call = http_begin(r, NULL, &format_predict, "application/json");
     if (call != NULL) {
-        prepare(call, CREW_HTTP, path);
+        prepare(call, CREW_HTTP, r->head->path);
         http_start(r, call);
     }
-    return true;
 }
 
 /* ---- gRPC: a pipeline's service ---- */
@@ -373,7 +375,9 @@ static void take_interval(const struct http_request *r, const struct route_parts
     mem_free(v);
 }
 
+// clang-format off
 const struct route crew_routes[] = {
-    { "POST", "/v2/crew/interval", take_interval },
+    { "POST", "/v2/crew/interval", ACCESS_INFER, take_interval },
     { 0 },
 };
+// clang-format on

@@ -6,8 +6,9 @@
 struct buf;
 struct crew_view;
 
-/* Takes a request whose path is the crew's: POST /NAME/prediction, of a pipeline POST /ANY/ANY. false: it is not. */
-bool crew_route(const struct http_request *r);
+/* Whether a request's path is the crew's: POST /NAME/prediction, of a pipeline POST /ANY/ANY. */
+bool crew_takes(const struct http_request *r);
+void crew_answer(const struct http_request *r);
 extern const struct route crew_routes[];
 
 /* What is counted, for /metrics: a view of now (NULL: there is no crew), to be freed with mem_free; the sample that belongs to a

@@ -289,7 +289,9 @@ static void home(const struct http_request *r, const struct route_parts *parts)
     buf_deinit(&b);
 }
 
+// clang-format off
 const struct route home_routes[] = {
-    { "GET", "/", home },
+    { "GET", "/", ACCESS_METADATA, home },
     { 0 },
 };
+// clang-format on

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "proto/http1.h"
+#include "serve/access.h"
 #include "serve/internal.h"
 
 struct http_answer;
@@ -77,6 +78,7 @@ struct route_parts {
 struct route {
     const char *method;  /* GET also answers HEAD */
     const char *pattern; /* '*' stands for one part */
+    enum access group;   /* whose key it takes */
     void (*handle)(const struct http_request *r, const struct route_parts *parts);
 };
 

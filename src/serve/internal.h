@@ -47,6 +47,8 @@ struct lane {
     const struct http_head *asking; /* its request, or NULL where it is none of HTTP */
     struct lane_pick pick;
     struct list conns; /* struct conn */
+    atomic_int
+        calls; /* admitted and not yet answered: others read it, and add the lanes up (server_calls) */
     struct list spare; /* struct call: recycled */
     struct h2_pool h2_pool;
     struct list watchers; /* struct grpc_rpc: grpc.health's Watch */
@@ -56,8 +58,11 @@ struct lane {
     struct stats stats;
     uint64_t last_id, random; /* note.c */
     uint64_t route_ns;        /* when the request that a route looks at was whole */
-    struct loop_post drain;   /* posted once, by server_drain */
-    struct loop_post pulse;   /* notify.c: on its way while pulse_posted */
+    /* From clock_ns, in microseconds, to the wall clock, as it was at wall_at_ns. */
+    int64_t wall_offset_us;
+    uint64_t wall_at_ns;
+    struct loop_post drain; /* posted once, by server_drain */
+    struct loop_post pulse; /* notify.c: on its way while pulse_posted */
     atomic_bool pulse_posted;
 };
 
@@ -86,7 +91,6 @@ struct server {
     struct tracer *tracer;     /* NULL: none */
     atomic_size_t body_bytes;  /* of requests that are being received or answered */
     atomic_bool ready, draining;
-    atomic_int calls; /* admitted and not yet answered, all lanes */
 };
 
 struct call;
@@ -251,6 +255,8 @@ struct call {
     uint64_t stage_ns[STAGE_COUNT];
 };
 
+/* Admitted and not yet answered. Any thread. */
+int server_calls(const struct server *s);
 struct call *call_new(struct conn *c);
 /* The tag of the variant that it went to; empty: its model's traffic is not divided. */
 struct str call_variant(const struct call *c);

@@ -111,10 +111,13 @@ struct flow *lane_first_flow(struct lane *lane, status *code, struct err *e)
 {
     const struct table *t = lane_table(lane);
     const struct served *found;
-    if (table_count(t) > 0)
-        return lane_flow(lane, str_of(table_at(t, 0)->name), STR(""), code, e);
+    struct flow *f =
+        table_count(t) > 0 && table_at(t, 0)->traffic != NULL ? pick(lane, table_at(t, 0)) : NULL;
+    *code = OK;
+    if (f != NULL)
+        return f;
     *code = table_first(t, &found, e);
-    return NULL;
+    return *code == OK ? found->flow : NULL;
 }
 
 static void on_refresh(struct loop_post *p)

@@ -473,7 +473,7 @@ static void put_process(struct buf *b, const struct server *s)
             (double)s->start_us / 1e6);
     put_one(b, "oar_connections", "gauge", "Open connections", loop_group_open_conns(s->loops));
     put_one(b, "oar_calls_in_flight", "gauge", "Calls admitted and not yet answered",
-            atomic_load(&s->calls));
+            server_calls(s));
     put_one(b, "oar_bytes_in_flight", "gauge",
             "Bytes of larger bodies that are being received or answered",
             (double)atomic_load(&s->body_bytes));
@@ -518,9 +518,11 @@ static void metrics(const struct http_request *r, const struct route_parts *part
     buf_deinit(&b);
 }
 
+// clang-format off
 const struct route metrics_routes[] = {
-    { "GET", "/metrics", metrics },
-    { "GET", "/brpc_metrics", metrics },
-    { "GET", "/monitoring/prometheus/metrics", metrics },
+    { "GET", "/metrics",                       ACCESS_METRICS, metrics },
+    { "GET", "/brpc_metrics",                  ACCESS_METRICS, metrics },
+    { "GET", "/monitoring/prometheus/metrics", ACCESS_METRICS, metrics },
     { 0 },
 };
+// clang-format on

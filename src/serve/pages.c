@@ -55,7 +55,7 @@ static void status_page(const struct http_request *r, const struct route_parts *
     stats_gather(lane, &lane->scratch, true, &sums);
     buf_printf(&b, "version: oar " OAR_VERSION "\nuptime_s: %lld\nconnections: %d\ncalls: %d\n\n",
                (long long)((clock_wall_us() - lane->server->start_us) / 1000000),
-               loop_group_open_conns(lane->server->loops), atomic_load(&lane->server->calls));
+               loop_group_open_conns(lane->server->loops), server_calls(lane->server));
     for (int i = 0; i < sums.count; i++)
         put_status(&b, sums.entry[i]);
     answer_text(r, &b);
@@ -116,8 +116,13 @@ static void version_page(const struct http_request *r, const struct route_parts 
                                           .body = STR("oar " OAR_VERSION "\n") });
 }
 
+// clang-format off
 const struct route page_routes[] = {
-    { "GET", "/health", health_page },           { "GET", "/version", version_page },
-    { "GET", "/status", status_page },           { "GET", "/vars", vars_page },
-    { "GET", "/connections", connections_page }, { 0 },
+    { "GET", "/health",      ACCESS_HEALTH,   health_page },
+    { "GET", "/version",     ACCESS_METADATA, version_page },
+    { "GET", "/status",      ACCESS_METRICS,  status_page },
+    { "GET", "/vars",        ACCESS_METRICS,  vars_page },
+    { "GET", "/connections", ACCESS_METRICS,  connections_page },
+    { 0 },
 };
+// clang-format on

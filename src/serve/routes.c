@@ -42,23 +42,23 @@ static void prediction(const struct http_request *r, const struct route_parts *p
 
 // clang-format off
 static const struct route routes[] = {
-    { "POST", "/GeneralModelService/inference",               general },
-    { "POST", "/GeneralModelService/debug",                   general },
-    { "POST", "/" GENERAL_MODEL_SERVICE "/inference",         general },
-    { "POST", "/" GENERAL_MODEL_SERVICE "/debug",             general },
-    { "POST", "/*/prediction",                                prediction },
-    { "POST", "/v2/repository/index",                         manage_index },
-    { "POST", "/v2/repository/*/index",                       manage_named },
-    { "POST", "/v2/repository/*/models/*/load",               manage_named },
-    { "POST", "/v2/repository/*/models/*/unload",             manage_named },
-    { "POST", "/v2/repository/models/*/load",                 manage_load },
-    { "POST", "/v2/repository/models/*/unload",               manage_unload },
-    { "POST", "/v2/repository/models/*/rollback",             manage_rollback },
-    { "POST", "/v2/repository/models/*/label",                manage_label },
-    { "GET",  "/debug/trace",                                 trace_live },
-    { "GET",  "/v2/repository/traffic",                       manage_traffic_list },
-    { "POST", "/v2/repository/models/*/traffic",              manage_traffic },
-    { "POST", "/v2/repository/models/*/outcome",              manage_outcome },
+    { "POST", "/GeneralModelService/inference",       ACCESS_INFER,    general },
+    { "POST", "/GeneralModelService/debug",           ACCESS_INFER,    general },
+    { "POST", "/" GENERAL_MODEL_SERVICE "/inference", ACCESS_INFER,    general },
+    { "POST", "/" GENERAL_MODEL_SERVICE "/debug",     ACCESS_INFER,    general },
+    { "POST", "/*/prediction",                        ACCESS_INFER,    prediction },
+    { "POST", "/v2/repository/index",                 ACCESS_METADATA, manage_index },
+    { "POST", "/v2/repository/*/index",               ACCESS_ADMIN,    manage_named },
+    { "POST", "/v2/repository/*/models/*/load",       ACCESS_ADMIN,    manage_named },
+    { "POST", "/v2/repository/*/models/*/unload",     ACCESS_ADMIN,    manage_named },
+    { "POST", "/v2/repository/models/*/load",         ACCESS_ADMIN,    manage_load },
+    { "POST", "/v2/repository/models/*/unload",       ACCESS_ADMIN,    manage_unload },
+    { "POST", "/v2/repository/models/*/rollback",     ACCESS_ADMIN,    manage_rollback },
+    { "POST", "/v2/repository/models/*/label",        ACCESS_ADMIN,    manage_label },
+    { "GET",  "/debug/trace",                         ACCESS_METADATA, trace_live },
+    { "GET",  "/v2/repository/traffic",               ACCESS_ADMIN,    manage_traffic_list },
+    { "POST", "/v2/repository/models/*/traffic",      ACCESS_ADMIN,    manage_traffic },
+    { "POST", "/v2/repository/models/*/outcome",      ACCESS_ADMIN,    manage_outcome },
     { 0 },
 };
 // clang-format on
@@ -192,6 +192,20 @@ static void note_methods(struct methods *m, const struct route *row)
     m->post = m->post || strcmp(row->method, "POST") == 0;
 }
 
+/* false: answered. */
+static bool is_allowed(const struct http_request *r, enum access group)
+{
+    struct err e;
+    if (access_is_open(r->conn, group))
+        return true;
+    struct str key = access_key(http_header_find(r->head, "Authorization"),
+                                http_header_find(r->head, "X-API-Key"));
+    status s = access_check(r->conn, group, key, &e);
+    if (s != OK)
+        http_answer_error(r, status_http(s), e.text);
+    return s == OK;
+}
+
 /* true: it was answered. */
 static bool route_by(const struct route *row, const struct http_request *r, struct methods *allow)
 {
@@ -200,7 +214,8 @@ static bool route_by(const struct route *row, const struct http_request *r, stru
         if (!matches(row->pattern, r->head->path, &parts))
             continue;
         if (method_fits(row, r->head->method)) {
-            row->handle(r, &parts);
+            if (is_allowed(r, row->group))
+                row->handle(r, &parts);
             return true;
         }
         note_methods(allow, row);
@@ -232,6 +247,7 @@ static void answer_options(const struct http_request *r)
     http_answer(r, &(struct http_answer){ .code = 204, .extra = extra });
 }
 
+/* What is asked beforehand (OPTIONS), and paths that are none, take no key. */
 static void answer_by_table(const struct http_request *r)
 {
     struct methods allow = { false, false };
@@ -239,24 +255,15 @@ static void answer_by_table(const struct http_request *r)
         answer_options(r);
         return;
     }
-    if (crew_route(r)) /* whose path is a service's name, and so in no table */
+    if (crew_takes(r)) { /* whose path is a service's name, and so in no table */
+        if (is_allowed(r, ACCESS_INFER))
+            crew_answer(r);
         return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(tables); i++)
         if (route_by(tables[i], r, &allow))
             return;
     answer_none(r, methods_text(allow));
-}
-
-/* false: answered. */
-static bool is_allowed(const struct http_request *r)
-{
-    struct err e = { "" };
-    struct str key = access_key(http_header_find(r->head, "Authorization"),
-                                http_header_find(r->head, "X-API-Key"));
-    status s = access_check(r->conn, access_of_http(r->head->method, r->head->path), key, &e);
-    if (s != OK)
-        http_answer_error(r, status_http(s), e.text);
-    return s == OK;
 }
 
 void route_request(const struct http_request *r)
@@ -265,8 +272,7 @@ void route_request(const struct http_request *r)
     lane->asking = r->head;
     if (lane->server->access != NULL)
         lane->route_ns = clock_ns();
-    if (is_allowed(r))
-        answer_by_table(r);
+    answer_by_table(r);
     lane->asking = NULL;
     arena_reset(&lane->scratch);
 }

@@ -312,7 +312,7 @@ static void wait_for_drain(struct server *s)
     sigset_t set;
     signals_of_end(&set);
     for (int ms = 0; ms < DRAIN_LIMIT_MS; ms += DRAIN_POLL_MS) {
-        if (atomic_load(&s->calls) == 0 && loop_group_open_conns(s->loops) == 0)
+        if (server_calls(s) == 0 && loop_group_open_conns(s->loops) == 0)
             return;
         if (sigtimedwait(&set, NULL, &poll) > 0)
             _exit(1);
@@ -377,7 +377,7 @@ int server_wait(struct server *s)
 static void wait_for_calls(const struct server *s)
 {
     const struct timespec poll = { 0, 1000000 };
-    for (int ms = 0; atomic_load(&s->calls) > 0 && ms < DRAIN_LIMIT_MS; ms++)
+    for (int ms = 0; server_calls(s) > 0 && ms < DRAIN_LIMIT_MS; ms++)
         nanosleep(&poll, NULL);
 }
 

@@ -28,17 +28,17 @@ uint64_t stats_bound_ns(int bucket)
     return bound_ns[bucket];
 }
 
-/* Bounds grow by 2 or 2.5, so that the power of two below ns tells the bucket but for a step or two. */
+/* By the number of bits of a time: the first bucket that may hold it. */
+// clang-format off
+static const uint8_t first_bucket[] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+};
+// clang-format on
+
 static int bucket_of(uint64_t ns)
 {
-    int bits = 63 - __builtin_clzll(ns | 1);
-    int i = bits < 10 ? 0 : (bits - 10) * 9 / 10 - 1;
-    if (i < 0)
-        i = 0;
-    if (i >= STATS_BUCKETS)
-        i = STATS_BUCKETS - 1;
-    while (i > 0 && ns <= bound_ns[i - 1])
-        i--;
+    size_t bits = 64 - (size_t)__builtin_clzll(ns | 1);
+    int i = first_bucket[bits < ARRAY_LEN(first_bucket) ? bits : ARRAY_LEN(first_bucket) - 1];
     while (ns > bound_ns[i])
         i++;
     return i;

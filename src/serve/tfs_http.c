@@ -283,17 +283,17 @@ static void no_name(const struct http_request *r, const struct route_parts *part
 
 // clang-format off
 const struct route tfs_routes[] = {
-    { "POST", "/v1/models/*",                      infer_version },
-    { "POST", "/v1/models/*/versions/*",           infer_version },
-    { "POST", "/v1/models/*/labels/*",             infer_label },
-    { "GET",  "/v1/models/*",                      states },
-    { "GET",  "/v1/models/*/versions/*",           states },
-    { "GET",  "/v1/models/*/labels/*",             states_label },
-    { "GET",  "/v1/models/*/metadata",             metadata },
-    { "GET",  "/v1/models/*/versions/*/metadata",  metadata },
-    { "GET",  "/v1/models/*/labels/*/metadata",    metadata_label },
-    { "GET",  "/v1/models",                        no_name },
-    { "GET",  "/v1/models/",                       no_name },
+    { "POST", "/v1/models/*",                     ACCESS_INFER,    infer_version },
+    { "POST", "/v1/models/*/versions/*",          ACCESS_INFER,    infer_version },
+    { "POST", "/v1/models/*/labels/*",            ACCESS_INFER,    infer_label },
+    { "GET",  "/v1/models/*",                     ACCESS_METADATA, states },
+    { "GET",  "/v1/models/*/versions/*",          ACCESS_METADATA, states },
+    { "GET",  "/v1/models/*/labels/*",            ACCESS_METADATA, states_label },
+    { "GET",  "/v1/models/*/metadata",            ACCESS_METADATA, metadata },
+    { "GET",  "/v1/models/*/versions/*/metadata", ACCESS_METADATA, metadata },
+    { "GET",  "/v1/models/*/labels/*/metadata",   ACCESS_METADATA, metadata_label },
+    { "GET",  "/v1/models",                       ACCESS_METADATA, no_name },
+    { "GET",  "/v1/models/",                      ACCESS_METADATA, no_name },
     { 0 },
 };
 // clang-format on

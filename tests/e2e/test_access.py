@@ -223,6 +223,8 @@ def keyed(tmp_path_factory):
     (INFER, ["-d", BODY], "beta", 200),
     ("/v2", [], "beta", 401),
     ("/v2", [], "alpha", 200),
+    ("/v2", ["-X", "OPTIONS"], None, 204),
+    ("/v2/nothing", [], None, 404),
     ("/v2/models/uci/stats", [], None, 200),
     ("/v2/models/statistics", [], None, 401),
     ("/v2/models/uci/trace/setting", [], "alpha", 200),

@@ -37,6 +37,24 @@ static void bounds_rise_and_hold_what_they_say(void **state)
     stats_deinit(&lane[0]);
 }
 
+static void every_time_is_counted_at_the_first_bound_that_holds_it(void **state)
+{
+    stats_init(&lane[0]);
+    for (int bit = 0; bit < 64; bit++)
+        for (int beside = -1; beside <= 1; beside++) {
+            uint64_t ns = ((uint64_t)1 << bit) + (uint64_t)beside;
+            int i = 0;
+            while (ns > stats_bound_ns(i))
+                i++;
+            uint64_t before =
+                lane[0].count > 0 ? counter_get(&lane[0].entry[0]->total.bucket[i]) : 0;
+            struct stats_call c = call_of("m", ns, OK);
+            stats_add(&lane[0], &c);
+            assert_int_equal(counter_get(&lane[0].entry[0]->total.bucket[i]), before + 1);
+        }
+    stats_deinit(&lane[0]);
+}
+
 static void lanes_add_up(void **state)
 {
     struct stats_entry sum = { 0 };
@@ -73,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_rise_and_hold_what_they_say),
+        cmocka_unit_test(every_time_is_counted_at_the_first_bound_that_holds_it),
         cmocka_unit_test(lanes_add_up),
         cmocka_unit_test(entries_are_bounded),
     };
