@@ -109,7 +109,8 @@ static void *align_up(uint8_t *p, size_t align)
 /* A block with a chunk of its own, which goes behind the first, so that that one keeps serving small blocks. */
 static void *own_chunk(struct arena *a, size_t size, size_t align)
 {
-    struct arena_chunk *c = new_chunk(a, (size + align + ARENA_ALIGN) / ARENA_ALIGN * ARENA_ALIGN);
+    struct arena_chunk *c =
+        new_chunk(a, (size + align + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN);
     if (c == NULL)
         return NULL;
     struct arena_chunk **place = a->chunks != NULL ? &a->chunks->next : &a->chunks;
@@ -132,7 +133,7 @@ void *arena_try(struct arena *a, size_t size, size_t align)
 {
     if (align < ARENA_ALIGN)
         align = ARENA_ALIGN;
-    if (size > PTRDIFF_MAX - 2 * align - sizeof(struct arena_chunk) - ARENA_ALIGN)
+    if (size > PTRDIFF_MAX - 2 * align - sizeof(struct arena_chunk))
         return NULL;
     void *p = take(a, size, align);
     if (p != NULL)

@@ -12,6 +12,9 @@
 #define FRAME_MAX_FROM \
     ((size_t)64 << 10)    /* of a body: then larger frames are allowed, and not before */
 #define SKIPPED_MAX    16 /* runs of ids that a peer has stepped over, as far as they are remembered */
+#define FRAME_HEAD     9
+#define PREFACE        24                 /* bytes that a client begins with */
+#define ENDED_MAX      16                 /* ids of streams that a peer has ended, the same */
 #define KEEP_BYTES     ((size_t)16 << 10) /* of each buffer of a spare stream */
 #define SPARE_MAX      256
 #define UNWANTED_BYTES ((size_t)16 << 20) /* of a body that was refused: then its stream is reset */
@@ -37,6 +40,12 @@ struct h2 {
         int32_t from, to;
     } skipped[SKIPPED_MAX];
     int skipped_count;
+    int32_t ended
+        [ENDED_MAX]; /* nghttp2 remembers no streams that are closed: those of a connection would take 64 KB */
+    int ended_count;
+    uint32_t skip; /* server: bytes that are in front of the next frame's header */
+    uint8_t frame[FRAME_HEAD];
+    size_t frame_seen;
     struct h2_stream *viewed; /* whose view is of the bytes being fed */
     struct buf *pump;
 };
@@ -360,18 +369,76 @@ static void note_id(struct h2 *h, int32_t id)
     h->newest = id;
 }
 
+static void note_ended(struct h2 *h, int32_t id)
+{
+    h->ended[h->ended_count++ % ENDED_MAX] = id;
+}
+
+static bool was_skipped(const struct h2 *h, int32_t id)
+{
+    int count = h->skipped_count < SKIPPED_MAX ? h->skipped_count : SKIPPED_MAX;
+    for (int i = 0; i < count; i++)
+        if (id >= h->skipped[i].from && id <= h->skipped[i].to)
+            return true;
+    return false;
+}
+
+static bool was_ended(const struct h2 *h, int32_t id)
+{
+    bool found = false;
+    for (int i = 0; i < ENDED_MAX; i++)
+        found |= h->ended[i] == id;
+    return found;
+}
+
+static void end_session(struct h2 *h, uint32_t why)
+{
+    nghttp2_session_terminate_session(h->session, why);
+    h->failed = true;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
     struct h2 *h = arg;
-    int count = h->skipped_count < SKIPPED_MAX ? h->skipped_count : SKIPPED_MAX;
     if (hd->type != NGHTTP2_HEADERS || hd->stream_id > h->newest)
         return 0;
-    for (int i = 0; i < count; i++)
-        if (hd->stream_id >= h->skipped[i].from && hd->stream_id <= h->skipped[i].to) {
-            nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
-            h->failed = true;
-        }
+    if (was_skipped(h, hd->stream_id))
+        end_session(h, NGHTTP2_PROTOCOL_ERROR);
     return 0;
+}
+
+/* What goes on with a stream that is over is a connection's fault (RFC 9113, 5.1). */
+static void look_at_frame(struct h2 *h)
+{
+    const uint8_t *f = h->frame;
+    int32_t id = (f[5] & 0x7f) << 24 | f[6] << 16 | f[7] << 8 | f[8];
+    h->skip = (uint32_t)f[0] << 16 | (uint32_t)f[1] << 8 | f[2];
+    h->frame_seen = 0;
+    if (id == 0)
+        return;
+    if ((f[3] == NGHTTP2_DATA || f[3] == NGHTTP2_HEADERS) && was_ended(h, id))
+        end_session(h, NGHTTP2_STREAM_CLOSED);
+    else if (f[3] == NGHTTP2_RST_STREAM)
+        note_ended(h, id);
+}
+
+/* nghttp2 passes over what comes for a stream that it does not know any more: the frames' headers are looked at beforehand. */
+static void look_ahead(struct h2 *h, struct str bytes)
+{
+    while (bytes.n > 0 && !h->failed) {
+        size_t n = h->skip > 0 ? h->skip : FRAME_HEAD - h->frame_seen;
+        if (n > bytes.n)
+            n = bytes.n;
+        if (h->skip > 0) {
+            h->skip -= (uint32_t)n;
+        } else {
+            memcpy(h->frame + h->frame_seen, bytes.p, n);
+            h->frame_seen += n;
+        }
+        if (h->frame_seen == FRAME_HEAD)
+            look_at_frame(h);
+        bytes = (struct str){ bytes.p + n, bytes.n - n };
+    }
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -504,6 +571,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     if (h->viewed == s)
         h->viewed = NULL;
     nghttp2_session_set_stream_user_data(session, id, NULL);
+    if (s->ended)
+        note_ended(h, id);
     count_out(s, -1);
     if (!s->ended && !s->streaming)
         h->incomplete--;
@@ -545,6 +614,8 @@ void h2_want_more(struct h2_stream *s)
 
 status h2_feed(struct h2 *h, struct str bytes)
 {
+    if (!h->opt.client)
+        look_ahead(h, bytes);
     if (h->failed)
         return INVALID;
     ssize_t n = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.p, bytes.n);
@@ -827,6 +898,7 @@ status h2_new(const struct h2_options *opt, struct h2 **out)
     if (h == NULL)
         return NO_MEMORY;
     *h = (struct h2){ .opt = *opt };
+    h->skip = PREFACE;
     if (h->opt.max_header_bytes == 0)
         h->opt.max_header_bytes = LIMIT_HTTP_HEADER_BYTES;
     list_init(&h->streams);

@@ -27,21 +27,33 @@ struct http {
 
 /* ---- which bytes are HTTP ---- */
 
-#define METHOD_MAX 20 /* letters: WebDAV's longest has 17 */
+static const char *const methods[] = { "GET ",    "POST ",    "HEAD ",  "PUT ",
+                                       "DELETE ", "OPTIONS ", "PATCH ", NULL };
 
-/* A word and a space: whoever asks with a method that nothing here has is told so, which closing would not. */
+#define ODD_LINE_MAX ((size_t)256)
+
+/* A line that ends as one of HTTP/1 does, whatever its method: whoever sends it is told that nothing here has it. */
+static enum sniff sniff_line(struct str bytes)
+{
+    struct str rest = bytes, line;
+    if (bytes.n > 0 && ((bytes.p[0] | 0x20) < 'a' || (bytes.p[0] | 0x20) > 'z'))
+        return SNIFF_NO;
+    if (memchr(bytes.p, '\n', bytes.n) == NULL)
+        return bytes.n < ODD_LINE_MAX ? SNIFF_MORE : SNIFF_NO;
+    str_cut(&rest, '\n', &line);
+    return str_ends(line, " HTTP/1.1\r") || str_ends(line, " HTTP/1.0\r") ? SNIFF_YES : SNIFF_NO;
+}
+
 static enum sniff sniff(struct str bytes)
 {
-    size_t n = 0;
-    if (bytes.n > 0 &&
-        (bytes.p[0] == '\r' || bytes.p[0] == '\n')) /* an empty line may come first */
-        return SNIFF_YES;
-    while (n < bytes.n && (bytes.p[n] | 0x20) >= 'a' && (bytes.p[n] | 0x20) <= 'z')
-        n++;
-    if (n == bytes.n && n <= METHOD_MAX)
+    if (bytes.n == 0)
         return SNIFF_MORE;
-    bool word = n > 0 && n <= METHOD_MAX && bytes.p[n] == ' ';
-    return word && !str_starts(bytes, "PRI ") ? SNIFF_YES : SNIFF_NO;
+    if (bytes.p[0] == '\r' || bytes.p[0] == '\n') /* an empty line may come first */
+        return SNIFF_YES;
+    for (size_t i = 0; methods[i] != NULL; i++)
+        if (str_starts(bytes, methods[i]))
+            return SNIFF_YES;
+    return sniff_line(bytes);
 }
 
 static void *open_state(struct conn *c)
