@@ -185,8 +185,8 @@ static void count_end(struct flow *f, status s)
         atomic_fetch_add_explicit(&f->bad, 1, memory_order_relaxed);
 }
 
-/* The last moment of a call. Stamps of operators are looked up one by one, and so is then the end: rounded otherwise than they are it
- * might come to lie before them. */
+/* The last moment of a call. Stamps of operators are looked up one by one, and so are then its begin and its end: rounded otherwise than
+ * they are, these might come to lie between them. */
 static void put_stamps(struct flow_run *r, uint64_t now_ns)
 {
     struct infer_reply *reply = r->call->reply;
@@ -422,7 +422,7 @@ static struct flow_run *new_run(struct flow *f, struct flow_call *c)
     r->count = f->node_count;
     r->busy_ns = 0;
     r->begin_ns = c->now_ns != 0 ? c->now_ns : clock_ns();
-    r->begin_us = c->begin_us != 0 ? c->begin_us : clock_wall_us();
+    r->begin_us = c->begin_us != 0 && !wants_stamps(r) ? c->begin_us : clock_wall_us();
     for (int i = 0; i < f->node_count; i++) {
         struct flow_step *s = &r->step[i];
         s->run = r;
