@@ -287,36 +287,50 @@ static size_t positive_text(char *to, double v)
     return put_digits(to, digits, x);
 }
 
-/* Up to nine digits as text, 16 bytes of which are written. */
-static size_t nine_text(char *to, uint32_t v)
+#define EACH(byte) ((uint64_t)0x0101010101010101 * (byte))
+
+/* v < 10^8 as eight digits, the first one in the lowest byte: all of them are cut out of v side by side. */
+static inline uint64_t eight_digits(uint32_t v)
 {
-    char text[32], *p = text + 16;
-    for (; v >= 100; v /= 100)
-        memcpy(p -= 2, digit_pair + v % 100 * 2, 2);
-    if (v >= 10)
-        memcpy(p -= 2, digit_pair + v * 2, 2);
-    else
-        *--p = (char)('0' + v);
-    memcpy(to, p, 16);
-    return (size_t)(text + 16 - p);
+    uint64_t fours = (v / 10000) | (uint64_t)(v % 10000) << 32;
+    uint64_t hundreds = (fours * 10486) >> 20 & 0x7f0000007f; /* / 100, below 10^4 */
+    uint64_t twos = hundreds | (fours - hundreds * 100) << 16;
+    uint64_t tens = (twos * 103) >> 10 & 0x0f000f000f000f; /* / 10, below 100 */
+    return tens | (twos - tens * 10) << 8;
 }
 
-/* place_point for what most floats are, without a copy of unknown length. */
+/* One to nine digits as text, the first one in the lowest byte; *n: how many. v > 0. They stay in registers: text that was stored in
+ * pieces and is loaded as a whole has to wait for each of them. */
+static inline u128 nine_digits(uint32_t v, size_t *n)
+{
+    uint32_t first = v / 100000000;
+    uint64_t eight = eight_digits(v % 100000000);
+    if (first > 0) {
+        *n = 9;
+        return (u128)(eight + EACH('0')) << 8 | ('0' + first);
+    }
+    int zeros = __builtin_ctzll(eight) / 8;
+    *n = (size_t)(8 - zeros);
+    return (eight + EACH('0')) >> (8 * zeros);
+}
+
+/* place_point for what most floats are; 24 bytes are written. */
 static size_t place_single(char *to, uint32_t digits, int x)
 {
-    char text[24] = { 0 };
+    size_t n;
     for (; digits % 10 == 0; x++)
         digits /= 10;
-    size_t n = nine_text(text, digits);
+    u128 text = nine_digits(digits, &n);
     int point = (int)n + x;
     if (point > -6 && point <= 0) {
         memcpy(to, "0.000000", 8);
-        memcpy(to + 2 - point, text, 16);
+        memcpy(to + 2 - point, &text, sizeof(text));
         return n + (size_t)(2 - point);
     }
     if (point > 0 && point < (int)n) {
-        memcpy(to, text, 16);
-        memcpy(to + point + 1, text + point, 8); /* nine digits less one at most */
+        uint64_t behind = (uint64_t)(text >> (8 * point)); /* nine digits less one at most */
+        memcpy(to, &text, sizeof(text));
+        memcpy(to + point + 1, &behind, sizeof(behind));
         to[point] = '.';
         return n + 1;
     }
@@ -358,10 +372,9 @@ static size_t single_text(char *to, float v)
 {
     if (!isfinite(v))
         return double_text(to, (double)v);
-    if (!signbit(v))
-        return positive_single(to, v);
+    size_t sign = signbit(v) != 0; /* no branch: nobody can foretell it */
     *to = '-';
-    return 1 + positive_single(to + 1, -v);
+    return sign + positive_single(to + sign, fabsf(v));
 }
 
 void json_put_double(struct buf *b, double v)

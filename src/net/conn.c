@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -40,7 +42,7 @@ struct net_conn {
     const struct net_handler *handler;
     void *state;
     uv_tcp_t tcp;
-    int fd; /* until tcp has it */
+    int fd; /* tcp's */
 
     struct buf in, out;
     size_t read_bytes;  /* room to give the next read */
@@ -368,8 +370,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
  * our last answer. */
 static void linger(struct net_conn *c)
 {
-    uv_os_fd_t fd;
-    if (c->eof || uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || shutdown(fd, SHUT_WR) != 0) {
+    if (c->eof || shutdown(c->fd, SHUT_WR) != 0) {
         net_conn_close(c);
         return;
     }
@@ -415,17 +416,27 @@ static void send_rest(struct net_conn *c, size_t offset)
         net_conn_close(c);
 }
 
+/* One part is sent by the call that costs the kernel least. */
+static ssize_t send_parts(int fd, struct iovec *part, size_t count)
+{
+    if (count == 1)
+        return send(fd, part->iov_base, part->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct msghdr all = { .msg_iov = part, .msg_iovlen = count };
+    return sendmsg(fd, &all, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* What the socket takes at once of out and body together; a fault closes. */
 static size_t try_write(struct net_conn *c, const void *body, size_t n)
 {
-    uv_buf_t parts[2];
-    parts[0] = (uv_buf_t){ .base = (char *)c->out.data, .len = c->out.len };
-    parts[1] = (uv_buf_t){ .base = (char *)(uintptr_t)body, .len = n };
-    unsigned first = c->out.len == 0 ? 1 : 0, end = n == 0 ? 1 : 2;
-    int written = uv_try_write(stream_of(c), parts + first, end - first);
+    struct iovec parts[2] = { { c->out.data, c->out.len }, { (void *)(uintptr_t)body, n } };
+    size_t first = c->out.len == 0 ? 1 : 0, end = n == 0 ? 1 : 2;
+    ssize_t written;
+    do
+        written = send_parts(c->fd, parts + first, end - first);
+    while (written < 0 && errno == EINTR);
     if (written > 0)
         c->active_ms = now_ms(c);
-    else if (written < 0 && written != UV_EAGAIN)
+    else if (written < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
         net_conn_close(c);
     return written > 0 ? (size_t)written : 0;
 }
