@@ -116,6 +116,27 @@ ssize_t write(int fd, const void *p, size_t n)
     return real(fd, p, n);
 }
 
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    REAL(send);
+    STRIKE_SHORT(send, fd, p, n);
+    return real(fd, p, n, flags);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    REAL(sendmsg);
+    if (strikes("sendmsg")) {
+        struct iovec one = { m->msg_iovlen > 0 ? m->msg_iov->iov_base : NULL, 1 };
+        struct msghdr part = { .msg_iov = &one, .msg_iovlen = 1 };
+        if (fault == 0 && m->msg_iovlen > 0 && m->msg_iov->iov_len > 0)
+            return real(fd, &part, flags);
+        errno = fault;
+        return fault != 0 ? -1 : real(fd, m, flags);
+    }
+    return real(fd, m, flags);
+}
+
 ssize_t writev(int fd, const struct iovec *v, int count)
 {
     REAL(writev);

@@ -481,7 +481,8 @@ def gone(oar, quick):
 
 # ---- the system says no ----
 
-FAULTS = [("open", 24), ("open", 5), ("read", 5), ("read", "short"), ("pread", 5), ("write", 28), ("write", "short"), ("writev", 32), ("writev", 11), ("writev", "short"), ("mmap", 12),
+FAULTS = [("open", 24), ("open", 5), ("read", 5), ("read", "short"), ("pread", 5), ("write", 28), ("write", "short"), ("send", 32), ("send", 11), ("send", "short"), ("sendmsg", 32), ("sendmsg", 11),
+          ("sendmsg", "short"), ("writev", 32), ("writev", 11), ("writev", "short"), ("mmap", 12),
           ("socket", 24), ("bind", 98), ("listen", 98), ("accept4", 24), ("accept4", 104), ("epoll_ctl", 12), ("setsockopt", 105)]
 
 
