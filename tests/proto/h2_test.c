@@ -20,6 +20,7 @@ struct side {
     int heads, ends, closes;
     bool large, stream;
     uint32_t error;
+    struct h2_stream *newest;
     struct buf body;
     char path[64], status[8], tail[64];
 };
@@ -36,6 +37,7 @@ static void on_head(void *arg, struct h2_stream *s)
 {
     struct side *side = arg;
     side->heads++;
+    side->newest = s;
     s->streaming = side->stream;
     keep_text(side->path, sizeof(side->path), h2_field(&s->head, ":path"));
     keep_text(side->status, sizeof(side->status), h2_field(&s->head, ":status"));
@@ -259,6 +261,45 @@ static void a_reset_closes_both_ends(void **state)
     assert_int_equal(h2_incomplete(p->server.h2), 0);
 }
 
+/* DATA of three bytes for stream 1, in two pieces, cut in the frame's header. */
+static status late_data(struct side *server)
+{
+    static const char frame[] = "\0\0\3\0\0\0\0\0\1abc";
+    status s = h2_feed(server->h2, (struct str){ frame, 5 });
+    return s == OK ? h2_feed(server->h2, (struct str){ frame + 5, 7 }) : s;
+}
+
+static void data_of_a_stream_that_was_ended_ends_the_session(void **state)
+{
+    struct pair *p = *state;
+    echo(p, 3, SIZE_MAX / 2);
+    assert_int_equal(late_data(&p->server), INVALID);
+    assert_true(h2_is_over(p->server.h2));
+}
+
+static void data_of_a_stream_that_was_reset_ends_the_session(void **state)
+{
+    struct pair *p = *state;
+    struct h2_stream *s = h2_request(p->client.h2, post, ARRAY_LEN(post), false);
+    talk(p, SIZE_MAX / 2);
+    h2_reset(s, H2_CANCEL);
+    talk(p, SIZE_MAX / 2);
+    assert_int_equal(late_data(&p->server), INVALID);
+}
+
+static void data_of_a_stream_that_we_reset_is_passed_over(void **state)
+{
+    struct pair *p = *state;
+    p->server.stream = true;
+    struct h2_stream *s = h2_request(p->client.h2, post, ARRAY_LEN(post), false);
+    h2_write(s, STR("abc"));
+    talk(p, SIZE_MAX / 2);
+    h2_reset(p->server.newest, H2_CANCEL);
+    talk(p, SIZE_MAX / 2);
+    assert_int_equal(late_data(&p->server), OK);
+    assert_false(h2_is_over(p->server.h2));
+}
+
 static void a_drained_session_ends_when_its_streams_have(void **state)
 {
     struct pair *p = *state;
@@ -339,6 +380,9 @@ int main(void)
         T(a_streaming_body_comes_as_it_is_taken),
         T(a_header_over_the_limit_is_told),
         T(a_reset_closes_both_ends),
+        T(data_of_a_stream_that_was_ended_ends_the_session),
+        T(data_of_a_stream_that_was_reset_ends_the_session),
+        T(data_of_a_stream_that_we_reset_is_passed_over),
         T(a_drained_session_ends_when_its_streams_have),
         T(a_flood_of_control_frames_ends_the_session),
         T(memory_that_runs_out_ends_a_session_cleanly),
