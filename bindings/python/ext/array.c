@@ -273,8 +273,10 @@ static PyObject *shape_tuple(int rank, const int64_t *shape)
 PyObject *array_empty(int dtype, int rank, const int64_t *shape, void **data)
 {
     PyObject *type = dtype >= 0 && dtype < EXT_DTYPES ? ext.dtype[dtype] : NULL;
-    if (type == NULL)
-        return PyErr_Format(PyExc_ValueError, "no NumPy type for dtype code %d", dtype);
+    if (type == NULL) {
+        PyErr_Format(PyExc_ValueError, "no NumPy type for dtype code %d", dtype);
+        return NULL;
+    }
     PyObject *tuple = shape_tuple(rank, shape);
     PyObject *made =
         tuple != NULL ? PyObject_CallFunctionObjArgs(ext.numpy_empty, tuple, type, NULL) : NULL;
