@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "graph/attrs.h"
+#include "graph/attrs_attention.h"
 #include "graph/attrs_move.h"
 #include "graph/op.h"
 
@@ -162,10 +163,29 @@ static void embedding_shape(struct symbols *s, const struct node *n, const struc
     out->dim[out->rank++] = in[1].dim[1];
 }
 
+/* The one dimension of s that is a symbol; *known: the others multiplied. 0: there is none, or several. */
+static int64_t sole_symbol(const struct shape *s, int64_t *known)
+{
+    int64_t symbol = 0;
+    *known = 1;
+    for (int i = 0; i < s->rank; i++) {
+        if (s->dim[i] < 0 && symbol != 0)
+            return 0;
+        if (s->dim[i] < 0)
+            symbol = s->dim[i];
+        else if (__builtin_mul_overflow(*known, s->dim[i], known))
+            return 0;
+    }
+    return symbol;
+}
+
+/* What is left over for an open dimension is the input's symbol where the others have as many elements as its others. */
 static void reshape_shape(struct symbols *s, const struct node *n, const struct shape *in,
                           struct shape *out)
 {
     const struct attr_ints *to = &((const struct reshape_attrs *)n->attrs)->shape;
+    int64_t before, after, symbol = sole_symbol(&in[0], &before);
+    int open = -1;
     if (to->count > SHAPE_MAX || n->in_count > 1)
         return set_unknown(out);
     out->rank = to->count;
@@ -173,23 +193,30 @@ static void reshape_shape(struct symbols *s, const struct node *n, const struct 
         out->dim[i] = to->v[i] > 0 ? to->v[i] : fresh(s);
         if (to->v[i] == 0 && in[0].rank >= 0)
             out->dim[i] = i < in[0].rank ? in[0].dim[i] : 0;
+        open = to->v[i] == -1 ? i : open;
     }
+    if (in[0].rank >= 0 && symbol != 0 && open >= 0 && sole_symbol(out, &after) != 0 &&
+        before == after && after > 0)
+        out->dim[open] = symbol;
 }
 
+/* All but the axis is the same in each input: one that is known will do. */
 static void concat_shape(struct symbols *s, const struct node *n, const struct shape *in,
                          struct shape *out)
 {
-    *out = in[0];
-    int axis =
-        in[0].rank >= 0 ? shape_axis(&in[0], ((const struct axis_attrs *)n->attrs)->axis) : -1;
+    int known = 0;
+    while (known < n->in_count && in[known].rank < 0)
+        known++;
+    int axis = known < n->in_count
+                   ? shape_axis(&in[known], ((const struct axis_attrs *)n->attrs)->axis)
+                   : -1;
     if (axis < 0)
         return set_unknown(out);
-    for (int i = 1; i < n->in_count && out->dim[axis] >= 0; i++)
-        out->dim[axis] = in[i].rank == in[0].rank && in[i].dim[axis] >= 0
-                             ? out->dim[axis] + in[i].dim[axis]
-                             : -1;
-    if (out->dim[axis] < 0)
-        out->dim[axis] = fresh(s);
+    *out = in[known];
+    int64_t sum = 0;
+    for (int i = 0; i < n->in_count && sum >= 0; i++)
+        sum = in[i].rank == out->rank && in[i].dim[axis] >= 0 ? sum + in[i].dim[axis] : -1;
+    out->dim[axis] = sum >= 0 ? sum : fresh(s);
 }
 
 static void transpose_shape(struct symbols *s, const struct node *n, const struct shape *in,
@@ -239,6 +266,21 @@ static void squeeze_shape(struct symbols *s, const struct node *n, const struct 
             out->dim[out->rank++] = in[0].dim[i];
 }
 
+/* Of operands that have one batch and one number of heads. */
+static void attention_shape(struct symbols *s, const struct node *n, const struct shape *in,
+                            struct shape *out)
+{
+    const struct attention_attrs *a = n->attrs;
+    const struct shape *q = &in[0], *v = &in[2];
+    set_unknown(out);
+    if (a->q_heads_first || a->v_heads_first || a->out_heads_first || q->rank < 4 || v->rank < 4)
+        return;
+    int64_t q_heads = q->dim[q->rank - 2], v_heads = v->dim[v->rank - 2];
+    if (q->dim[0] == v->dim[0] && q->dim[0] == in[1].dim[0] && in[1].rank >= 4 && q_heads > 1 &&
+        q_heads == v_heads)
+        *out = SHAPE(q->dim[0], q->dim[1], q_heads, v->dim[v->rank - 1]);
+}
+
 struct rule {
     const char *op;
     void (*shape)(struct symbols *s, const struct node *n, const struct shape *in,
@@ -246,11 +288,14 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-    { "conv2d", conv_shape },         { "pool2d", pool_shape },     { "matmul", matmul_shape },
-    { "embedding", embedding_shape }, { "reshape", reshape_shape }, { "concat", concat_shape },
-    { "transpose", transpose_shape }, { "slice", slice_shape },     { "squeeze", squeeze_shape },
-    { "softmax", same_shape },        { "layer_norm", same_shape }, { "batch_norm", same_shape },
+    { "conv2d", conv_shape },         { "pool2d", pool_shape },
+    { "matmul", matmul_shape },       { "embedding", embedding_shape },
+    { "reshape", reshape_shape },     { "concat", concat_shape },
+    { "transpose", transpose_shape }, { "slice", slice_shape },
+    { "squeeze", squeeze_shape },     { "softmax", same_shape },
+    { "layer_norm", same_shape },     { "batch_norm", same_shape },
     { "quantize", same_shape },       { "dequantize", same_shape },
+    { "attention", attention_shape },
 };
 
 static const struct rule *find_rule(const struct node *n)

@@ -317,6 +317,7 @@ static void in_bfloat16(void **state)
         convolutions_of_all_shapes(state);
         products_with_tails(state);
         attentions(state);
+        rows_and_norms(state);
     }
     handed_on = false;
     narrow = false;

@@ -111,6 +111,7 @@ struct norm {
     int64_t rows, width;
     float epsilon;
     bool centred;
+    bool narrow; /* the result is bfloat16, a row at a time from the scratch */
 };
 
 static status prepare_norm(const struct kernel_ctx *ctx, void **state, size_t *scratch,
@@ -121,7 +122,12 @@ static status prepare_norm(const struct kernel_ctx *ctx, void **state, size_t *s
     struct norm *s = arena_zalloc(ctx->arena, sizeof(*s));
     int begin = shape_axis(x, a->begin);
     *s = (struct norm){ shape_span(x, 0, begin), shape_span(x, begin, x->rank), a->epsilon,
-                        strcmp(ctx->node->op->name, "layer_norm") == 0 };
+                        strcmp(ctx->node->op->name, "layer_norm") == 0, false };
+    if (ctx->narrow && ctx->give != NULL) {
+        s->narrow = true;
+        ctx->give[0] = layout_narrow(LAYOUT_PLAIN);
+        *scratch = (size_t)s->width * sizeof(float);
+    }
     *state = s;
     return OK;
 }
@@ -150,9 +156,12 @@ static status run_norm(const void *state, const struct kernel_io *io)
 {
     const struct norm *s = state;
     const float *x = io->in[0];
-    float *y = io->out[0];
-    for (int64_t r = 0; r < s->rows; r++)
-        norm_row(s, x + r * s->width, io->in[1], io->in[2], y + r * s->width);
+    for (int64_t i = 0; i < s->rows * s->width; i += s->width) {
+        float *y = s->narrow ? io->scratch : (float *)io->out[0] + i;
+        norm_row(s, x + i, io->in[1], io->in[2], y);
+        if (s->narrow)
+            cpu_narrow(y, (uint16_t *)io->out[0] + i, s->width);
+    }
     return OK;
 }
 
