@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <link.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -343,14 +344,28 @@ status engines_open(const char *engine, const char *path, struct arena *a, struc
     return OK;
 }
 
+/* Its library stays loaded until the process ends: whoever asked is about to open the model, and comes again at each look
+ * into a directory; loading and unloading some of these takes a second. */
+static void stay_loaded(const struct engine *en)
+{
+    struct link_map *map;
+    if (dlinfo(en->library, RTLD_DI_LINKMAP, &map) != 0)
+        return;
+    void *again = dlopen(map->l_name, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+    if (again != NULL)
+        dlclose(again);
+}
+
 bool engines_detect(const char *engine, const char *path)
 {
     struct arena a;
     struct engine en;
     arena_init(&a, 0);
     bool found = engines_open(engine, path, &a, &en, NULL) == OK;
-    if (found)
+    if (found) {
+        stay_loaded(&en);
         engines_close(&en);
+    }
     arena_deinit(&a);
     return found;
 }
