@@ -1,4 +1,4 @@
-/* oneDNN behind a small door: dnnl.h is included in onednn.c alone, so that what differs between its versions stays there.
+/* oneDNN behind a small door: what differs between its versions stays in the files behind primitive.h.
  * Primitives choose the layouts of images and weights that they like best. */
 #pragma once
 
