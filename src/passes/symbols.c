@@ -163,6 +163,25 @@ static void embedding_shape(struct symbols *s, const struct node *n, const struc
     out->dim[out->rank++] = in[1].dim[1];
 }
 
+static void flatten_shape(struct symbols *s, const struct node *n, const struct shape *in,
+                          struct shape *out)
+{
+    const struct flatten_attrs *a = n->attrs;
+    int start = in[0].rank > 0 ? shape_axis(&in[0], a->start) : -1;
+    int stop = in[0].rank > 0 ? shape_axis(&in[0], a->stop) : -1;
+    int64_t product = 1;
+    if (start < 0 || stop < start)
+        return set_unknown(out);
+    *out = in[0];
+    for (int i = start; i <= stop && product >= 0; i++)
+        if (in[0].dim[i] < 0 || __builtin_mul_overflow(product, in[0].dim[i], &product))
+            product = -1;
+    out->rank = in[0].rank - (stop - start);
+    out->dim[start] = product >= 0 ? product : fresh(s);
+    for (int i = stop + 1; i < in[0].rank; i++)
+        out->dim[start + i - stop] = in[0].dim[i];
+}
+
 /* The one dimension of s that is a symbol; *known: the others multiplied. 0: there is none, or several. */
 static int64_t sole_symbol(const struct shape *s, int64_t *known)
 {
@@ -295,7 +314,7 @@ static const struct rule rules[] = {
     { "squeeze", squeeze_shape },     { "softmax", same_shape },
     { "layer_norm", same_shape },     { "batch_norm", same_shape },
     { "quantize", same_shape },       { "dequantize", same_shape },
-    { "attention", attention_shape },
+    { "attention", attention_shape }, { "flatten", flatten_shape },
 };
 
 static const struct rule *find_rule(const struct node *n)

@@ -238,6 +238,19 @@ static const struct row rows[] = {
       { { "x : f[-1,-1,8]", NULL }, { "w # f[8,8]", NULL }, { "b # f[8]", NULL }, { "p = matmul x w b", "alpha=1" },
         { "y = add p x", NULL } },
       { "y = matmul x w b x | alpha=1" } },
+    /* what a reshape leaves open is the batch, and a sequence that something unknown is joined to has one too */
+    { "fuse_residual",
+      { { "x : f[-1,8,2,3]", NULL }, { "z : f[-1,-1,-1]", NULL }, { "w # f[8,8]", NULL }, { "e = expand z", "shape=[-1,1,8]" },
+        { "t = flatten x", "start=2 stop=3" }, { "u = transpose t", "perm=[0,2,1]" }, { "c = concat e u", "axis=1" },
+        { "k # f[1,7,8]", NULL }, { "s = add c k", NULL }, { "h = reshape s", "shape=[-1,7,2,4]" },
+        { "g = reshape h", "shape=[-1,7,8]" }, { "p = matmul g w", "alpha=1" }, { "y = add s p", NULL } },
+      { "e = expand z | shape=[-1,1,8]", "t = flatten x | start=2 stop=3", "u = transpose t | perm=[0,2,1]", "c = concat e u | axis=1",
+        "s = add c k", "h = reshape s | shape=[-1,7,2,4]", "g = reshape h | shape=[-1,7,8]", "y = matmul g w - s | alpha=1" } },
+    /* another number of rows is not the batch */
+    { "fuse_residual",
+      { { "x : f[-1,4]", NULL }, { "w # f[4,4]", NULL }, { "h = reshape x", "shape=[-1,2]" }, { "g = reshape h", "shape=[-1,4]" },
+        { "o : f[-1,4]", NULL }, { "p = matmul g w", "alpha=1" }, { "y = add o p", NULL } },
+      { "h = reshape x | shape=[-1,2]", "g = reshape h | shape=[-1,4]", "p = matmul g w | alpha=1", "y = add o p" } },
     /* heads in front of tokens and back again */
     { "fuse_attention",
       { { "x : f[-1,-1,64]", NULL }, { "mask : f[-1,1,1,-1]", NULL }, { "h = reshape x", "shape=[0,0,4,16]" },
