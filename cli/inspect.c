@@ -250,12 +250,26 @@ static status make_inputs(const struct inspect_args *args, const struct model *m
     return OK;
 }
 
+/* Where nobody said a shape, the ones that took its place may be what is wrong. */
+static status blame_ones(const struct inspect_args *args, const struct model *m, status s,
+                         struct err *e)
+{
+    int count;
+    const struct port *p = model_inputs(m, &count);
+    for (int i = 0; i < count && s != OK && args->shapes.count == 0; i++)
+        for (int d = 1; d < p[i].shape.rank; d++)
+            if (p[i].shape.dim[d] < 0)
+                return err_prefix(e, s, "with 1 for each open dimension of '%s' (--shape): ",
+                                  p[i].alias);
+    return s;
+}
+
 static status put_plan(const struct inspect_args *args, struct buf *b, struct model *m,
                        struct arena *a, struct err *e)
 {
     struct tensor *in;
     TRY(make_inputs(args, m, a, &in, e));
-    return exec_explain(m, in, b, e);
+    return blame_ones(args, m, exec_explain(m, in, b, e), e);
 }
 
 static void put_bytes(struct buf *b, const char *what, uint64_t bytes, const char *how)
@@ -283,7 +297,7 @@ static status put_memory(const struct inspect_args *args, struct buf *b, struct 
                   whole ? ", of each thread, at its peak" : ", of each thread, as far as planned");
     }
     exec_free(x);
-    return s;
+    return blame_ones(args, m, s, e);
 }
 
 static void put_unknown(struct buf *b, const struct unknown_list *l)
