@@ -259,8 +259,8 @@ static status blame_ones(const struct inspect_args *args, const struct model *m,
     for (int i = 0; i < count && s != OK && args->shapes.count == 0; i++)
         for (int d = 1; d < p[i].shape.rank; d++)
             if (p[i].shape.dim[d] < 0)
-                return err_prefix(e, s, "with 1 for each open dimension of '%s' (--shape): ",
-                                  p[i].alias);
+                return err_prefix(e, s,
+                                  "with 1 for each open dimension of '%s' (--shape): ", p[i].alias);
     return s;
 }
 
