@@ -6,6 +6,7 @@
 #include "kernels/cpu/tiles.h"
 #include "kernels/parallel.h"
 
+#include <math.h>
 #include <string.h>
 
 #define BLOCK (2 * TILE_ROWS_MAX) /* queries */
@@ -28,6 +29,7 @@ struct head {
 struct state {
     struct attention a;
     void (*head)(const struct state *s, const struct head *h);
+    float (*exp_row)(const float *x, float *y, int64_t n);
     int parts;         /* at once */
     size_t part_bytes; /* of the scratch */
     int64_t keys;      /* rounded up to whole panels */
@@ -60,13 +62,15 @@ CLONES static void add_mask(float *row, const float *mask, int64_t step, int64_t
             row[j] += mask[0];
 }
 
-/* Weights of one query, which add up to what it gives. */
+/* Weights of one query, which add up to what it gives. The row ends with a panel: whole vectors have no remainder. */
 static float weigh(const struct state *s, const struct head *h, int64_t query, float *row)
 {
     const struct attention *a = &s->a;
     if (h->mask != NULL)
         add_mask(row, h->mask + query * a->mask_step[2], a->mask_step[3], a->d.k.tokens);
-    return cpu_exp_row(row, row, a->d.k.tokens);
+    for (int64_t j = a->d.k.tokens; j < s->keys; j++)
+        row[j] = -INFINITY;
+    return s->exp_row(row, row, s->keys);
 }
 
 /* ---- in float ---- */
@@ -118,6 +122,7 @@ static status prepare_float(const struct kernel_ctx *ctx, void **state, size_t *
     TRY(prepare(ctx, state, scratch, e));
     struct state *s = *state;
     s->head = run_head;
+    s->exp_row = cpu_exp_row;
     set_room(s, float_bytes(s), scratch);
     return OK;
 }
@@ -270,6 +275,7 @@ static status prepare_narrow(const struct kernel_ctx *ctx, void **state, size_t 
     TRY(prepare(ctx, state, scratch, e));
     struct state *s = *state;
     s->head = run_narrow_head;
+    s->exp_row = cpu_exp_row_roughly; /* what it gives is rounded to eight bits */
     set_room(s, (size_t)narrow_room(s).end * sizeof(float), scratch);
     return OK;
 }

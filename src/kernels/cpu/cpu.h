@@ -61,6 +61,7 @@ void cpu_act(struct act_fn f, float *x, int64_t n);
 
 /* y = exp(x - greatest of x) over n elements (1 or more), which it gives the sum of; y may be x. */
 float cpu_exp_row(const float *x, float *y, int64_t n);
+float cpu_exp_row_roughly(const float *x, float *y, int64_t n); /* to 1e-4 of each */
 void cpu_scale_row(float *y, int64_t n, float by);
 
 /* bfloat16 numbers of floats, rounded to the nearest, to the even one of two. */

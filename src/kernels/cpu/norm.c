@@ -35,6 +35,13 @@ CLONES static float exp_row(const float *x, float *y, int64_t n, float top)
     return row_sum(y, n);
 }
 
+CLONES static float exp_row_roughly(const float *x, float *y, int64_t n, float top)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = vmath_exp_roughly(x[i] - top);
+    return row_sum(y, n);
+}
+
 CLONES static float max_row(const float *x, int64_t n)
 {
     return row_max(x, n);
@@ -49,6 +56,11 @@ CLONES static void scale_row(float *y, int64_t n, float by)
 float cpu_exp_row(const float *x, float *y, int64_t n)
 {
     return exp_row(x, y, n, max_row(x, n));
+}
+
+float cpu_exp_row_roughly(const float *x, float *y, int64_t n)
+{
+    return exp_row_roughly(x, y, n, max_row(x, n));
 }
 
 void cpu_scale_row(float *y, int64_t n, float by)

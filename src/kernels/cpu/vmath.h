@@ -17,6 +17,15 @@ static inline float vmath_from_bits(int32_t bits)
     return u.f;
 }
 
+static inline int32_t vmath_bits(float x)
+{
+    union {
+        float f;
+        int32_t i;
+    } u = { .f = x };
+    return u.i;
+}
+
 /* x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series to the seventh power; 2^n in two factors, so that the
  * ends of the range are reached without overflow in between. */
 static inline float vmath_exp(float x)
@@ -39,6 +48,22 @@ static inline float vmath_exp(float x)
     int32_t half = k >> 1;
     p = p * vmath_from_bits((half + 127) << 23) * vmath_from_bits((k - half + 127) << 23);
     return isnan(x) ? x : p;
+}
+
+/* The same to 1e-4 of itself, with 2^-120 for less: for what is rounded to bfloat16 behind. A cubic makes 2 to the power of the
+ * rest; the whole part is added to its exponent as bits. */
+static inline float vmath_exp_roughly(float x)
+{
+    const float round = 12582912;
+    float z = x * 1.44269504f;
+    z = z < -120 ? -120 : z; /* NaN stays */
+    float n = z + round, f = z - (n - round);
+    float p = 0.05517166f;
+    p = p * f + 0.24261113f;
+    p = p * f + 0.69326099f;
+    p = p * f + 0.99992807f;
+    uint32_t bits = (uint32_t)vmath_bits(p) + ((uint32_t)vmath_bits(n) << 23);
+    return vmath_from_bits((int32_t)bits) + (z - z);
 }
 
 static inline float vmath_sigmoid(float x)
