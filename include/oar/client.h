@@ -27,12 +27,12 @@ typedef struct oar_array {
     int32_t rank;
     const int64_t *shape;
     const void *data;
-    const int64_t *
-        lod; /* offsets, or NULL: 0, 3, 8; of nested sequences all levels, the outermost first: 0, 2, 0, 3, 8 */
+    /* offsets, or NULL: 0, 3, 8; of nested sequences all levels, the outermost first: 0, 2, 0, 3, 8 */
+    const int64_t *lod;
     int64_t lod_count;
     const char *alias; /* feeds: the name that clients use, NULL: the same as name */
-    const char
-        *engine; /* results: the operator of the service's graph that gave it; may be empty */
+    /* results: the operator of the service's graph that gave it; may be empty */
+    const char *engine;
 } oar_array;
 
 /* One call and its answer. Zero what is not wanted. */
@@ -66,10 +66,10 @@ OAR_API int oar_client_set_model(oar_client *c, const char *name);
 
 /* TLS 1.2 or 1.3. Zero what is not wanted; strings are needed until the call returns. */
 typedef struct oar_tls {
-    const char *
-        ca; /* a file in PEM: who must have signed the server's certificate; NULL: the system's authorities */
-    const char
-        *cert; /* a file in PEM, for servers that want a certificate of their clients; or NULL */
+    /* a file in PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char *ca;
+    /* a file in PEM, for servers that want a certificate of their clients; or NULL */
+    const char *cert;
     const char *key; /* its private key; NULL: cert holds it */
     int insecure;    /* whoever answers is believed */
 } oar_tls;

@@ -46,8 +46,8 @@ enum oar_engine_fault {
 typedef struct oar_engine_port {
     const char *name; /* lives as long as the model */
     int32_t dtype, rank;
-    int64_t shape
-        [OAR_ENGINE_MAX_RANK]; /* -1 where a request decides; the first is the batch where requests may be joined */
+    /* -1 where a request decides; the first is the batch where requests may be joined */
+    int64_t shape[OAR_ENGINE_MAX_RANK];
 } oar_engine_port;
 
 /* Dense elements, row by row. */
@@ -85,8 +85,8 @@ typedef struct oar_engine {
     uint32_t abi;     /* OAR_ENGINE_ABI */
     size_t size;      /* sizeof(oar_engine) */
     const char *name; /* letters, digits, '_' and '-' */
-    const char *const
-        *files; /* names of files that it opens, as "*.xml"; the likeliest first; ends with NULL */
+    /* names of files that it opens, as "*.xml"; the likeliest first; ends with NULL */
+    const char *const *files;
     const char *const *settings; /* names of settings that it knows; ends with NULL */
     /* A model from a file whose name one of `files` matches. Where it fails, what it has put into *model by then is closed.
      * The host table lives for ever; path and options live until open returns. */

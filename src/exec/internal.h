@@ -45,8 +45,8 @@ struct model {
     struct list bases;                /* those that others may be made out of; guarded by lock */
     int plan_count;                   /* guarded by lock */
     size_t plan_bytes;                /* guarded by lock */
-    bool
-        has_no_patterns; /* plans of this model serve for nothing but themselves; guarded by lock */
+    /* plans of this model serve for nothing but themselves; guarded by lock */
+    bool has_no_patterns;
     /* settle.c */
     struct plan *raw_plan; /* what it works on */
     pthread_t settler;

@@ -21,10 +21,10 @@ struct model_options {
     precision precision;
     bool ref_only; /* use the ref kernels alone: the truth that fast kernels are compared with */
     size_t max_arena_bytes; /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
-    const char *
-        engine; /* who computes it, as engines.h has it; NULL: who knows such files. Read by model_open alone */
-    const char *const
-        *fetch; /* names of values in between, which become outputs behind the model's own */
+    /* who computes it, as engines.h has it; NULL: who knows such files. Read by model_open alone */
+    const char *engine;
+    /* names of values in between, which become outputs behind the model's own */
+    const char *const *fetch;
     int fetch_count;
 };
 

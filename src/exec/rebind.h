@@ -9,8 +9,8 @@
 struct recipe {
     const struct type *type; /* by value id; rank below 0: there is none */
     const size_t *room;      /* by value id: bytes that its place has */
-    const int *
-        step; /* by node: its step; STEP_VIEW: an input under another shape; STEP_DONE: nothing is left to run */
+    /* by node: its step; STEP_VIEW: an input under another shape; STEP_DONE: nothing is left to run */
+    const int *step;
     size_t scratch_room;
 };
 #define STEP_VIEW (-1)

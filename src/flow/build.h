@@ -17,8 +17,8 @@ struct flow {
     struct model *model;
     struct port *input, *output;
     int input_count, output_count;
-    struct batcher
-        *gate; /* the only batcher, which every call has to pass; NULL: there is none such */
+    /* the only batcher, which every call has to pass; NULL: there is none such */
+    struct batcher *gate;
     struct batch_counters counters;
     struct cache *cache; /* NULL: none */
     struct cache_counters cache_counters;

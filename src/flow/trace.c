@@ -19,8 +19,8 @@ struct span {
     uint64_t begin_ns, end_ns, request;
     int64_t requests;
     int thread;
-    atomic_uint_fast64_t
-        turn; /* 1 + its index once it is whole, so that a half-written one is left out */
+    /* 1 + its index once it is whole, so that a half-written one is left out */
+    atomic_uint_fast64_t turn;
 };
 
 struct trace {

@@ -27,8 +27,8 @@ struct trace_span {
     uint64_t begin_ns, end_ns;
     int64_t requests;   /* of a batch; else 0 */
     const char *kernel; /* static, or NULL */
-    uint64_t
-        request; /* which one it belongs to, and not to a thread; 0: to the thread that says so */
+    /* which one it belongs to, and not to a thread; 0: to the thread that says so */
+    uint64_t request;
 };
 void trace_put(struct trace *t, const struct trace_span *s);
 /* What x computes becomes spans of kernels, until trace_leave. x is the calling thread's. */

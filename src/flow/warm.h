@@ -30,8 +30,8 @@ struct warm_input {
 struct warm_step {
     const char *records;
     int64_t most; /* requests of the file; 0: all */
-    double
-        tolerance; /* of its answers, as compare_replies measures; below 0: they are not compared */
+    /* of its answers, as compare_replies measures; below 0: they are not compared */
+    double tolerance;
     struct warm_input *input;
     int input_count;
     int64_t times; /* 0: once */

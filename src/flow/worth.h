@@ -25,8 +25,8 @@ struct worth_sum {
 
 struct worth {
     struct worth_sum joined, alone, direct; /* zeros at first, as all of it */
-    bool
-        quick; /* a request may be computed by whoever has it: direct is what joining is held against */
+    /* a request may be computed by whoever has it: direct is what joining is held against */
+    bool quick;
     int seen, queued; /* batches: all; since requests passed the queue last */
     int tried;        /* requests that passed it then */
     uint64_t trial_until_ns, apart_until_ns, apart_ns;

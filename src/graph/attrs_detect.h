@@ -67,8 +67,8 @@ struct roi_attrs {
     float scale;     /* of the feature to what the rois are in */
     bool aligned;
     bool by_image;
-    bool
-        largest; /* roi_align: of its samples and their neighbours' shares, where else it is the samples' mean */
+    /* roi_align: of its samples and their neighbours' shares, where else it is the samples' mean */
+    bool largest;
 };
 
 /* multiclass_nms: inputs boxes [N, M, 4] (or 6 to 32 numbers: the corners of polygons), scores [N, classes, M], or boxes [M, classes, 4], scores [M, classes] with counts

@@ -147,8 +147,8 @@ struct grid_attrs {
     int32_t mode;    /* enum resize_mode: nearest, linear or cubic */
     int32_t padding; /* enum grid_padding */
     bool align_corners;
-    bool
-        strict; /* nearest, zeros: a place outside the outermost elements' middles is 0 even where it rounds to one */
+    /* nearest, zeros: a place outside the outermost elements' middles is 0 even where it rounds to one */
+    bool strict;
 };
 
 /* affine_grid: inputs theta [N, 2, 3] or [N, 3, 4], size (optional, int32 or int64: N, C, H, W or N, C, D, H, W); out [N, H,

@@ -23,8 +23,8 @@ struct axes_attrs {
  * steps (all but x optional). No axes: 0, 1, ... Ends below -dim with a negative step mean "to the very beginning". */
 struct slice_attrs {
     struct attr_ints axes, starts, ends, steps;
-    bool
-        front; /* with a negative step, an end of -1 is the very beginning, and one before it is 0: Paddle's reading */
+    /* with a negative step, an end of -1 is the very beginning, and one before it is 0: Paddle's reading */
+    bool front;
 };
 
 /* split_part: part `index` of x cut along axis: into `count` equal parts, or, with count 0, into sections (one may be -1).

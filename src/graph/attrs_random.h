@@ -33,8 +33,8 @@ struct sample_attrs {
 struct beam_attrs {
     int64_t end_id;
     int32_t beam_size;
-    bool
-        accumulated; /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
+    /* scores hold those of the beam; else they are probabilities, whose logs are added to it */
+    bool accumulated;
 };
 
 /* beam_decode: the sentences at the end of a beam search. Inputs: an array (graph/attrs_array.h) of the ids that each step

@@ -1,7 +1,7 @@
 /* The canonical operators: one row each, in the family's file (ops_<family>.c), gathered by op.c.
  *
- * Adding one: write a row in a family (docs/adding-an-op.md), an attribute struct in graph/attrs.h when it needs one, a
- * kernel row, an importer row. Nothing else lists operators. */
+ * Adding one: write a row in a family (docs/adding-an-op.md), an attribute struct in graph/attrs_*.h when it needs one,
+ * a kernel row, an importer row. Nothing else lists operators. */
 #pragma once
 
 #include "base/err.h"

@@ -4,7 +4,7 @@
  * in the plan's arena for these exact types and says how much scratch a run needs. `run` then may be called by several
  * threads at once, each with its own io and scratch; it allocates nothing. A kernel writes every element of its outputs.
  *
- * Adding one: a row in kernels/<backend>/k_<family>.c, see docs/adding-a-kernel.md. */
+ * Adding one: a row in kernels/<backend>/<family>.c, see docs/adding-a-kernel.md. */
 #pragma once
 
 #include "base/arena.h"

@@ -51,8 +51,8 @@ struct net_conn {
     uv_write_t write;
     size_t write_queue_before; /* at the last tick: a smaller one now is progress */
 
-    struct tls *
-        tls; /* NULL: in the clear. Then `in` is what it decrypted, `plain` what it is to encrypt into out */
+    /* NULL: in the clear. Then `in` is what it decrypted, `plain` what it is to encrypt into out */
+    struct tls *tls;
     struct buf cipher, plain;
 
     int owed; /* answers that are still being made (net_conn_owe) */

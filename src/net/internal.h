@@ -38,8 +38,8 @@ struct loop_group {
     atomic_int closed_conns; /* since loop 0 last looked */
     bool many_closed;        /* loop 0: and it waits for them to be all */
     int next;                /* which loop the next connection is dealt to; loop 0 */
-    struct list
-        listeners; /* loop 0; freed when the group ends, since connections use their handlers */
+    /* loop 0; freed when the group ends, since connections use their handlers */
+    struct list listeners;
     int count;
     struct loop loop[];
 };

@@ -11,8 +11,8 @@ struct net_tls;
 
 struct net_tls_options {
     const char *cert, *key; /* PEM; the certificate with its chain */
-    const char *
-        client_ca; /* or NULL: clients need no certificate; else PEM, one of which must have signed theirs */
+    /* or NULL: clients need no certificate; else PEM, one of which must have signed theirs */
+    const char *client_ca;
 };
 
 /* Words name the file. The strings must outlive it. */
@@ -22,8 +22,8 @@ status net_tls_reload(struct net_tls *t, struct err *e);
 void net_tls_close(struct net_tls *t);
 
 struct net_tls_client_options {
-    const char *
-        ca; /* PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    /* PEM: who must have signed the server's certificate; NULL: the system's authorities */
+    const char *ca;
     const char *cert, *key; /* PEM, for servers that want one; or NULL */
     bool insecure;          /* whoever answers is believed */
 };

@@ -12,8 +12,8 @@ struct fusion {
     struct graph *graph;
     const struct symbols *symbols;
     const int *uses;
-    uint32_t *
-        place; /* by value id: the node that makes it, counted from 1; 0 for what is there from the start */
+    /* by value id: the node that makes it, counted from 1; 0 for what is there from the start */
+    uint32_t *place;
 };
 
 static const struct host {

@@ -40,8 +40,8 @@ struct h2_stream {
     /* What came of the body and was not taken. While `end` runs it may be a view of the bytes being fed instead. */
     struct buf body;
     struct str view;
-    bool
-        streaming; /* the owner's, set in `head`: it wants `data` as the body comes, and takes it */
+    /* the owner's, set in `head`: it wants `data` as the body comes, and takes it */
+    bool streaming;
     bool too_large; /* the header or the body is; nothing more of it is kept */
     bool crowded;   /* too_large, but by what all bodies of the session take together */
     bool ended;     /* the peer has sent all it will */

@@ -24,8 +24,8 @@ struct http_head {
     int code;                  /* responses */
     struct http_header header[LIMIT_HTTP_HEADERS];
     int header_count;
-    uint64_t
-        name_lengths; /* bit n: a header's name has n bytes (n mod 64): most look-ups need no more than this */
+    /* bit n: a header's name has n bytes (n mod 64): most look-ups need no more than this */
+    uint64_t name_lengths;
     bool keep_alive, chunked, expect_continue, has_length;
     uint64_t content_length;
     const char *fault; /* after BAD: what is wrong, in words that are never freed; NULL: its size */

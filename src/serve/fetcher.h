@@ -10,8 +10,8 @@ struct fetcher_options {
     const char *local_path, *local_model;
     const char *timestamp_file; /* NULL: "fluid_time_file" */
     const char *tmp;            /* below local_path; NULL: "_serving_monitor_tmp" */
-    const char *
-        unpacked; /* the remote model is a tar, which holds this directory; NULL: it is a file or directory */
+    /* the remote model is a tar, which holds this directory; NULL: it is a file or directory */
+    const char *unpacked;
 };
 
 struct fetcher;

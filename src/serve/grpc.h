@@ -14,8 +14,8 @@ struct grpc_rpc {
     const struct grpc_method *method;
     uint64_t begin_ns;    /* unary: when its message was whole */
     uint64_t deadline_ns; /* 0: none */
-    compression
-        packing; /* of the message that is being served, of a method that takes packed ones */
+    /* of the message that is being served, of a method that takes packed ones */
+    compression packing;
     /* Streaming: inferences that are on their way, the oldest first; they are answered in this order. */
     struct list calls;
     int call_count;
@@ -27,8 +27,8 @@ struct grpc_method {
     const char *path; /* "/grpc.health.v1.Health/Check" */
     enum access group;
     bool streaming; /* from the server, or both ways */
-    bool
-        takes_packed; /* an inference, which is unpacked where it is computed: g->packing says how */
+    /* an inference, which is unpacked where it is computed: g->packing says how */
+    bool takes_packed;
     /* A message. A unary method answers with grpc_reply or grpc_fail, now or by a call that grpc_start starts. */
     void (*serve)(struct grpc_rpc *g, struct str message);
     /* Streaming: the client has said all, and no call is on its way; NULL: the stream ends well then. */

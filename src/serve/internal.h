@@ -194,8 +194,8 @@ struct call_format {
     const char *name; /* "oip": what statistics call it */
     status (*decode)(struct call *c, struct str body, struct infer_request *out, struct err *e);
     status (*encode)(struct call *c, const struct infer_reply *r, struct buf *out, struct err *e);
-    bool
-        json_faults; /* over HTTP: {"error": words}; else plain words with brpc's code in a header */
+    /* over HTTP: {"error": words}; else plain words with brpc's code in a header */
+    bool json_faults;
 };
 
 extern const struct call_format format_general_pb, format_general_json, format_predict;
@@ -214,8 +214,8 @@ struct call {
 
     const struct call_format *format;
     struct flow *flow;
-    struct flow
-        *before; /* one reference: who answers where the flow, which is new, fails; or NULL */
+    /* one reference: who answers where the flow, which is new, fails; or NULL */
+    struct flow *before;
     struct str body;
     compression body_compression, reply_compression;
     size_t compress_from; /* smaller replies go as they are */

@@ -15,8 +15,8 @@ struct server_model {
     const char *path;
     int batch_threads; /* 0: as server_options.batch has it */
     int batch_rows;
-    const struct service
-        *service; /* NULL: path says what it is; else this is served in its place */
+    /* NULL: path says what it is; else this is served in its place */
+    const struct service *service;
 };
 
 /* What happens to the models of a repository's directory. */
@@ -44,8 +44,8 @@ struct server_options {
     const char *host;           /* NULL: "0.0.0.0" */
     int port;                   /* 0: any free one */
     int threads;                /* 0: 4; worker threads; event loops are at most the processors */
-    const char
-        *name; /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
+    /* `--name`: /NAME/prediction asks the first model; NULL: only models' own names */
+    const char *name;
     size_t max_body_bytes;   /* 0: LIMIT_BODY_BYTES */
     size_t max_arena_bytes;  /* working memory of one run; 0: LIMIT_ARENA_OF_RUN */
     const char *engine;      /* of models that say nothing else (exec/engines.h); may be NULL */

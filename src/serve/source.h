@@ -9,10 +9,10 @@
 struct source;
 
 struct source_options {
-    const char *
-        type; /* "general" (an http:// or https:// address, or a directory), "ftp", "hdfs", "afs" */
-    const char *
-        host; /* general: the address or directory that paths begin at; ftp: the host; hdfs: http://host:port */
+    /* "general" (an http:// or https:// address, or a directory), "ftp", "hdfs", "afs" */
+    const char *type;
+    /* general: the address or directory that paths begin at; ftp: the host; hdfs: http://host:port */
+    const char *host;
     int port;                    /* ftp; 0: 21 */
     const char *user, *password; /* hdfs: user.name is user */
     int timeout_s;               /* of one file; 0: 3600 */

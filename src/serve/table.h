@@ -48,8 +48,8 @@ struct served_model {
     const struct served_label *label;
     int label_count;
     const char *fault; /* why nothing of it can be read; NULL: it can */
-    struct traffic
-        *traffic; /* who gets which version where a request names none; NULL: all the current one */
+    /* who gets which version where a request names none; NULL: all the current one */
+    struct traffic *traffic;
 };
 
 struct table; /* refcounted; any thread */

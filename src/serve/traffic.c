@@ -36,8 +36,8 @@ struct rules {
     double error_rate; /* a variant whose share of errors is above this is taken back ... */
     double p99_ms;     /* ... or whose 99th percentile is ... */
     double p99_ratio;  /* ... or is above so many times the first variant's ... */
-    double
-        drift; /* ... or whose mean score is so many of the first one's standard deviations away */
+    /* ... or whose mean score is so many of the first one's standard deviations away */
+    double drift;
 };
 
 struct traffic {

@@ -43,9 +43,9 @@ struct infer_output {
 struct infer_reply {
     struct infer_output *output;
     int output_count;
-    int64_t *
-        stamp_us; /* wall clock: begin and end of each operator where asked for, then of the whole service */
+    /* wall clock: begin and end of each operator where asked for, then of the whole service */
+    int64_t *stamp_us;
     int stamp_count;
-    struct str
-        variant; /* which of those that share the name answered; empty: traffic is not divided */
+    /* which of those that share the name answered; empty: traffic is not divided */
+    struct str variant;
 };

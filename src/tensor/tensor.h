@@ -30,8 +30,8 @@ struct lod {
 struct tensor {
     dtype dtype;
     struct shape shape;
-    const void *
-        data; /* shape_numel * dtype_size bytes; aligned to the element, but see tensor_is_aligned */
+    /* shape_numel * dtype_size bytes; aligned to the element, but see tensor_is_aligned */
+    const void *data;
     struct lod lod;
 };
 

@@ -43,8 +43,8 @@ struct onnx_graph;
 
 struct onnx_attr {
     struct str name;
-    struct str
-        ref; /* of a function's node: the attribute of the call that stands here; n == 0: none */
+    /* of a function's node: the attribute of the call that stands here; n == 0: none */
+    struct str ref;
     int32_t type; /* enum onnx_attr_type, or another number; 0: an old file that does not say */
     int64_t i;
     float f;

@@ -17,8 +17,8 @@
 struct paddle_files {
     const char *dir;
     const char *program;
-    const char
-        *params; /* the combined file; NULL: one file per parameter in dir, or no parameters */
+    /* the combined file; NULL: one file per parameter in dir, or no parameters */
+    const char *params;
 };
 
 #define PADDLE_WANTS "__model__, model, *.pdmodel or *.json"

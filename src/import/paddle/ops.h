@@ -16,8 +16,8 @@ enum lod_rule {
 
 struct op_row {
     const char *type; /* Paddle's */
-    const char
-        *canonical; /* the operator that it mostly becomes, for families that share a translation */
+    /* the operator that it mostly becomes, for families that share a translation */
+    const char *canonical;
     status (*import)(struct site *s);
     enum lod_rule lod;
 };

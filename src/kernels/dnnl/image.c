@@ -13,8 +13,8 @@ struct state {
     int64_t count;
     struct act_fn act;
     bool act_first;
-    int64_t
-        narrow; /* elements of the image that we bring to bfloat16, where nobody else does; or 0 */
+    /* elements of the image that we bring to bfloat16, where nobody else does; or 0 */
+    int64_t narrow;
     size_t narrow_at; /* in the scratch */
 };
 

@@ -29,8 +29,8 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 
 struct range {
     int64_t from, to;
-    int64_t
-        with_pads; /* elements of the window, pads included; one that was rounded up ends where the pads end */
+    /* elements of the window, pads included; one that was rounded up ends where the pads end */
+    int64_t with_pads;
 };
 
 /* The elements that place `o` sees along one axis. */

@@ -22,8 +22,8 @@ static status prepare(const struct kernel_ctx *ctx, void **state, size_t *scratc
 struct range {
     int64_t from, to, step;
     int64_t inside; /* how many these are */
-    int64_t
-        with_pads; /* and with those in the pads; a window that was rounded up ends where the pads end */
+    /* and with those in the pads; a window that was rounded up ends where the pads end */
+    int64_t with_pads;
 };
 
 /* The elements that place `o` sees along one axis. */
