@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, DEMO
+from conftest import BUILD, DEMO, ROOT, Server
 
 # Good C and good C++; the exit status says what went wrong.
 PROGRAM = """
@@ -81,3 +81,23 @@ def test_libraries_show_public_names_alone(prefix, library):
     (path,) = prefix.glob(f"lib*/{library}")
     names = [line.split()[-1] for line in run("nm", "-D", "--defined-only", path).splitlines()]
     assert names and all(name.startswith("oar_") for name in names), names
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-std=c99"], ["gcc", "-std=c11"], ["g++", "-std=c++11", "-x", "c++"], ["g++", "-std=c++17", "-x", "c++"]])
+def test_headers_stand_alone(prefix, compiler):
+    headers = sorted((prefix / "include" / "oar").glob("*.h"))
+    assert len(headers) == 4
+    for header in headers:
+        run(*compiler, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", header)
+
+
+def test_the_examples_in_c_and_cc_do_what_their_page_says(prefix, tmp_path):
+    run("cmake", "-S", ROOT / "examples" / "c", "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror")
+    run("cmake", "--build", tmp_path / "b")
+    assert "out progression begins with -37.99" in run(tmp_path / "b" / "engine", DEMO)
+    with Server("--model", DEMO) as s:
+        for protocol in ("brpc", "grpc", "kserve-http"):
+            assert run(tmp_path / "b" / "client", s.address, protocol, "diabetes", "x", *[0] * 10).startswith("progression: -53.7")
+        assert run(tmp_path / "b" / "threads", s.address, "x", 10).split()[1].startswith("-37.99")
+        wrong = subprocess.run([tmp_path / "b" / "client", s.address, "brpc", "diabetes", "x", "0"], capture_output=True, text=True)
+        assert wrong.returncode == 1 and "expected float32 [-1, 10], got float32 [1, 1]" in wrong.stderr
