@@ -41,7 +41,7 @@ fuzz: setup-lint ## RUNS=1000000 executions of each target
 	@cmake --build build-fuzz --parallel $(JOBS)
 	@tools/fuzz build-fuzz $(RUNS)
 
-lint: setup-lint all ## format, doors, banned calls, clang-tidy
+lint: setup-lint all ## format, doors, banned calls, what pages name, clang-tidy
 	@tools/lint/run $(BUILD)
 
 fmt: setup-lint ## clang-format in place
