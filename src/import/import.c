@@ -26,6 +26,8 @@ static status nothing_found(const char *path, struct err *e)
 {
     struct arena a;
     struct dir_list l;
+    if (file_exists(path))
+        return err_set(e, CORRUPT, "%s: not a Paddle program, nor an ONNX model by its name", path);
     if (!file_is_dir(path))
         return err_set(e, NOT_FOUND, "%s: no such file or directory", path);
     arena_init(&a, 0);

@@ -329,6 +329,17 @@ def test_xgboost_is_served(serve, tmp_path, trains, objective, classes, ending):
         assert ask(server, ROWS[:, :4]).status_code == 400
 
 
+def test_a_file_by_itself_is_its_engines(tmp_path, trains):
+    want = np.array(run(trains, "reg:squarederror", 0, tmp_path / "m.ubj").split(), np.float32)
+    np.savez(tmp_path / "in.npz", x=ROWS)
+    done = run_oar("run", tmp_path / "m.ubj", "--in", tmp_path / "in.npz", "--out", tmp_path / "out.npz")
+    assert done.returncode == 0, done.stderr
+    assert_close(np.load(tmp_path / "out.npz")["prediction"].ravel(), want)
+    (tmp_path / "m.text").write_text("no model\n")
+    done = run_oar("run", tmp_path / "m.text", "--in", tmp_path / "in.npz")
+    assert done.returncode == 1 and "m.text: not a Paddle program, nor an ONNX model" in done.stderr, done.stderr
+
+
 def test_damaged_trees_are_refused(tmp_path, trains):
     run(trains, "reg:squarederror", 0, tmp_path / "whole.json")
     whole = (tmp_path / "whole.json").read_bytes()

@@ -5,7 +5,10 @@
 #include "import/dir.h"
 #include "import/pir/pir.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define PROGRAM_BLOCK_TAG 0x0a /* field 1, which is bytes */
 
 static const char *base_name(const char *path)
 {
@@ -78,10 +81,28 @@ static bool has(const struct dir_list *l, const char *name)
     return false;
 }
 
+/* Paddle's own names, also those of what lies beside a program: what is wrong with such a file is told when it is opened. */
+static bool has_our_name(struct str name)
+{
+    return is_program(name) || is_params(name) || is_encrypted(name);
+}
+
+/* Whatever a file is called: a program begins with its first block. */
+static bool begins_with_block(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        return true; /* why it cannot be opened is told then */
+    int first = fgetc(f);
+    fclose(f);
+    return first == PROGRAM_BLOCK_TAG;
+}
+
 bool paddle_detect(const char *path)
 {
     if (!file_is_dir(path))
-        return file_exists(path);
+        return file_exists(path) && (has_our_name(str_of(base_name(path))) ||
+                                     pir_is_program(path) || begins_with_block(path));
     struct arena a;
     struct dir_list l;
     arena_init(&a, 0);
