@@ -72,6 +72,16 @@ bool str_to_u64(struct str s, uint64_t *out)
     return true;
 }
 
+bool str_take(struct str *s, void *to, size_t n)
+{
+    if (s->n < n)
+        return false;
+    memcpy(to, s->p, n);
+    s->p += n;
+    s->n -= n;
+    return true;
+}
+
 bool str_to_i64(struct str s, int64_t *out)
 {
     bool negative = s.n > 0 && s.p[0] == '-';

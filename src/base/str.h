@@ -39,6 +39,9 @@ struct str str_trim(struct str s); /* spaces and tabs at both ends */
  * *head is all of s and s is empty). */
 bool str_cut(struct str *s, char sep, struct str *head);
 
+/* Copies the first n bytes of s to `to` and takes them off s; false, and nothing happens, where s has fewer. */
+bool str_take(struct str *s, void *to, size_t n);
+
 /* Whole-string decimal numbers; false on anything else, overflow included (*out then means nothing). */
 bool str_to_i64(struct str s, int64_t *out);
 bool str_to_u64(struct str s, uint64_t *out);

@@ -83,16 +83,6 @@ static bool receive(int fd, struct arena *a, struct str *out)
     return p != NULL && receive_n(fd, p, (size_t)length);
 }
 
-static bool take(struct str *s, void *to, size_t n)
-{
-    if (s->n < n)
-        return false;
-    memcpy(to, s->p, n);
-    s->p += n;
-    s->n -= n;
-    return true;
-}
-
 /* ---- the process ---- */
 
 static status start(struct confined *c, struct err *e)
@@ -194,7 +184,7 @@ static bool talk(struct confined *c, struct plugin_io *io, struct str *answer)
 static status read_answer(struct str answer, struct plugin_io *io, struct err *e)
 {
     int32_t number;
-    if (!take(&answer, &number, sizeof(number)))
+    if (!str_take(&answer, &number, sizeof(number)))
         return err_set(e, INTERNAL, "the confined operator's answer is empty");
     if (number < 0)
         return err_set(e, number == INVALID ? INVALID : INTERNAL, "%.*s", STR_ARG(answer));
@@ -239,7 +229,7 @@ static bool serve_one(int fd, const struct plugin *p, struct arena *a, struct bu
     struct plugin_io io = { .arena = a };
     struct named_tensor *in;
     int32_t count;
-    if (!receive(fd, a, &message) || !take(&message, &count, sizeof(count)) || count < 0 ||
+    if (!receive(fd, a, &message) || !str_take(&message, &count, sizeof(count)) || count < 0 ||
         count > TENSORS_MAX || !unpack_tensors(&message, count, a, &in))
         return false;
     io.in = in;

@@ -29,19 +29,9 @@ void pack_tensor(struct buf *b, const struct named_tensor *t)
     pack_bytes(b, x->data, (size_t)tensor_bytes(x));
 }
 
-static bool take(struct str *s, void *to, size_t n)
-{
-    if (s->n < n)
-        return false;
-    memcpy(to, s->p, n);
-    s->p += n;
-    s->n -= n;
-    return true;
-}
-
 bool unpack_i64(struct str *s, int64_t *out)
 {
-    return take(s, out, sizeof(*out));
+    return str_take(s, out, sizeof(*out));
 }
 
 bool unpack_bytes(struct str *s, struct arena *a, struct str *out)
@@ -54,7 +44,7 @@ bool unpack_bytes(struct str *s, struct arena *a, struct str *out)
         return false;
     p[n] = '\0';
     *out = (struct str){ p, (size_t)n };
-    return take(s, p, (size_t)n);
+    return str_take(s, p, (size_t)n);
 }
 
 static bool unpack_lod(struct str *s, struct arena *a, struct tensor *t)

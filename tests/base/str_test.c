@@ -199,6 +199,18 @@ static void a_hint_names_what_was_meant_or_where_to_begin(void **state)
     assert_string_equal(str_hint(NULL, NULL).text, "");
 }
 
+static void bytes_are_taken_off_the_front_or_none_is(void **state)
+{
+    struct str s = STR("abcde");
+    char to[4] = "";
+    assert_true(str_take(&s, to, 2));
+    assert_memory_equal(to, "ab", 3);
+    assert_false(str_take(&s, to, 4));
+    assert_true(str_is(s, "cde") && to[0] == 'a');
+    assert_true(str_take(&s, to, 3) && s.n == 0);
+    assert_true(str_take(&s, to, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +223,7 @@ int main(void)
         cmocka_unit_test(utf8_is_what_rfc_3629_says),
         cmocka_unit_test(the_nearest_name_is_what_was_meant),
         cmocka_unit_test(a_hint_names_what_was_meant_or_where_to_begin),
+        cmocka_unit_test(bytes_are_taken_off_the_front_or_none_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
