@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +38,10 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (verbs[i].help != NULL) /* the others are for Oar itself */
             fprintf(to, "  %-10s%s\n", verbs[i].name, verbs[i].help);
-    fprintf(to, "\n'oar VERB --help' tells its options.\n");
+    fprintf(
+        to,
+        "\n'oar VERB --help' tells its options. Exit status: 0 done, 1 it could not be done, 2 not "
+        "understood.\n");
 }
 
 static int unknown(const char *word)
@@ -53,7 +57,19 @@ static int unknown(const char *word)
     return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+/* What was printed and could not be written, to a full disk say, was not done. */
+static int finish(int exit_status)
+{
+    bool lost = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) == 0 && !lost)
+        return exit_status;
+    fprintf(stderr, "oar: standard output cannot be written: %s\n",
+            errno != 0 ? strerror(errno) : "what was printed is not whole");
+    return exit_status == EXIT_FINE ? EXIT_FAILED : exit_status;
+}
+
+static int run(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
     if (argc < 2) {
@@ -72,4 +88,9 @@ int main(int argc, char **argv)
     if (word[0] == '-') /* no verb: Paddle Serving's launcher speaks */
         return verb_launcher(argc - 1, argv + 1);
     return unknown(word);
+}
+
+int main(int argc, char **argv)
+{
+    return finish(run(argc, argv));
 }

@@ -146,12 +146,24 @@ size_t file_put(int fd, const void *data, size_t size)
 
 static status write_all(int fd, const char *path, const void *data, size_t size, struct err *e)
 {
-    if (file_put(fd, data, size) == size && fsync(fd) == 0)
+    if (file_put(fd, data, size) == size)
         return OK;
     return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
 }
 
-status file_write(const char *path, const void *data, size_t size, struct err *e)
+/* A device, a pipe or /dev/stdout: it is written into, and no file takes its place. */
+static status write_into(const char *path, const void *data, size_t size, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
+    status s = write_all(fd, path, data, size, e);
+    close(fd);
+    return s;
+}
+
+/* By a neighbour that takes its place when it is whole. */
+static status replace(const char *path, const void *data, size_t size, struct err *e)
 {
     char tmp[4096];
     /* The thread's number, so that two threads that write the same file do not share a neighbour. */
@@ -162,10 +174,19 @@ status file_write(const char *path, const void *data, size_t size, struct err *e
     if (fd < 0)
         return err_set(e, IO_FAILED, "%s: %s", tmp, strerror(errno));
     status s = write_all(fd, tmp, data, size, e);
+    if (s == OK && fsync(fd) != 0)
+        s = err_set(e, IO_FAILED, "%s: %s", tmp, strerror(errno));
     close(fd);
     if (s == OK && rename(tmp, path) != 0)
         s = err_set(e, IO_FAILED, "%s: %s", path, strerror(errno));
     if (s != OK)
         unlink(tmp);
     return s;
+}
+
+status file_write(const char *path, const void *data, size_t size, struct err *e)
+{
+    struct stat st;
+    bool special = stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    return special ? write_into(path, data, size, e) : replace(path, data, size, e);
 }

@@ -36,5 +36,6 @@ bool file_exists(const char *path); /* a file that is not a directory */
  * errno says why. */
 size_t file_put(int fd, const void *data, size_t size);
 
-/* Writes through a temporary neighbour, fsync and rename. Any thread; of two at once the later one stays. */
+/* Writes through a temporary neighbour, fsync and rename; what is no file (/dev/stdout) is written into. Any thread; of two at once
+ * the later one stays. */
 status file_write(const char *path, const void *data, size_t size, struct err *e);

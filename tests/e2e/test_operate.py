@@ -144,6 +144,21 @@ def test_exit_statuses(tmp_path):
         assert done.returncode == status and told in done.stderr, (wrong, done)
 
 
+@pytest.mark.parametrize("words", [["--help"], ["run", DEMO, "--in", DEMO / "case_0.in.npz", "--json"], ["inspect", DEMO]])
+def test_what_cannot_be_printed_is_a_failure(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([OAR, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+    assert done.returncode == 1 and "standard output cannot be written: No space left on device" in done.stderr
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    done = run_oar("run", DEMO, "--in", DEMO / "case_0.in.npz", "--out", pipe)
+    assert done.returncode == 0 and reader.communicate(timeout=20)[0].startswith(b"PK") and pipe.is_fifo()
+
+
 def test_a_second_signal_ends_at_once():
     with Server("--model", DEMO) as s, socket.create_connection(("127.0.0.1", s.port)) as half:
         half.sendall(b"POST /diabetes/prediction HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
