@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define SHORT_TOLD_MS  1000
 #define READ_MIN_BYTES ((size_t)16 << 10)  /* room for one read, at first */
 #define READ_MAX_BYTES ((size_t)256 << 10) /* and where reads fill their room */
 #define READ_LARGE_BYTES \
@@ -145,6 +146,19 @@ static void give_room_back(struct net_conn *c, struct buf *in)
         buf_deinit(in);
 }
 
+/* The connection is closed by its next read. Many may be at once: one line a second tells enough. */
+static void tell_short(struct net_conn *c, const struct buf *in, size_t want)
+{
+    struct loop *l = c->loop;
+    uint64_t now = uv_now(&l->uv);
+    if (l->told_short_ms != 0 && now - l->told_short_ms < SHORT_TOLD_MS)
+        return;
+    l->told_short_ms = now;
+    log_line(LOG_WARN, "net",
+             "no memory for %zu bytes more of what %s sends, behind %zu: it is closed", want,
+             c->peer, in->len);
+}
+
 static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
 {
     struct net_conn *c = LIST_ENTRY(tcp, struct net_conn, tcp);
@@ -162,6 +176,8 @@ static void on_room(uv_handle_t *tcp, size_t suggested, uv_buf_t *out)
     if (want > most)
         want = most;
     uint8_t *to = want != 0 ? buf_reserve(in, want) : NULL;
+    if (want != 0 && to == NULL)
+        tell_short(c, in, want);
     *out = uv_buf_init((char *)to, to != NULL ? (unsigned)want : 0);
 }
 

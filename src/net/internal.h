@@ -26,6 +26,7 @@ struct loop {
     uv_idle_t again;    /* active while `kicked` has members: makes the loop come round at once */
     struct list conns, kicked; /* of struct net_conn */
     struct buf room;           /* what the next read of a connection without input goes into */
+    uint64_t told_short_ms;    /* when the log was last told of a want of memory */
     bool stopping;
 
     pthread_mutex_t lock;
