@@ -193,11 +193,14 @@ static status show(const struct ab_args *args, struct arena *a, struct err *e)
         printf("%.*s\n", (int)out.len, (const char *)out.data);
     } else if (s == OK) {
         struct json j;
+        int count = 0;
         json_init(&j, buf_view(&out), a);
         json_array(&j);
-        while (json_item(&j))
+        for (; json_item(&j); count++)
             print_model(&j);
         s = json_end(&j, e);
+        if (s == OK && count == 0)
+            printf("no model's traffic is divided\n");
     }
     buf_deinit(&out);
     return s;

@@ -66,6 +66,8 @@ static void take_row(struct json *j, struct row *r)
     }
 }
 
+#define STATE_COLUMNS 12
+
 static status print_list(struct str body, struct arena *a, struct err *e)
 {
     struct json j;
@@ -75,8 +77,9 @@ static status print_list(struct str body, struct arena *a, struct err *e)
         struct row r = { 0 };
         take_row(&j, &r);
         if (!json_failed(&j))
-            printf("%-24.*s %8.*s  %-12.*s %.*s\n", STR_ARG(r.name), STR_ARG(r.version),
-                   STR_ARG(r.state), STR_ARG(r.reason));
+            printf("%-24.*s %8.*s  %-*.*s%s%.*s\n", STR_ARG(r.name), STR_ARG(r.version),
+                   r.reason.n > 0 ? STATE_COLUMNS : 0, STR_ARG(r.state), r.reason.n > 0 ? " " : "",
+                   STR_ARG(r.reason));
     }
     return json_end(&j, e);
 }

@@ -171,6 +171,16 @@ def test_a_second_signal_ends_at_once():
         s.process.returncode = 0  # as expected
 
 
+# ---- what is asked of a running server ----
+
+
+def test_lists_without_anything_in_them_say_so_and_lines_end_with_words():
+    with Server("--model", DEMO) as s:
+        assert run_oar("ab", s.address).stdout == "no model's traffic is divided\n"
+        listed = run_oar("models", s.address, "list").stdout
+        assert re.fullmatch(r"diabetes +1  READY\n", listed)
+
+
 # ---- limits, and what is told of mistakes ----
 
 
