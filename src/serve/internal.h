@@ -83,13 +83,11 @@ struct server {
     int port;
     struct net_tls *tls;
     _Atomic(struct keys *) keys; /* the newest; NULL: none */
-    struct keys *old_keys[64];   /* of the main thread: those that somebody may still look at */
-    int old_key_count;
-    int64_t start_us;          /* wall clock */
-    struct access_log *access; /* NULL: none */
-    struct shm_table *regions; /* NULL: shared memory is not allowed */
-    struct tracer *tracer;     /* NULL: none */
-    atomic_size_t body_bytes;  /* of requests that are being received or answered */
+    int64_t start_us;            /* wall clock */
+    struct access_log *access;   /* NULL: none */
+    struct shm_table *regions;   /* NULL: shared memory is not allowed */
+    struct tracer *tracer;       /* NULL: none */
+    atomic_size_t body_bytes;    /* of requests that are being received or answered */
     atomic_bool ready, draining;
 };
 

@@ -168,23 +168,48 @@ static void close_secrets(struct server *s)
 {
     net_tls_close(s->tls);
     keys_free(atomic_load(&s->keys));
-    for (int i = 0; i < s->old_key_count; i++)
-        keys_free(s->old_keys[i]);
 }
 
-/* A request may be looking at the keys that are replaced: they are kept until the server ends, as many as there is room for. */
+/* Keys that were replaced. A request looks at them within one turn of its loop: when each loop has had another, nobody does. */
+struct old_keys {
+    struct keys *keys;
+    atomic_int left; /* loops */
+    struct turn {
+        struct loop_post post;
+        struct old_keys *of;
+    } turn[];
+};
+
+static void turned(struct loop_post *p)
+{
+    struct old_keys *old = LIST_ENTRY(p, struct turn, post)->of;
+    if (atomic_fetch_sub(&old->left, 1) != 1)
+        return;
+    keys_free(old->keys);
+    mem_free(old);
+}
+
+static void free_when_unseen(struct server *s, struct keys *keys)
+{
+    struct old_keys *old = mem_zalloc(sizeof(*old) + (size_t)s->lane_count * sizeof(old->turn[0]));
+    old->keys = keys;
+    atomic_init(&old->left, s->lane_count);
+    for (int i = 0; i < s->lane_count; i++) {
+        old->turn[i] = (struct turn){ .post = { .fn = turned }, .of = old };
+        loop_post(s->lane[i].loop, &old->turn[i].post);
+    }
+}
+
 static void reload_keys(struct server *s)
 {
     struct err e = { "" };
     struct keys *fresh;
     if (s->options.api_keys == NULL)
         return;
-    if (s->old_key_count == (int)ARRAY_LEN(s->old_keys))
-        log_line(LOG_WARN, "serve", "the keys were read again too often: start the server anew");
-    else if (keys_load(s->options.api_keys, &fresh, &e) != OK)
+    if (keys_load(s->options.api_keys, &fresh, &e) != OK)
         log_line(LOG_WARN, "serve", "the old keys stay: %s", e.text);
     else
-        s->old_keys[s->old_key_count++] = atomic_exchange(&s->keys, fresh);
+        free_when_unseen(s, atomic_exchange(&s->keys, fresh));
 }
 
 static void reload_secrets(struct server *s)

@@ -90,6 +90,21 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
         assert server.wait(20) == 0
 
 
+def test_keys_are_read_again_as_often_as_it_is_asked(tmp_path):
+    """A log that is rotated every day by SIGHUP asks hundreds of times."""
+    keys = tmp_path / "keys"
+    keys.write_text("infer key0\n")
+    with Server("--model", DEMO, "--api-keys", keys) as s:
+        for i in range(1, 81):
+            keys.write_text(f"infer key{i}\n")
+            s.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: s.errors.count("SIGHUP") == i)
+        request = urllib.request.Request(f"http://{s.address}/diabetes/prediction", BODY, {"Content-Type": "application/json", "X-API-Key": "key80"})
+        wait_for(lambda: "stay" not in s.errors)
+        assert urllib.request.urlopen(request, timeout=10).status == 200
+    assert "too often" not in s.errors
+
+
 # ---- systemd ----
 
 
