@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tools/lint/docs.py [OAR]: what the documents name is there: links and their headings, paths, verbs of make, names that begin with
-oar_, and, where the binary is given, the options of its verbs. NAME, <name> and * in a path stand for anything."""
+oar_, functions that are called, and, where the binary is given, the options of its verbs. NAME, <name> and * in a path stand for anything."""
 import collections
 import pathlib
 import re
@@ -94,6 +94,9 @@ def faults_of(name, known, words, verbs, names):
         for word in re.findall(r"(?<![\w.-])oar_[a-z0-9_]+\b", code):
             if word not in words:
                 yield number, f"names {word}, which is nowhere in the code"
+        for word in re.findall(r"\b([a-z]\w*_\w+)\(", code):
+            if word not in words:
+                yield number, f"calls {word}(), which is nowhere in the code"
         if known is None or re.match(r"\s*(?:\$ )?(?!.*\boar )[\w./-]+ .*", code) and "--" in code and not code.lstrip().startswith("--"):
             continue  # a line of another program
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code):
@@ -113,7 +116,7 @@ def main():
     known = options_of(sys.argv[1]) if len(sys.argv) > 1 and pathlib.Path(sys.argv[1]).exists() else None
     verbs = set(re.findall(r"[a-z]+", " ".join(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.M))))
     code = committed("*.c", "*.h", "*.py", "*.txt", "*.in", "*.yml", "*.json")
-    words = set(re.findall(r"oar_[a-z0-9_]+", "\n".join((ROOT / name).read_text(errors="replace") for name in code)))
+    words = set(re.findall(r"[a-z]\w*_\w+", "\n".join((ROOT / name).read_text(errors="replace") for name in code)))
     pages = committed("*.md")
     names = collections.defaultdict(list)
     for name in committed():
