@@ -316,8 +316,8 @@ static int bench(const struct bench_args *args, struct arena *a)
     buf_init(&text, TEXT_BYTES);
     status s = is_server(args->words.word[0]) ? bench_server(args, a, &text, &e)
                                               : bench_model(args, a, &text, &e);
-    if (!text_print(&text) && s == OK)
-        s = err_set(&e, IO_FAILED, "standard output failed");
+    status printed = text_print(&text, s == OK ? &e : NULL);
+    s = s == OK ? printed : s;
     return s == OK ? EXIT_FINE : command_failed(&command, &e);
 }
 

@@ -79,7 +79,7 @@ static status deliver(const struct call_args *args, const struct infer_reply *r,
         text_put_json(&text, all, count);
     for (int i = 0; i < count && !args->json; i++)
         text_put_tensor(&text, all[i].alias.n != 0 ? all[i].alias : all[i].name, &all[i].tensor);
-    return text_print(&text) ? OK : err_set(e, IO_FAILED, "standard output failed");
+    return text_print(&text, e);
 }
 
 static status call(const struct call_args *args, struct arena *a, struct err *e)

@@ -396,10 +396,9 @@ static int report(const struct inspect_args *args, struct arena *a)
         buf_deinit(&text);
         return command_failed(&command, &e);
     }
-    if (text_print(&text))
-        return fine ? EXIT_FINE : EXIT_FAILED;
-    err_set(&e, IO_FAILED, "standard output failed");
-    return command_failed(&command, &e);
+    if (text_print(&text, &e) != OK)
+        return command_failed(&command, &e);
+    return fine ? EXIT_FINE : EXIT_FAILED;
 }
 
 int verb_inspect(int argc, char **argv)

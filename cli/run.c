@@ -70,7 +70,7 @@ static status deliver(const struct run_args *args, const struct named_tensor *t,
         text_put_json(&text, t, count);
     for (int i = 0; i < count && !args->json; i++)
         text_put_summary(&text, t[i].alias, &t[i].tensor);
-    return text_print(&text) ? OK : err_set(e, IO_FAILED, "standard output failed");
+    return text_print(&text, e);
 }
 
 static status run_on(const struct run_args *args, struct model *m, struct arrays *file,

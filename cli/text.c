@@ -141,10 +141,13 @@ void text_put_json(struct buf *out, const struct named_tensor *t, int count)
     buf_str(out, "]}\n");
 }
 
-bool text_print(struct buf *out)
+status text_print(struct buf *out, struct err *e)
 {
-    bool fine = buf_check(out) == OK && fwrite(out->data, 1, out->len, stdout) == out->len &&
-                fflush(stdout) == 0;
+    status s = buf_check(out);
+    if (s != OK)
+        err_set(e, s, "more than %zu bytes are to be printed", out->max);
+    else
+        fwrite(out->data, 1, out->len, stdout);
     buf_deinit(out);
-    return fine;
+    return s;
 }

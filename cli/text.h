@@ -13,6 +13,6 @@ void text_put_summary(struct buf *out, struct str name, const struct tensor *t);
  * newline. */
 void text_put_json(struct buf *out, const struct named_tensor *t, int count);
 
-/* Writes the text on stdout and frees the buffer. false: a write or the buffer failed. */
-bool text_print(struct buf *out);
+/* Prints the text and frees the buffer; a buffer that failed is told. What stdout does not take main.c sees. */
+status text_print(struct buf *out, struct err *e);
 #define TEXT_BYTES ((size_t)4 << 30)
