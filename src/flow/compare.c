@@ -40,9 +40,11 @@ double compare_tensors(const struct tensor *a, const struct tensor *b)
     int64_t n = shape_numel(&a->shape);
     for (int64_t i = 0; i < n; i++) {
         double x = number(a, i), y = number(b, i);
-        double d = fabs(x - y) / fmax(1, fmax(fabs(x), fabs(y)));
-        if (isnan(x) != isnan(y))
+        if (x == y || (isnan(x) && isnan(y)))
+            continue;
+        if (!isfinite(x) || !isfinite(y))
             return INFINITY;
+        double d = fabs(x - y) / fmax(1, fmax(fabs(x), fabs(y)));
         worst = d > worst ? d : worst;
     }
     return worst;

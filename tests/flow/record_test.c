@@ -191,6 +191,18 @@ static void distances_are_relative_and_forms_count(void **state)
     assert_true(isinf(compare_tensors(&a, &c)));
 }
 
+/* What is no number, and what is infinite, is like itself alone: a quotient of them would compare as no difference. */
+static void numbers_without_end_are_like_themselves_alone(void **state)
+{
+    static const float values[] = { NAN, INFINITY, -INFINITY, 5 };
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        for (size_t j = 0; j < ARRAY_LEN(values); j++) {
+            const struct tensor a = { DTYPE_F32, SHAPE(1), &values[i], { 0 } },
+                                b = { DTYPE_F32, SHAPE(1), &values[j], { 0 } };
+            assert_true(i == j ? compare_tensors(&a, &b) == 0 : isinf(compare_tensors(&a, &b)));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_share_is_recorded),
         cmocka_unit_test(damaged_files_are_an_end_or_a_fault),
         cmocka_unit_test(distances_are_relative_and_forms_count),
+        cmocka_unit_test(numbers_without_end_are_like_themselves_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
