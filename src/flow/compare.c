@@ -10,6 +10,8 @@ static double number(const struct tensor *t, int64_t i)
     case DTYPE_F64: return ((const double *)t->data)[i];
     case DTYPE_I64: return (double)((const int64_t *)t->data)[i];
     case DTYPE_I32: return ((const int32_t *)t->data)[i];
+    case DTYPE_I16: return ((const int16_t *)t->data)[i];
+    case DTYPE_I8: return ((const int8_t *)t->data)[i];
     case DTYPE_F16: return (double)f16_to_f32(((const uint16_t *)t->data)[i]);
     case DTYPE_BF16: return (double)bf16_to_f32(((const uint16_t *)t->data)[i]);
     default: return ((const uint8_t *)t->data)[i];
@@ -19,7 +21,7 @@ static double number(const struct tensor *t, int64_t i)
 static bool has_numbers(dtype d)
 {
     return d == DTYPE_F32 || d == DTYPE_F64 || d == DTYPE_I64 || d == DTYPE_I32 || d == DTYPE_F16 ||
-           d == DTYPE_BF16 || dtype_size(d) == 1;
+           d == DTYPE_BF16 || d == DTYPE_I16 || dtype_size(d) == 1;
 }
 
 bool compare_number(const struct tensor *t, int64_t i, double *out)

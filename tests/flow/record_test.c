@@ -203,6 +203,18 @@ static void numbers_without_end_are_like_themselves_alone(void **state)
         }
 }
 
+static void small_integers_have_signs(void **state)
+{
+    static const int8_t low[1] = { -128 }, high[1] = { 127 };
+    static const int16_t one[1] = { 1 }, two[1] = { 2 };
+    const struct tensor a = { DTYPE_I8, SHAPE(1), low, { 0 } },
+                        b = { DTYPE_I8, SHAPE(1), high, { 0 } };
+    const struct tensor c = { DTYPE_I16, SHAPE(1), one, { 0 } },
+                        d = { DTYPE_I16, SHAPE(1), two, { 0 } };
+    assert_true(fabs(compare_tensors(&a, &b) - 255.0 / 128) < 1e-9);
+    assert_true(compare_tensors(&c, &d) == 0.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +225,7 @@ int main(void)
         cmocka_unit_test(damaged_files_are_an_end_or_a_fault),
         cmocka_unit_test(distances_are_relative_and_forms_count),
         cmocka_unit_test(numbers_without_end_are_like_themselves_alone),
+        cmocka_unit_test(small_integers_have_signs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
