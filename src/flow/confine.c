@@ -85,6 +85,17 @@ static bool receive(int fd, struct arena *a, struct str *out)
 
 /* ---- the process ---- */
 
+/* A terminal, or systemd, sends them to every process there is: the operator's works on until the server, which answers what it
+ * has, closes its socket. */
+static void servers_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR1);
+}
+
 static status start(struct confined *c, struct err *e)
 {
     int pair[2];
@@ -92,7 +103,7 @@ static status start(struct confined *c, struct err *e)
     const struct timeval limit = { .tv_sec = ANSWER_S };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none;
+    sigset_t blocked;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return err_set(e, INTERNAL, "no socket for a confined operator: %s", strerror(errno));
     setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -101,8 +112,8 @@ static status start(struct confined *c, struct err *e)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
     posix_spawnattr_init(&attr);
-    sigemptyset(&none); /* the server's threads block theirs */
-    posix_spawnattr_setsigmask(&attr, &none);
+    servers_signals(&blocked);
+    posix_spawnattr_setsigmask(&attr, &blocked);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
     int code = posix_spawn(&c->pid, "/proc/self/exe", &actions, &attr, c->argv, environ);
     posix_spawn_file_actions_destroy(&actions);

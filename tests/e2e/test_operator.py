@@ -1,4 +1,7 @@
 """A custom operator, built against an installed Oar alone, in the server's process and in one of its own."""
+import os
+import pathlib
+import signal
 import subprocess
 import time
 
@@ -61,6 +64,15 @@ def ask(server, body=TEXT):
     return requests.post(f"http://{server.address}/g/prediction", json=body, timeout=20)
 
 
+def children(pid):
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[1] == str(pid):
+                yield int(stat.parent.name)
+        except OSError:  # it has ended just now
+            pass
+
+
 @pytest.mark.parametrize("confine", ["", ", confine: true"])
 def test_the_example(serve, tmp_path, threshold, confine):
     with serve("--model", graph(tmp_path, threshold, ", settings: {at: 0.6}" + confine)) as server:
@@ -84,6 +96,21 @@ def test_a_crash_is_confined(serve, tmp_path, prefix):
             begin = time.monotonic()
             assert ask(server).status_code == 200
             assert time.monotonic() - begin < 1
+
+
+def test_signals_of_the_server_do_not_end_its_operators_process(serve, tmp_path, threshold):
+    """Ctrl-C in a terminal and systemd send them to all processes of the service; what is admitted is answered yet."""
+    with serve("--model", graph(tmp_path, threshold, ", settings: {at: 0.6}, confine: true")) as server:
+        assert ask(server).status_code == 200
+        (child,) = children(server.process.pid)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(child, number)
+        assert ask(server).status_code == 200
+        os.kill(child, 0)
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{child}"):  # it ends with the server
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_version_that_fails_in_its_first_requests_is_taken_back(serve, tmp_path, prefix):
