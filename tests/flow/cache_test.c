@@ -122,7 +122,10 @@ static void requests_that_differ_in_anything_have_different_keys(void **state)
     f2 = f1;
     other.fetch = &fetch;
     other.fetch_count = 1;
-    assert_false(str_eq(key, cache_key(c, &other, &a)));
+    struct str fetches_y = cache_key(c, &other, &a);
+    assert_false(str_eq(key, fetches_y));
+    fetch = STR("z");
+    assert_false(str_eq(fetches_y, cache_key(c, &other, &a)));
     arena_deinit(&a);
     cache_free(c);
 }

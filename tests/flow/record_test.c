@@ -110,6 +110,31 @@ static void the_file_stays_within_its_bound(void **state)
     unlink(path);
 }
 
+static void a_record_that_fits_to_the_byte_is_kept(void **state)
+{
+    char path[] = "/tmp/oar-record-XXXXXX";
+    struct recorder *r;
+    struct file_map *m;
+    status last;
+    a_path(path);
+    assert_int_equal(recorder_open(&(struct recorder_options){ path, 1, 1 << 20 }, &r, NULL), OK);
+    put(r, 1);
+    recorder_close(r);
+    assert_int_equal(file_map_open(path, 1 << 20, &m, NULL), OK);
+    size_t one = file_map_size(m) - strlen("OARREC1\n");
+    file_map_unref(m);
+    for (size_t less = 0; less < 2; less++) {
+        assert_int_equal(
+            recorder_open(&(struct recorder_options){ path, 1, 3 * one - less }, &r, NULL), OK);
+        for (int i = 0; i < 5; i++)
+            put(r, i);
+        assert_false(recorder_wants(r));
+        recorder_close(r);
+        assert_int_equal(count_whole(path, &last), 3 - (int)less);
+    }
+    unlink(path);
+}
+
 /* A limit on the size of files stands for a disk that becomes full in the middle of a record. */
 static void a_full_disk_ends_the_record_and_is_told_once(void **state)
 {
@@ -220,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_recorded_is_read_back),
         cmocka_unit_test(the_file_stays_within_its_bound),
+        cmocka_unit_test(a_record_that_fits_to_the_byte_is_kept),
         cmocka_unit_test(a_full_disk_ends_the_record_and_is_told_once),
         cmocka_unit_test(a_share_is_recorded),
         cmocka_unit_test(damaged_files_are_an_end_or_a_fault),

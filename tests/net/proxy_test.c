@@ -38,6 +38,10 @@ static void a_proxy_that_speaks_for_itself_names_nobody(void **state)
     assert_false(told);
     assert_int_equal(proxy_parse(STR(SIGNATURE "\x21\x11\0\2xy"), &peer, &told).used, 18);
     assert_false(told);
+    static const char v6[] = SIGNATURE "\x21\x21\0\x23 35 bytes, where two IPv6 peers are 36";
+    struct str short_of_one = { v6, 16 + 35 };
+    assert_int_equal(proxy_parse(short_of_one, &peer, &told).used, 16 + 35);
+    assert_false(told);
 }
 
 static void what_is_no_header_is_told(void **state)
