@@ -317,10 +317,11 @@ struct player {
 static void wait_for_turn(const struct player *p, const struct record *r)
 {
     double pace = p->args->pace;
-    if (pace <= 0)
+    /* Below 0: several threads recorded, or the clock was set back. */
+    int64_t after_us = r->time_us - p->tape->record[0].time_us;
+    if (pace <= 0 || after_us <= 0)
         return;
-    uint64_t due =
-        p->begin_ns + (uint64_t)((double)(r->time_us - p->tape->record[0].time_us) * 1000 / pace);
+    uint64_t due = p->begin_ns + (uint64_t)((double)after_us * 1000 / pace);
     uint64_t now = clock_ns();
     if (due > now)
         nanosleep(&(struct timespec){ (time_t)((due - now) / 1000000000),
