@@ -3,6 +3,7 @@
 The binary is taken from the folder in OAR_BUILD, by default build/. Recorded models come from
 tests/data/zoo; OAR_ZOO may name a larger collection of the same layout.
 """
+import fcntl
 import os
 import pathlib
 import signal
@@ -41,7 +42,8 @@ class Server:
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         command = [OAR, "serve", "--host", "127.0.0.1", "--port", str(self.port), *map(str, arguments)]
-        self.log = open(os.memfd_create("stderr"), "w+")
+        self.log = os.memfd_create("stderr")
+        fcntl.fcntl(self.log, fcntl.F_SETFL, os.O_APPEND)  # the server's writes and our reads share one place in it
         self.process = subprocess.Popen(command, stderr=self.log)
 
     def wait_ready(self, seconds=20):
@@ -57,8 +59,7 @@ class Server:
 
     @property
     def errors(self):
-        self.log.seek(0)
-        return self.log.read()
+        return os.pread(self.log, os.fstat(self.log).st_size, 0).decode(errors="replace")
 
     def stop(self, seconds=20):
         """SIGTERM, as an operator would; the exit status."""
