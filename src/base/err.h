@@ -28,7 +28,8 @@
     X(MALFORMED,   -14,   400,  3, 1003, "malformed message")           /* INVALID before it has any meaning */      \
     X(CANCELLED,   -15,   499,  1, 2005, "the caller has gone")                                                     \
     X(UNAUTHENTICATED, -16, 401, 16, 1004, "not authenticated")         /* no key, or none that is known */         \
-    X(FORBIDDEN,   -17,   403,  7,    1, "not allowed")                 /* EPERM */
+    X(FORBIDDEN,   -17,   403,  7,    1, "not allowed")                 /* EPERM */                                \
+    X(UNREACHABLE, -18,   502, 14, 1009, "another server not reached")  /* EFAILEDSOCKET */
 // clang-format on
 
 typedef enum status {

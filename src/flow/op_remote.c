@@ -120,7 +120,7 @@ static void ask(struct job *j, int worker)
     if (code == OK)
         code = keep_reply(s, &reply, &e);
     else
-        code = err_prefix(&e, code, "node '%s': ", s->node->name);
+        code = err_prefix(&e, code == IO_FAILED ? UNREACHABLE : code, "node '%s': ", s->node->name);
     flow_step_done(s, code, NULL, &e);
 }
 

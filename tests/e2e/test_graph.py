@@ -39,7 +39,9 @@ def test_a_node_asks_another_server(serve, tmp_path):
             "  - {name: both, op: weighted_sum, inputs: [near.prediction, there.prediction], weights: [0, 1]}\n")
         with serve("--model", tmp_path / "far.yml") as server:
             assert np.allclose(ask(server, "far")["prediction"], ask(other, "cnn")["prediction"], atol=1e-6)
-        other.stop()
+            other.stop()
+            gone = requests.post(f"http://{server.address}/far/prediction", json={"feed": [{"words": [1, 2]}]}, timeout=20)
+            assert gone.status_code == 502 and "node 'there'" in gone.text and other.address in gone.text, gone.text
 
 
 def test_a_graph_is_loaded_again_when_its_file_changes(serve, tmp_path):
