@@ -138,7 +138,7 @@ def reload(args, work):
         while done < args.times + 1:
             put(source, work / "m" / str(done + 1))
             while done + 1 not in ready_versions(server, "m"):
-                time.sleep(0.002)
+                time.sleep(0.02)
             done += 1
             if done > 3:
                 shutil.rmtree(work / "m" / str(done - 2))

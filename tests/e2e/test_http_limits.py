@@ -253,12 +253,6 @@ def test_prometheus_has_a_port_of_its_own():
         assert "oar_build_info" in requests.get(f"http://127.0.0.1:{port}/metrics").text
 
 
-def test_options_have_their_defaults_in_help():
-    from conftest import run_oar
-    text = run_oar("serve", "--help").stdout
-    for name in ("max-connections", "max-header-size", "max-body-size", "max-bytes-in-flight", "queue-size", "idle-timeout", "request-timeout", "write-timeout"):
-        assert re.search(rf"--{name} .*\(default \d+\)", text), name
-
 
 def test_httpx_keeps_its_connections(url):
     httpx = pytest.importorskip("httpx")
