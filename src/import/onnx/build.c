@@ -275,3 +275,16 @@ status build_places(struct onnx_site *s, struct value *x, int axis, struct value
     TRY(onnx_add_reshape(s, dim, &(struct attr_ints){ 0 }, &end));
     return build_range(s, end, NULL, out);
 }
+
+status build_best_label(struct onnx_site *s, const int64_t *label, int count, struct value *scores,
+                        struct value **out)
+{
+    struct value *at, *labels;
+    TRY(build1(s, "arg_reduce", scores, &at));
+    *(struct arg_reduce_attrs *)node_attrs(at->producer) =
+        (struct arg_reduce_attrs){ .axis = -1, .dtype = DTYPE_I64 };
+    at->dtype = DTYPE_I64;
+    at->shape = SHAPE(-1);
+    TRY(onnx_add_constant(s, DTYPE_I64, &SHAPE(count), label, &labels));
+    return build_gather(s, labels, at, 0, out);
+}

@@ -50,6 +50,9 @@ status build_dim(struct onnx_site *s, struct value *x, int axis, struct value **
 status build_range(struct onnx_site *s, struct value *end, struct value *step, struct value **out);
 /* int64 [size]: 0, 1, ... up to the size of a dimension of x. */
 status build_places(struct onnx_site *s, struct value *x, int axis, struct value **out);
+/* For each row of scores the label, of `count`, that has the largest. */
+status build_best_label(struct onnx_site *s, const int64_t *label, int count, struct value *scores,
+                        struct value **out);
 /* x under the shape that another value holds. rank: -1 where it is not known. */
 status build_reshape_to(struct onnx_site *s, struct value *x, struct value *shape, int32_t rank,
                         struct value **out);

@@ -197,20 +197,6 @@ static status read_classes(struct onnx_site *s, const char *attr, struct classes
     return OK;
 }
 
-/* The label of the class with the largest score. */
-static status bind_label(struct onnx_site *s, const struct classes *c, struct value *scores)
-{
-    struct value *at, *labels, *out;
-    TRY(build1(s, "arg_reduce", scores, &at));
-    *(struct arg_reduce_attrs *)node_attrs(at->producer) =
-        (struct arg_reduce_attrs){ .axis = -1, .dtype = DTYPE_I64 };
-    at->dtype = DTYPE_I64;
-    at->shape = SHAPE(-1);
-    TRY(onnx_add_constant(s, DTYPE_I64, &SHAPE(c->count), c->label, &labels));
-    TRY(build_gather(s, labels, at, 0, &out));
-    return onnx_bind(s, 0, out);
-}
-
 /* One score of a question with two answers stands for the second; the first gets what is left. */
 static status second_of_two(struct onnx_site *s, bool probability, struct value *score,
                             struct value **out)
@@ -223,7 +209,7 @@ static status second_of_two(struct onnx_site *s, bool probability, struct value 
 static status import_linear_classifier(struct onnx_site *s)
 {
     struct classes c;
-    struct value *scores, *out;
+    struct value *scores, *out, *best;
     int32_t how = read_transform(s);
     TRY(read_classes(s, "classlabels_ints", &c));
     int rows = onnx_attr(s, "intercepts") != NULL ? float_count(s, "intercepts") : c.count;
@@ -236,7 +222,8 @@ static status import_linear_classifier(struct onnx_site *s)
     } else {
         TRY(transform(s, how, scores, &out));
     }
-    TRY(bind_label(s, &c, out));
+    TRY(build_best_label(s, c.label, c.count, out, &best));
+    TRY(onnx_bind(s, 0, best));
     return onnx_bind(s, 1, out);
 }
 
@@ -444,7 +431,7 @@ static bool is_binary(struct onnx_site *s, const struct classes *c)
 static status import_tree_classifier(struct onnx_site *s)
 {
     struct classes c;
-    struct value *scores, *out;
+    struct value *scores, *out, *best;
     int32_t how = read_transform(s);
     TRY(read_classes(s, "classlabels_int64s", &c));
     bool binary = is_binary(s, &c);
@@ -461,7 +448,8 @@ static status import_tree_classifier(struct onnx_site *s)
     } else {
         TRY(transform(s, how, scores, &out));
     }
-    TRY(bind_label(s, &c, out));
+    TRY(build_best_label(s, c.label, c.count, out, &best));
+    TRY(onnx_bind(s, 0, best));
     return onnx_bind(s, 1, out);
 }
 

@@ -246,30 +246,18 @@ static status probabilities(struct onnx_site *s, const struct pairs *p, struct v
     return OK;
 }
 
-static status bind_label(struct onnx_site *s, const struct pairs *p, struct value *scores)
-{
-    struct value *at, *labels, *out;
-    TRY(build1(s, "arg_reduce", scores, &at));
-    *(struct arg_reduce_attrs *)node_attrs(at->producer) =
-        (struct arg_reduce_attrs){ .axis = -1, .dtype = DTYPE_I64 };
-    at->dtype = DTYPE_I64;
-    at->shape = SHAPE(-1);
-    TRY(onnx_add_constant(s, DTYPE_I64, &SHAPE(p->classes), p->label, &labels));
-    TRY(build_gather(s, labels, at, 0, &out));
-    return onnx_bind(s, 0, out);
-}
-
 static status import_svm_classifier(struct onnx_site *s)
 {
     struct machine m = { .count = 0 };
     struct pairs p = { .count = 0 };
-    struct value *scores, *votes, *other;
+    struct value *scores, *votes, *label, *other;
     TRY(read_machine(s, &m));
     TRY(read_pairs(s, &m, &p));
     TRY(ask_pairs(s, &m, &p, &scores));
     TRY(count_votes(s, &p, scores,
                     &votes)); /* they decide even where probabilities see it otherwise */
-    TRY(bind_label(s, &p, votes));
+    TRY(build_best_label(s, p.label, p.classes, votes, &label));
+    TRY(onnx_bind(s, 0, label));
     if (float_count(onnx_attr(s, "prob_a")) > 0) {
         TRY(probabilities(s, &p, scores, &scores));
     } else if (p.count == 1) { /* a score for each of two classes */
