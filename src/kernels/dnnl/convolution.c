@@ -86,40 +86,44 @@ bool onednn_prefers_floats(const struct kernel_ctx *ctx, const struct window *w)
 
 #define WAYS_MAX 6
 
+static const struct way way_winograd = { .alg = dnnl_convolution_winograd,
+                                         .src = dnnl_nChw16c,
+                                         .dst = dnnl_nChw16c };
+static const struct way way_bare = {
+    .alg = dnnl_convolution_winograd, .src = dnnl_nChw16c, .dst = dnnl_nChw16c, .bare = true
+};
+static const struct way way_blocks = { .alg = dnnl_convolution_direct,
+                                       .src = dnnl_nChw16c,
+                                       .dst = dnnl_nChw16c };
+static const struct way way_first = { .alg = dnnl_convolution_direct,
+                                      .src = dnnl_nchw,
+                                      .dst = dnnl_nChw16c };
+static const struct way way_last = { .alg = dnnl_convolution_direct,
+                                     .src = dnnl_nhwc,
+                                     .dst = dnnl_nhwc };
+static const struct way way_any = { .alg = dnnl_convolution_auto,
+                                    .src = dnnl_format_tag_any,
+                                    .dst = dnnl_format_tag_any };
+static const struct way way_plain = { .alg = dnnl_convolution_auto,
+                                      .src = dnnl_nchw,
+                                      .dst = dnnl_nchw };
+
 /* The ways worth trying, best first; how many. Blocks of 16 channels were measured to be as fast as oneDNN's own choice
  * (channels last) or faster, all in all, and winograd speaks nothing else. */
 static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struct way way[WAYS_MAX])
 {
-    static const struct way winograd = {
-        dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, false, false, NULL
-    };
-    static const struct way bare = {
-        dnnl_convolution_winograd, dnnl_nChw16c, dnnl_nChw16c, true, false, NULL
-    };
-    static const struct way blocks = {
-        dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false, false, NULL
-    };
-    static const struct way first = {
-        dnnl_convolution_direct, dnnl_nchw, dnnl_nChw16c, false, false, NULL
-    };
-    static const struct way any = {
-        dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any, false, false, NULL
-    };
-    static const struct way plain = {
-        dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, false, NULL
-    };
     int count = 0;
     if (ctx->have != NULL) {
         if (suits_winograd(ctx, w)) {
-            way[count++] = winograd;
+            way[count++] = way_winograd;
             if (ctx->in[1].shape.dim[0] % 16 ==
                 0) /* else activations would have to spare the zeros behind */
-                way[count++] = bare;
+                way[count++] = way_bare;
         }
-        way[count++] = ctx->in[0].shape.dim[1] < 16 ? first : blocks;
-        way[count++] = any;
+        way[count++] = ctx->in[0].shape.dim[1] < 16 ? way_first : way_blocks;
+        way[count++] = way_any;
     }
-    way[count++] = plain;
+    way[count++] = way_plain;
     return count;
 }
 
@@ -127,29 +131,17 @@ static int list_ways(const struct kernel_ctx *ctx, const struct window *w, struc
  * better layout saves. Channels last is the better one. */
 static int list_narrow_ways(const struct kernel_ctx *ctx, struct way way[WAYS_MAX])
 {
-    static const struct way blocks = {
-        dnnl_convolution_direct, dnnl_nChw16c, dnnl_nChw16c, false, true, NULL
-    };
-    static const struct way any = {
-        dnnl_convolution_auto, dnnl_format_tag_any, dnnl_format_tag_any, false, true, NULL
-    };
-    static const struct way plain = {
-        dnnl_convolution_auto, dnnl_nchw, dnnl_nchw, false, true, NULL
-    };
-    static const struct way last = {
-        dnnl_convolution_direct, dnnl_nhwc, dnnl_nhwc, false, true, NULL
-    };
     bool in_blocks = ctx_have(ctx, 0) == LAYOUT_C16;
     int count = 0;
     if (ctx->have != NULL && in_blocks)
-        way[count++] = blocks;
+        way[count++] = way_blocks;
     if (ctx->have != NULL)
-        way[count++] = last;
+        way[count++] = way_last;
     if (ctx->have != NULL && !in_blocks && ctx->in[0].shape.dim[1] >= 16)
-        way[count++] = blocks;
+        way[count++] = way_blocks;
     if (ctx->have != NULL)
-        way[count++] = any;
-    way[count++] = plain;
+        way[count++] = way_any;
+    way[count++] = way_plain;
     return count;
 }
 
@@ -167,6 +159,8 @@ static status find_way(const struct kernel_ctx *ctx, const struct window *w, boo
 {
     struct way way[WAYS_MAX];
     int count = narrow ? list_narrow_ways(ctx, way) : list_ways(ctx, w, way);
+    for (int i = 0; i < count; i++)
+        way[i].narrow = narrow;
     for (int i = 0; i < count - 1; i++) {
         *bare = way[i].bare;
         if (try_conv(ctx, w, o, &way[i], NULL) == OK && is_fast(o))
@@ -181,11 +175,12 @@ status onednn_conv_int8(const struct kernel_ctx *ctx, const struct window *w,
                         const struct onednn_units *units, struct onednn **out, struct err *e)
 {
     const struct conv_attrs *a = ctx->node->attrs;
-    const struct way last = { dnnl_convolution_direct, dnnl_nhwc, dnnl_nhwc, false, false, units };
+    struct way way = way_last;
+    way.units = units;
     struct onednn *o = primitive_new_weighted(ctx, CONV_BIAS);
     o->plain = desc_filter(&ctx->in[1].shape, a->groups, false);
     o->plain.data_type = dnnl_s8;
-    status s = try_conv(ctx, w, o, &last, e);
+    status s = try_conv(ctx, w, o, &way, e);
     if (s == OK)
         s = primitive_make_weighted(o, e);
     return primitive_finish(o, s, out);
