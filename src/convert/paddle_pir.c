@@ -12,7 +12,6 @@
 
 struct writer {
     struct paddle_writer *to;
-    const struct recipe *recipe;
     struct pir_file file;
     int64_t *rounded; /* by number: that of the same on its int8 steps; 0: none */
     int64_t last;     /* the highest number so far */
@@ -269,8 +268,8 @@ static void put_half_weight(struct writer *w, const struct weight *v, int64_t id
 static void put_weights(struct writer *w)
 {
     bool int8 = w->to->precision == PRECISION_INT8;
-    for (int i = 0; i < w->recipe->weight_count; i++) {
-        const struct weight *v = &w->recipe->weight[i];
+    for (int i = 0; i < w->to->recipe->weight_count; i++) {
+        const struct weight *v = &w->to->recipe->weight[i];
         (int8 ? put_int8_weight : put_half_weight)(w, v, named(w, v->name));
     }
 }
@@ -299,8 +298,8 @@ static bool became(const struct writer *w, const struct pir_op *op, int i)
 /* Whether operator op is to read the value `id` quantised; what quantises it is put before it where nothing has. */
 static bool reads_quantised(struct writer *w, const struct pir_op *op, int64_t id)
 {
-    for (int k = 0; k < w->recipe->site_count && id > 0; k++) {
-        const struct site *site = &w->recipe->site[k];
+    for (int k = 0; k < w->to->recipe->site_count && id > 0; k++) {
+        const struct site *site = &w->to->recipe->site[k];
         if (!became(w, op, site->op) || number_of(w, site->activation->name) != id)
             continue;
         if (w->rounded[id] == 0)
@@ -332,7 +331,7 @@ static void copy_op(struct writer *w, const struct pir_op *op)
 
 static void copy_param(struct writer *w, const struct pir_op *op)
 {
-    struct buf *b = recipe_converts(w->recipe, op->param) ? NULL : next_in(&w->params);
+    struct buf *b = recipe_converts(w->to->recipe, op->param) ? NULL : next_in(&w->params);
     if (b != NULL)
         buf_append(b, op->text.p, op->text.n);
 }
@@ -360,7 +359,7 @@ static void put_program(struct writer *w, struct buf *out)
 
 static status write_program(struct paddle_writer *to, struct buf *out, struct err *e)
 {
-    struct writer w = { .to = to, .recipe = to->recipe };
+    struct writer w = { .to = to };
     TRY(pir_parse(to->paddle->bytes, to->arena, &w.file, e));
     w.last = highest(&w.file.block);
     w.rounded = arena_zalloc(to->arena, ((size_t)w.last + 1) * sizeof(*w.rounded));

@@ -25,7 +25,6 @@ enum var_type {
 
 struct writer {
     struct paddle_writer *to;
-    const struct recipe *recipe;
     struct buf vars, ops; /* of block 0, in their order */
 };
 
@@ -163,12 +162,12 @@ static void put_half_weight(struct writer *w, const struct weight *v)
 /* What slot `slot` of operator i reads instead of arg; NULL: arg. */
 static const char *replaced(struct writer *w, int i, struct str slot, struct str arg)
 {
-    const struct recipe *r = w->recipe;
+    const struct recipe *r = w->to->recipe;
     for (int k = 0; k < r->site_count; k++)
         if (r->site[k].op == i && str_is(slot, r->site[k].slot) &&
             str_eq(arg, r->site[k].activation->name))
             return paddle_text(w->to, arg, ".quantized.dequantized");
-    return w->to->precision == PRECISION_INT8 && recipe_converts(w->recipe, arg)
+    return w->to->precision == PRECISION_INT8 && recipe_converts(w->to->recipe, arg)
                ? paddle_text(w->to, arg, ".quantized.dequantized")
                : NULL;
 }
@@ -211,15 +210,15 @@ static void copy_op(struct writer *w, int i, struct str message)
 
 static void put_before(struct writer *w, int i)
 {
-    for (struct activation *v; (v = recipe_due(w->recipe, i)) != NULL;)
+    for (struct activation *v; (v = recipe_due(w->to->recipe, i)) != NULL;)
         put_activation(w, v);
 }
 
 static void put_weights(struct writer *w)
 {
-    for (int i = 0; i < w->recipe->weight_count; i++)
+    for (int i = 0; i < w->to->recipe->weight_count; i++)
         (w->to->precision == PRECISION_INT8 ? put_int8_weight
-                                            : put_half_weight)(w, &w->recipe->weight[i]);
+                                            : put_half_weight)(w, &w->to->recipe->weight[i]);
 }
 
 static void write_block(struct writer *w, struct str message, struct buf *out)
@@ -236,7 +235,7 @@ static void write_block(struct writer *w, struct str message, struct buf *out)
             copy_op(w, i++, pb_bytes(&r));
         } else if (r.field == BLOCK_VARS) {
             struct str var = pb_bytes(&r);
-            if (!recipe_converts(w->recipe, proto_text(var, VAR_NAME)))
+            if (!recipe_converts(w->to->recipe, proto_text(var, VAR_NAME)))
                 pb_put_bytes(&w->vars, BLOCK_VARS, var);
         } else {
             proto_copy_field(&r, from, &rest);
@@ -261,7 +260,7 @@ static void write_blocks(struct writer *w, struct buf *out)
 
 static status write_program(struct paddle_writer *to, struct buf *out, struct err *e)
 {
-    struct writer w = { .to = to, .recipe = to->recipe };
+    struct writer w = { .to = to };
     (void)e;
     begin(&w.vars);
     begin(&w.ops);
