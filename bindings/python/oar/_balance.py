@@ -166,10 +166,7 @@ class Group:
                 self._note_failure(server, e, len(tried) - len(without))
                 tried.append(server)
                 continue
-            if server.failures:
-                server.worked()
-            if self.budget:
-                self.budget.earn()
+            self._note_success(server)
             return result
 
     def retried(self, ask: Callable[[Server], _T], key: Any = None, without: Sequence[Server] = ()) -> _T:
@@ -183,11 +180,14 @@ class Group:
                 self._note_failure(server, e, len(tried) - len(without))
                 tried.append(server)
                 continue
-            if server.failures:
-                server.worked()
-            if self.budget:
-                self.budget.earn()
+            self._note_success(server)
             return result
+
+    def _note_success(self, server: Server) -> None:
+        if server.failures:
+            server.worked()
+        if self.budget:
+            self.budget.earn()
 
     def _note_failure(self, server: Server, e: OarError, retries: int) -> None:
         """Raises the fault of a call that may not be sent again, or has been so often enough."""
